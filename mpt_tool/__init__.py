@@ -1,0 +1,1 @@
+"""Scaffold, run and audit migrations for extensions of the SoftwareOne Marketplace Platform."""

@@ -1,0 +1,121 @@
+"""The connection to Airtable: timed out, paced, and tried again where that is safe.
+
+Airtable takes 5 requests a second and base, answers 429 beyond that, and then takes none for 30
+seconds (https://airtable.com/developers/web/api/rate-limits). So requests are sent 5 a second at
+most, and one that fails for a passing reason is sent again, as long as the setting
+STORAGE_AIRTABLE_RETRY_SECONDS allows. A POST whose reply was lost may have done its work already:
+it is not sent again.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from pyairtable import Api
+from requests import ConnectTimeout, PreparedRequest, RequestException, Response
+from requests.adapters import HTTPAdapter
+from tenacity import RetryCallState, Retrying, stop_before_delay
+
+from mpt_tool.settings import Settings
+
+# Seconds to connect, and to wait for a reply.
+TIME_OUT = (10, 60)
+REQUESTS_A_SECOND = 5
+LOCK_OUT_SECONDS = 30.0
+_LONGEST_PAUSE_SECONDS = 30.0
+
+log = logging.getLogger(__name__)
+
+
+def open_api(settings: Settings) -> Api:
+    """Return a client for the Airtable that the settings name.
+
+    Raises:
+        SettingsError: the key is missing or the address is none.
+    """
+    api = Api(
+        settings.require("airtable_api_key"),
+        timeout=TIME_OUT,
+        retry_strategy=None,
+        endpoint_url=settings.require_url("storage_airtable_endpoint_url"),
+    )
+    adapter = PoliteAdapter(settings.storage_airtable_retry_seconds)
+    api.session.mount("https://", adapter)
+    api.session.mount("http://", adapter)
+    return api
+
+
+class PoliteAdapter(HTTPAdapter):
+    """Sends requests of one process in the pace that Airtable allows, and again if they may be.
+
+    Args:
+        retry_seconds: how long after its first attempt a request may still be sent again.
+    """
+
+    def __init__(self, retry_seconds: float) -> None:
+        super().__init__()
+        self._retry_seconds = retry_seconds
+        self._sent: deque[float] = deque(maxlen=REQUESTS_A_SECOND)
+
+    def send(self, request: PreparedRequest, **kwargs: Any) -> Response:  # type: ignore[override] # same call
+        """Return the first reply that is final, or the last one there was time for."""
+        # Some releases of pyairtable keep the time-out that they are given to themselves.
+        kwargs["timeout"] = kwargs.get("timeout") or TIME_OUT
+        retrying = Retrying(
+            retry=_may_be_sent_again(request),
+            wait=_pause,
+            stop=stop_before_delay(self._retry_seconds),
+            before_sleep=_say_that_it_waits,
+            retry_error_callback=lambda state: state.outcome and state.outcome.result(),
+        )
+        return retrying(self._send_paced, request, **kwargs)
+
+    def _send_paced(self, request: PreparedRequest, **kwargs: Any) -> Response:
+        if len(self._sent) == REQUESTS_A_SECOND:
+            time.sleep(max(0.0, self._sent[0] + 1 - time.monotonic()))
+        self._sent.append(time.monotonic())
+        return super().send(request, **kwargs)
+
+
+def _may_be_sent_again(request: PreparedRequest) -> Callable[[RetryCallState], bool]:
+    """Return whether an attempt failed for a passing reason and repeating it does no harm."""
+    repeatable = request.method != "POST"
+
+    def decide(state: RetryCallState) -> bool:
+        if state.outcome is None:
+            return False
+        error = state.outcome.exception()
+        if error is not None:
+            return isinstance(error, ConnectTimeout) or (
+                repeatable and isinstance(error, RequestException)
+            )
+        status: int = state.outcome.result().status_code
+        return status == 429 or (repeatable and status >= 500)
+
+    return decide
+
+
+def _pause(state: RetryCallState) -> float:
+    """Return how many seconds to wait: what the reply asks for, else 1, 2, 4 and so on."""
+    if state.outcome is not None and not state.outcome.failed:
+        reply: Response = state.outcome.result()
+        asked = reply.headers.get("Retry-After", "")
+        if asked.replace(".", "", 1).isdecimal():
+            return float(asked)
+        if reply.status_code == 429:
+            return LOCK_OUT_SECONDS
+    return min(2.0 ** (state.attempt_number - 1), _LONGEST_PAUSE_SECONDS)
+
+
+def _say_that_it_waits(state: RetryCallState) -> None:
+    if state.outcome is None or state.next_action is None:
+        return
+    error = state.outcome.exception()
+    reason = (
+        f"answered {state.outcome.result().status_code}"
+        if error is None
+        else f"did not answer ({type(error).__name__})"
+    )
+    log.warning("Airtable %s: trying again in %.0f s", reason, state.next_action.sleep)

@@ -1,0 +1,97 @@
+"""What a script's syntax tree tells, so that listing and checking never import a script."""
+
+import ast
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpt_tool.enums import MigrationTypeEnum
+from mpt_tool.migration import BASES
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """The type of a script's migration, if it can be told, and what is wrong with it and where."""
+
+    type: MigrationTypeEnum | None = None
+    problem: str | None = None
+    line: int | None = None
+
+
+def inspect(path: Path) -> Inspection:
+    """Return what the syntax tree of a script tells; never raises for what the file holds."""
+    try:
+        # A doubtful escape in a script is no news of this tool's.
+        with warnings.catch_warnings(action="ignore"):
+            tree = ast.parse(path.read_bytes(), str(path))
+    except SyntaxError as error:
+        return Inspection(problem=f"syntax error: {error.msg}", line=error.lineno)
+    except OSError as error:
+        return Inspection(problem=f"cannot be read: {error.strerror}")
+    except (ValueError, RecursionError, MemoryError) as error:
+        return Inspection(problem=f"cannot be parsed: {error}")
+    statements = list(_statements(tree.body))
+    classes = {node.name: node for node in statements if isinstance(node, ast.ClassDef)}
+    imported = dict(_imported(statements))
+    if "Migration" not in classes:
+        if "Migration" in imported or "Migration" in _assigned(statements):
+            return Inspection()
+        return Inspection(problem="no Migration class")
+    bases = set(_bases("Migration", classes, imported, frozenset()))
+    for name, migration_type in BASES.items():
+        if name in bases:
+            return Inspection(migration_type)
+    if bases:
+        return Inspection()
+    return Inspection(
+        problem=f"Migration derives from neither {' nor '.join(BASES)}",
+        line=classes["Migration"].lineno,
+    )
+
+
+def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
+    """Yield the statements that run when the module is imported, those in branches too."""
+    for statement in body:
+        yield statement
+        for field in ("body", "orelse", "handlers", "finalbody"):
+            if not isinstance(statement, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                yield from _statements(getattr(statement, field, []))
+
+
+def _imported(statements: Sequence[ast.stmt]) -> Iterator[tuple[str, str]]:
+    """Yield (name in the script, name where it is from) of everything imported."""
+    for statement in statements:
+        if isinstance(statement, ast.ImportFrom):
+            yield from ((alias.asname or alias.name, alias.name) for alias in statement.names)
+
+
+def _assigned(statements: Sequence[ast.stmt]) -> set[str]:
+    targets = [
+        target
+        for statement in statements
+        if isinstance(statement, ast.Assign)
+        for target in statement.targets
+    ]
+    return {target.id for target in targets if isinstance(target, ast.Name)}
+
+
+def _bases(
+    name: str,
+    classes: Mapping[str, ast.ClassDef],
+    imported: Mapping[str, str],
+    seen: frozenset[str],
+) -> Iterator[str]:
+    """Yield the original names of the bases of a class, through the classes of the script."""
+    for base in classes[name].bases:
+        match base:
+            case ast.Attribute(attr=attribute):
+                yield attribute
+            case ast.Name(id=other) if other in classes and other not in seen:
+                yield from _bases(other, classes, imported, seen | {name})
+            case ast.Name(id=other) if other != "object":
+                yield imported.get(other, other)
+            case ast.Name():
+                pass
+            case _:
+                yield ast.unparse(base)

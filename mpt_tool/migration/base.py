@@ -1,0 +1,42 @@
+"""The base classes of migrations."""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable
+from functools import cached_property
+from typing import ClassVar
+
+from mpt_tool.enums import MigrationTypeEnum
+
+
+class BaseMigration(ABC):
+    """One change, made once. The tool makes the instance, without arguments, and calls `run`."""
+
+    type: ClassVar[MigrationTypeEnum]
+
+    @abstractmethod
+    def run(self) -> Awaitable[None] | None:
+        """Make the change; an exception marks the migration as failed, to be run again.
+
+        No event loop is running. `async def run(self)` is awaited.
+        """
+
+    @cached_property
+    def log(self) -> logging.Logger:
+        """The migration's own logger."""
+        return logging.getLogger(type(self).__module__)
+
+
+class DataBaseMigration(BaseMigration):
+    """A change of data: runs after a release, while the platform is live, for as long as needed."""
+
+    type = MigrationTypeEnum.DATA
+
+
+class SchemaBaseMigration(BaseMigration):
+    """A change of structure: runs before a release, in 15 minutes at most."""
+
+    type = MigrationTypeEnum.SCHEMA
+
+
+BASES = {base.__name__: base.type for base in (DataBaseMigration, SchemaBaseMigration)}

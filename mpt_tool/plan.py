@@ -1,0 +1,151 @@
+"""Scripts held against records: what is pending, what is odd. No input or output."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpt_tool.enums import MigrationStatusEnum, MigrationTypeEnum
+from mpt_tool.errors import SelectionError
+from mpt_tool.records import MigrationRecord
+
+MAX_ID_LENGTH = 124
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Script:
+    """A file of the migrations folder that is named `<digits>_<id>.py`; sorts in order of runs."""
+
+    order_id: int
+    migration_id: str
+    path: Path
+
+    @property
+    def name_problem(self) -> str | None:
+        """What is wrong with the file's name, if anything is."""
+        return id_problem(self.migration_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a plan: a script, its record, or both.
+
+    `type` is the recorded one, or else the one that the script declares; None if neither tells.
+    """
+
+    order_id: int
+    migration_id: str
+    script: Script | None
+    record: MigrationRecord | None
+    type: MigrationTypeEnum | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> MigrationStatusEnum:
+        """Where the migration stands."""
+        return self.record.status if self.record else MigrationStatusEnum.NOT_APPLIED
+
+    @property
+    def is_applied(self) -> bool:
+        """Whether the migration counts as done: applied or faked."""
+        return self.record is not None and self.record.applied_at is not None
+
+
+def id_problem(migration_id: str) -> str | None:
+    """Return what is wrong with a migration id, or None."""
+    if not migration_id.isidentifier():
+        return "the id may hold only letters, digits and underscores, and not begin with a digit"
+    if len(migration_id) > MAX_ID_LENGTH:
+        return f"the id is longer than {MAX_ID_LENGTH} characters"
+    return None
+
+
+def build(
+    scripts: Sequence[Script],
+    records: Mapping[str, MigrationRecord],
+    declared: Mapping[str, MigrationTypeEnum | None],
+    store_notes: Mapping[str, str],
+) -> list[Entry]:
+    """Return an entry for every script and for every record whose file is gone, in order of runs.
+
+    Args:
+        scripts: what is in the folder.
+        records: what is in the store, by migration id.
+        declared: the types that scripts without a record declare, by migration id.
+        store_notes: what the store found odd, by migration id.
+    """
+    times = Counter(script.migration_id for script in scripts)
+
+    def notes(script: Script) -> Iterator[str]:
+        if script.name_problem:
+            yield "malformed name"
+        if times[script.migration_id] > 1:
+            yield "duplicate id"
+        if script.migration_id in store_notes:
+            yield store_notes[script.migration_id]
+
+    with_script = [
+        Entry(
+            script.order_id,
+            script.migration_id,
+            script,
+            record := records.get(script.migration_id),
+            record.type if record else declared.get(script.migration_id),
+            tuple(notes(script)),
+        )
+        for script in scripts
+    ]
+    without_script = [
+        Entry(
+            record.order_id,
+            migration_id,
+            None,
+            record,
+            record.type,
+            ("file gone", *filter(None, [store_notes.get(migration_id)])),
+        )
+        for migration_id, record in records.items()
+        if migration_id not in times
+    ]
+    return sorted(
+        with_script + without_script, key=lambda entry: (entry.order_id, entry.migration_id)
+    )
+
+
+def pending(entries: Iterable[Entry], migration_type: MigrationTypeEnum) -> list[Entry]:
+    """Return the entries that a run of this type may have to run, in order.
+
+    Those whose type cannot be told are among them: only loading the script tells.
+    """
+    return [
+        entry
+        for entry in entries
+        if entry.script and not entry.is_applied and entry.type in (None, migration_type)
+    ]
+
+
+def applied(entries: Iterable[Entry], migration_type: MigrationTypeEnum) -> list[Entry]:
+    """Return the entries that a run of this type skips because they count as done, in order."""
+    return [
+        entry
+        for entry in entries
+        if entry.script and entry.is_applied and entry.type is migration_type
+    ]
+
+
+def pending_one(
+    entries: Iterable[Entry], migration_id: str, migration_type: MigrationTypeEnum | None = None
+) -> Entry:
+    """Return the entry of the one migration that was asked for, of this type if one is given.
+
+    Raises:
+        SelectionError: it has no script, is known to be of the other type, or counts as done.
+    """
+    entry = next((e for e in entries if e.script and e.migration_id == migration_id), None)
+    if entry is None:
+        raise SelectionError(f"Migration {migration_id} not found")
+    if migration_type and entry.type not in (None, migration_type):
+        raise SelectionError(f"Migration {migration_id} is not a {migration_type} migration")
+    if entry.is_applied:
+        raise SelectionError(f"Migration {migration_id} already applied")
+    return entry

@@ -1,0 +1,186 @@
+"""The migrations folder: finds, names, scaffolds, checks and loads the scripts in it."""
+
+import importlib.util
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import ModuleType
+
+from mpt_tool.enums import MigrationTypeEnum
+from mpt_tool.errors import ScriptError, ScriptLoadError
+from mpt_tool.inspection import inspect
+from mpt_tool.migration import BASES, BaseMigration
+from mpt_tool.plan import Script, id_problem
+
+_FILE_NAME = re.compile(r"(?P<order_id>[0-9]+)_(?P<migration_id>.*)\.py", re.DOTALL)
+_LOCK_SECONDS = 10
+_TIMESTAMP = "%Y%m%d%H%M%S"
+_TEMPLATE = """\
+from mpt_tool.migration import {base}
+
+
+class Migration({base}):
+    def run(self):
+        # implement your logic here
+        pass
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that `check` objects to, and where."""
+
+    file: str
+    message: str
+    line: int | None = None
+
+
+def find(folder: Path) -> list[Script]:
+    """Return the scripts in the folder, in order of runs, those with a malformed id among them.
+
+    Raises:
+        ScriptError: there is no such folder.
+    """
+    try:
+        files = [path for path in folder.iterdir() if path.suffix == ".py"]
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ScriptError(f"Migration folder not found: {folder}") from error
+    except OSError as error:
+        raise ScriptError(f"Migration folder {folder} cannot be read: {error.strerror}") from error
+    named = ((_FILE_NAME.fullmatch(path.name), path) for path in files)
+    return sorted(
+        Script(int(match["order_id"]), match["migration_id"], path)
+        for match, path in named
+        if match and path.is_file()
+    )
+
+
+def require_sound(scripts: Sequence[Script]) -> None:
+    """Refuse malformed names and duplicate ids: which script was meant could not be told.
+
+    Raises:
+        ScriptError: the message names the files.
+    """
+    for script in scripts:
+        if script.name_problem:
+            raise ScriptError(f"Invalid migration file name {script.path}: {script.name_problem}")
+    for migration_id, same in _duplicates((s.migration_id, s) for s in scripts):
+        raise ScriptError(
+            f"Duplicate migration id {migration_id}: {_names(same)}. Rename or delete all but one"
+        )
+
+
+def check(scripts: Sequence[Script]) -> list[Finding]:
+    """Return everything that is wrong with the scripts, without importing any."""
+    findings = []
+    for script in scripts:
+        if script.name_problem:
+            findings.append(Finding(script.path.name, f"malformed name: {script.name_problem}"))
+        inspection = inspect(script.path)
+        if inspection.problem:
+            findings.append(Finding(script.path.name, inspection.problem, inspection.line))
+    for what, keys in (
+        ("id", ((s.migration_id, s) for s in scripts)),
+        ("timestamp", ((str(s.order_id), s) for s in scripts)),
+    ):
+        for key, same in _duplicates(keys):
+            message = f"duplicate {what} {key}: {_names(same)}"
+            findings.extend(Finding(script.path.name, message) for script in same)
+    return sorted(findings, key=lambda finding: (finding.file, finding.line or 0))
+
+
+def scaffold(
+    folder: Path, migration_id: str, migration_type: MigrationTypeEnum, now: datetime
+) -> Path:
+    """Create a script, and the folder if there is none, and return the script's path.
+
+    Its timestamp is `now`, or the next second that no script of the folder has.
+
+    Raises:
+        ScriptError: the id is malformed or exists already, or the file cannot be written.
+    """
+    if problem := id_problem(migration_id):
+        raise ScriptError(f"Invalid migration id {migration_id!r}: {problem}")
+    base = next(name for name, base_type in BASES.items() if base_type is migration_type)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _only_writer(folder):
+            scripts = find(folder)
+            for script in scripts:
+                if script.migration_id == migration_id:
+                    raise ScriptError(f"Migration {migration_id} already exists: {script.path}")
+            taken = {script.order_id for script in scripts}
+            while int(now.strftime(_TIMESTAMP)) in taken:
+                now += timedelta(seconds=1)
+            path = folder / f"{now.strftime(_TIMESTAMP)}_{migration_id}.py"
+            path.write_text(_TEMPLATE.format(base=base), encoding="utf-8")
+    except OSError as error:
+        raise ScriptError(f"Migration {migration_id} cannot be created: {error}") from error
+    return path
+
+
+def load(script: Script, root: Path) -> BaseMigration:
+    """Import the script and return its migration.
+
+    The module stays in `sys.modules` under a name of its own, and `root` becomes importable, after
+    everything that is installed.
+
+    Raises:
+        ScriptLoadError: importing the script or making its migration failed.
+        ScriptError: the script holds no migration.
+    """
+    if str(root) not in sys.path:
+        sys.path.append(str(root))
+    try:
+        migration_class = getattr(_import(script), "Migration", None)
+        if isinstance(migration_class, type) and issubclass(migration_class, BaseMigration):
+            return migration_class()
+    except (Exception, SystemExit) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ScriptLoadError(f"{script.path} cannot be loaded: {reason}") from error
+    bases = " or ".join(BASES)
+    raise ScriptError(f"{script.path} has no class Migration that derives from {bases}")
+
+
+def _import(script: Script) -> ModuleType:
+    name = f"migration_{script.path.stem}"
+    path = script.path.absolute()
+    # Compiled anew: a cached file could be that of the script as it was a moment ago.
+    code = compile(path.read_bytes(), path, "exec", dont_inherit=True)
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    exec(code, module.__dict__)  # noqa: S102 - running the author's code is what this tool is for
+    return module
+
+
+def _duplicates(keyed: Iterable[tuple[str, Script]]) -> Iterator[tuple[str, list[Script]]]:
+    groups = defaultdict(list)
+    for key, script in keyed:
+        groups[key].append(script)
+    return ((key, same) for key, same in groups.items() if len(same) > 1)
+
+
+def _names(scripts: Iterable[Script]) -> str:
+    return ", ".join(script.path.name for script in scripts)
+
+
+@contextmanager
+def _only_writer(folder: Path) -> Iterator[None]:
+    """Keep two processes from choosing one timestamp; the lock file is there only meanwhile."""
+    from filelock import SoftFileLock, Timeout
+
+    lock = folder / ".new-migration.lock"
+    try:
+        with SoftFileLock(lock, timeout=_LOCK_SECONDS):
+            yield
+    except Timeout as error:
+        raise ScriptError(
+            f"Another process is creating a migration. If none is, delete {lock}"
+        ) from error

@@ -1,0 +1,159 @@
+"""Settings from the environment, `.env` and `pyproject.toml`, validated once."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from mpt_tool.errors import SettingsError
+
+AIRTABLE_URL = "https://api.airtable.com"
+PROJECT_FILE = "pyproject.toml"
+PROJECT_TABLE = "[tool.mpt-tool]"
+SECRETS = frozenset({"airtable_api_key", "mpt_api_token"})
+
+
+def _variable(name: str) -> AliasChoices:
+    """Return the names of an environment variable, the newer one first, which wins."""
+    return AliasChoices(f"MPT_TOOL_{name}", name)
+
+
+class Settings(BaseSettings):
+    """What can be configured.
+
+    The environment wins over `.env`, which wins over `pyproject.toml` (the keyword arguments); in
+    each of the first two the newer name of a variable wins. An empty variable counts as not set.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        case_sensitive=True,
+        env_ignore_empty=True,
+        extra="ignore",
+        populate_by_name=True,
+        str_strip_whitespace=True,
+    )
+
+    folder: Annotated[Path, Field(validation_alias="MPT_TOOL_FOLDER")] = Path("migrations")
+    storage_type: Annotated[str, Field(validation_alias=_variable("STORAGE_TYPE"))] = "local"
+    airtable_api_key: Annotated[
+        SecretStr | None,
+        Field(
+            validation_alias=AliasChoices("MPT_TOOL_STORAGE_AIRTABLE_API_KEY", "AIRTABLE_API_KEY")
+        ),
+    ] = None
+    storage_airtable_base_id: Annotated[
+        str | None, Field(validation_alias=_variable("STORAGE_AIRTABLE_BASE_ID"))
+    ] = None
+    storage_airtable_table_name: Annotated[
+        str, Field(validation_alias=_variable("STORAGE_AIRTABLE_TABLE_NAME"))
+    ] = "Migrations"
+    storage_airtable_endpoint_url: Annotated[
+        str, Field(validation_alias=_variable("STORAGE_AIRTABLE_ENDPOINT_URL"))
+    ] = AIRTABLE_URL
+    storage_airtable_retry_seconds: Annotated[
+        float, Field(validation_alias=_variable("STORAGE_AIRTABLE_RETRY_SECONDS"), ge=0)
+    ] = 180
+    mpt_api_token: Annotated[SecretStr | None, Field(validation_alias="MPT_API_TOKEN")] = None
+    mpt_api_base_url: Annotated[str | None, Field(validation_alias="MPT_API_BASE_URL")] = None
+    service_version: Annotated[str | None, Field(validation_alias="SERVICE_VERSION")] = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the sources, the first of which wins."""
+        return env_settings, dotenv_settings, init_settings
+
+    def require(self, field: str) -> str:
+        """Return the text of a setting that an action needs.
+
+        Raises:
+            SettingsError: it is not set; the message names its variables.
+        """
+        value = getattr(self, field)
+        if not value:
+            raise SettingsError(f"{variables(field)} is not set: add it to the environment or .env")
+        return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+    def require_url(self, field: str) -> str:
+        """Return an HTTP address that an action needs.
+
+        Raises:
+            SettingsError: it is not set or no HTTP address; the message names its variables.
+        """
+        url = self.require(field)
+        if not url.startswith(("http://", "https://")):
+            raise SettingsError(f"{variables(field)} is {url!r}: it must begin with https://")
+        return url.rstrip("/")
+
+
+def load_settings(root: Path) -> Settings:
+    """Return the settings of the project in `root`.
+
+    Raises:
+        SettingsError: a value, the `.env` file or `pyproject.toml` is wrong.
+    """
+    try:
+        return Settings(_env_file=root / ".env", **_project_table(root / PROJECT_FILE))
+    except ValidationError as error:
+        raise SettingsError("; ".join(_explain(problem) for problem in error.errors())) from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(f".env cannot be read: {error}") from error
+
+
+def variables(field: str) -> str:
+    """Return the names of a setting's variables for a message, the documented one first."""
+    match Settings.model_fields[field].validation_alias:
+        case AliasChoices(choices=[newer, older]):
+            return f"{older} (or {newer})"
+        case alias:
+            return str(alias)
+
+
+def _explain(problem: Any) -> str:
+    location = str(problem["loc"][0])
+    field = next(name for name in Settings.model_fields if location in (name, *_aliases(name)))
+    return f"{variables(field)} is {problem['input']!r}: {problem['msg'].lower()}"
+
+
+def _aliases(field: str) -> list[str]:
+    alias = Settings.model_fields[field].validation_alias
+    names = alias.choices if isinstance(alias, AliasChoices) else [alias]
+    return [str(name) for name in names]
+
+
+def _project_table(path: Path) -> dict[str, Any]:
+    """Return `[tool.mpt-tool]` by field names; it may hold any setting that is no secret."""
+    import tomllib
+
+    try:
+        tool = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {})
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path.name} cannot be read: {error}") from error
+    table = tool.get("mpt-tool", {}) if isinstance(tool, dict) else {}
+    if not isinstance(table, dict):
+        raise SettingsError(f"{path.name}: {PROJECT_TABLE} is not a table")
+    values = {key.replace("-", "_"): value for key, value in table.items()}
+    secrets = SECRETS & values.keys()
+    if secrets:
+        raise SettingsError(
+            f"{path.name}: {min(secrets)} is a secret: remove it from {PROJECT_TABLE}"
+            f" and set {variables(min(secrets))} in the environment"
+        )
+    allowed = sorted(Settings.model_fields.keys() - SECRETS)
+    unknown = sorted(values.keys() - Settings.model_fields.keys())
+    if unknown:
+        names = ", ".join(name.replace("_", "-") for name in allowed)
+        raise SettingsError(
+            f"{path.name}: {unknown[0]} in {PROJECT_TABLE} is unknown: use one of {names}"
+        )
+    return values

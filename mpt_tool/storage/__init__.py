@@ -1,0 +1,73 @@
+"""Where records are kept: the protocol of a state repository, and how one is opened."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from mpt_tool.errors import SettingsError
+from mpt_tool.records import MigrationRecord
+from mpt_tool.settings import Settings, variables
+
+ENTRY_POINTS = "mpt_tool.storage"
+
+
+class StateRepository(Protocol):
+    """Keeps one record a migration."""
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """What `load` found odd, by migration id."""
+
+    def load(self) -> dict[str, MigrationRecord]:
+        """Return all records by migration id, read in one pass.
+
+        Raises:
+            StorageError: the store cannot be reached, or holds what is no record.
+        """
+
+    def save(self, record: MigrationRecord) -> None:
+        """Keep the record, durably on return; everything else in the store stays as it is.
+
+        Raises:
+            StorageError: it could not be kept.
+        """
+
+    def initialize(self) -> Sequence[str]:
+        """Create what the store lacks, and return the names of what was created.
+
+        Raises:
+            StorageError: nothing was lacking, or it cannot be created.
+        """
+
+
+def open_repository(settings: Settings, root: Path) -> StateRepository:
+    """Return the repository that STORAGE_TYPE names.
+
+    `local` and `airtable` are built in; others come from installed packages, as entry points of the
+    group `mpt_tool.storage` that take the settings and the project's root.
+
+    Raises:
+        SettingsError: there is no such storage, or a setting that it needs is missing.
+    """
+    match settings.storage_type:
+        case "local":
+            from mpt_tool.storage.local import LocalRepository
+
+            return LocalRepository(root)
+        case "airtable":
+            from mpt_tool.storage.airtable import open_airtable
+
+            return open_airtable(settings)
+        case name:
+            return _open_installed(name, settings, root)
+
+
+def _open_installed(name: str, settings: Settings, root: Path) -> StateRepository:
+    from importlib.metadata import entry_points
+
+    installed = entry_points(group=ENTRY_POINTS)
+    if name not in installed.names:
+        accepted = ", ".join(["local", "airtable", *sorted(installed.names)])
+        raise SettingsError(f"{variables('storage_type')} is {name!r}: use one of {accepted}")
+    repository: StateRepository = installed[name].load()(settings, root)
+    return repository

@@ -1,0 +1,254 @@
+"""Keeps the state in a table of Airtable, a row a migration."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pyairtable import Api
+from pyairtable.api.types import RecordDict
+from pydantic import ValidationError
+from requests import HTTPError, RequestException
+
+from mpt_tool.airtable_api import open_api
+from mpt_tool.enums import MigrationTypeEnum
+from mpt_tool.errors import StorageError
+from mpt_tool.records import MigrationRecord, describe
+from mpt_tool.settings import Settings, variables
+
+log = logging.getLogger(__name__)
+
+_DATE_TIME = {
+    "type": "dateTime",
+    "options": {
+        "dateFormat": {"name": "iso"},
+        "timeFormat": {"name": "24hour"},
+        "timeZone": "utc",
+    },
+}
+COLUMNS: Mapping[str, Mapping[str, Any]] = {
+    # Airtable takes the first column of a new table for the name of its rows.
+    "migration_id": {"type": "singleLineText"},
+    "order_id": {"type": "number", "options": {"precision": 0}},
+    "started_at": _DATE_TIME,
+    "applied_at": _DATE_TIME,
+    "type": {
+        "type": "singleSelect",
+        "options": {"choices": [{"name": str(name)} for name in MigrationTypeEnum]},
+    },
+    "version": {"type": "singleLineText"},
+}
+OPTIONAL_COLUMNS = frozenset({"version"})
+
+
+def open_airtable(settings: Settings) -> "AirtableRepository":
+    """Return the repository in the base and table that the settings name.
+
+    Raises:
+        SettingsError: the key or the base is not set.
+    """
+    base_id = settings.require("storage_airtable_base_id")
+    return AirtableRepository(open_api(settings), base_id, settings.storage_airtable_table_name)
+
+
+class AirtableRepository:
+    """Keeps records in an Airtable table, whose row ids it remembers from `load`.
+
+    Loading N records takes ⌈N/100⌉ requests, saving one takes one.
+    """
+
+    def __init__(self, api: Api, base_id: str, table_name: str) -> None:
+        self.notes: dict[str, str] = {}
+        self._base = api.base(base_id)
+        self._table = api.table(base_id, table_name)
+        self._row_ids: dict[str, str] = {}
+        self._missing: set[str] = set()
+
+    def load(self) -> dict[str, MigrationRecord]:
+        """Return all records by migration id; of several rows with one id, the one that counts.
+
+        That is one that is applied before one that is not, so that nothing runs twice, and then
+        the oldest.
+
+        Raises:
+            StorageError: Airtable cannot be reached or refuses, or a row is no record.
+        """
+        with self._explaining_errors():
+            rows = self._table.all()
+        found = defaultdict(list)
+        for row in rows:
+            if any(column in row["fields"] for column in COLUMNS):
+                record = self._record(row)
+                found[record.migration_id].append((row, record))
+        records = {}
+        for migration_id, candidates in found.items():
+            row, records[migration_id] = min(candidates, key=_precedence)
+            self._row_ids[migration_id] = row["id"]
+        self.notes = {
+            migration_id: f"{len(candidates)} rows in the table"
+            for migration_id, candidates in found.items()
+            if len(candidates) > 1
+        }
+        return records
+
+    def save(self, record: MigrationRecord) -> None:
+        """Write the record's row: the one it has, or a new one.
+
+        A new row is written in a way that may be repeated when the reply was lost.
+
+        Raises:
+            StorageError: Airtable cannot be reached or refuses.
+        """
+        document = record.document()
+        fields = {
+            column: document[column]
+            for column in COLUMNS
+            if column in document and column not in self._missing
+        }
+        with self._explaining_errors():
+            try:
+                self._write(record.migration_id, fields)
+            except HTTPError as error:
+                column = _unknown_column(error)
+                if column not in OPTIONAL_COLUMNS:
+                    raise
+                log.warning(
+                    "Airtable table %s has no column %s, so that is not recorded;"
+                    " `mpt-tool migrate --init` adds it",
+                    self._table.name,
+                    column,
+                )
+                self._missing.add(column)
+                del fields[column]
+                self._write(record.migration_id, fields)
+
+    def initialize(self) -> Sequence[str]:
+        """Create the table, or the columns that it lacks; return what was created.
+
+        Raises:
+            StorageError: nothing is lacking, a column is of another type, or Airtable refuses.
+        """
+        name = self._table.name
+        with self._explaining_errors():
+            tables = {table.name: table for table in self._base.schema(force=True).tables}
+            if name not in tables:
+                self._base.create_table(
+                    name, [{"name": column, **COLUMNS[column]} for column in COLUMNS]
+                )
+                return [f"table {name}"]
+            present = {field.name: field.type for field in tables[name].fields}
+            for column, definition in COLUMNS.items():
+                if present.get(column, definition["type"]) != definition["type"]:
+                    raise StorageError(
+                        f"Airtable table {name}: column {column} is of type {present[column]}:"
+                        f" change it to {definition['type']}"
+                    )
+            lacking = [column for column in COLUMNS if column not in present]
+            for column in lacking:
+                definition = COLUMNS[column]
+                self._base.table(tables[name].id).create_field(
+                    column, definition["type"], options=definition.get("options")
+                )
+        if not lacking:
+            raise StorageError(
+                f"Cannot initialize - Airtable table {name} exists and lacks no column"
+            )
+        return [f"column {column}" for column in lacking]
+
+    def _record(self, row: RecordDict) -> MigrationRecord:
+        fields = {column: row["fields"].get(column) for column in COLUMNS}
+        # JSON has one kind of number: a column with decimals shows a whole one as a float.
+        if isinstance(fields["order_id"], float) and fields["order_id"].is_integer():
+            fields["order_id"] = int(fields["order_id"])
+        try:
+            return MigrationRecord.model_validate(fields)
+        except ValidationError as error:
+            raise StorageError(
+                f"Airtable table {self._table.name}: row {row['id']} is no record:"
+                f" {describe(error)}. Mend or delete the row; if the column is missing,"
+                " `mpt-tool migrate --init` adds it"
+            ) from error
+
+    def _write(self, migration_id: str, fields: dict[str, Any]) -> None:
+        if migration_id in self._row_ids:
+            self._table.update(self._row_ids[migration_id], fields)
+            return
+        # Not a create: one of those whose reply is lost, sent again, would leave two rows.
+        result = self._table.batch_upsert([{"fields": fields}], key_fields=["migration_id"])
+        self._row_ids[migration_id] = result["records"][0]["id"]
+
+    @contextmanager
+    def _explaining_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except HTTPError as error:
+            raise StorageError(self._explanation(error)) from error
+        except RequestException as error:
+            raise StorageError(
+                f"Airtable cannot be reached ({type(error).__name__}):"
+                f" check the network and {variables('storage_airtable_endpoint_url')}"
+            ) from error
+
+    def _explanation(self, error: HTTPError) -> str:
+        table, base = self._table.name, self._base.id
+        kind, message = _error_body(error)
+        match error.response.status_code:
+            case 401:
+                return f"Airtable refuses the key (401): check {variables('airtable_api_key')}"
+            case 403:
+                return (
+                    f"Airtable refuses base {base}, table {table} (403): they do not exist, or the"
+                    " key lacks access to the base or a scope (data.records:read and :write;"
+                    " for --init schema.bases:read and :write)"
+                )
+            case 404:
+                return (
+                    f"Airtable has no base {base} or no table {table} in it (404): check"
+                    f" {variables('storage_airtable_base_id')} and"
+                    f" {variables('storage_airtable_table_name')},"
+                    " or create the table: mpt-tool migrate --init"
+                )
+            case 422 if column := _unknown_column(error):
+                return (
+                    f"Airtable table {table} has no column {column}: add it by hand,"
+                    " or run: mpt-tool migrate --init"
+                )
+            case 422 if kind == "INVALID_MULTIPLE_CHOICE_OPTIONS":
+                choices = " and ".join(MigrationTypeEnum)
+                return (
+                    f"Airtable table {table}: column type needs the choices {choices}:"
+                    f" add what is missing ({message})"
+                )
+            case status:
+                return f"Airtable refuses a request to table {table} ({status} {kind}): {message}"
+
+
+def _precedence(candidate: tuple[RecordDict, MigrationRecord]) -> tuple[bool, bool, str, str]:
+    row, record = candidate
+    return record.applied_at is None, record.started_at is None, row["createdTime"], row["id"]
+
+
+def _error_body(error: HTTPError) -> tuple[str, str]:
+    """Return the type and the message of Airtable's error; it answers in more than one shape."""
+    try:
+        body = error.response.json()
+    except ValueError:
+        return "", error.response.reason or ""
+    match body:
+        case {"error": {"type": kind, **rest}}:
+            return str(kind), str(rest.get("message", ""))
+        case {"error": kind}:
+            return str(kind), ""
+        case {"errors": [{"error": kind, **rest}, *_]}:
+            return str(kind), str(rest.get("message", ""))
+        case _:
+            return "", ""
+
+
+def _unknown_column(error: HTTPError) -> str | None:
+    """Return the column that Airtable says the table lacks."""
+    kind, message = _error_body(error)
+    if kind != "UNKNOWN_FIELD_NAME":
+        return None
+    return message.partition('"')[2].rpartition('"')[0] or None

@@ -1,0 +1,88 @@
+"""Checks every change has to pass (`nox`), and what is made on request (`nox -s NAME`)."""
+
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "uv"
+nox.options.download_python = "never"
+# A skipped session would pass for a good one.
+nox.options.error_on_missing_interpreters = True
+nox.options.sessions = ["lint", "types", "tests", "lowest"]
+
+OLDEST, NEWEST = "3.12", "3.13"
+
+
+@nox.session(python=OLDEST)
+def lint(session: nox.Session) -> None:
+    """Style, format and the direction of imports."""
+    session.install("--editable", ".", "--group", "lint")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("lint-imports", "--no-logo")
+
+
+@nox.session(python=OLDEST)
+def types(session: nox.Session) -> None:
+    """Types, strictly, in the tests too."""
+    session.install("--editable", ".", "--group", "types")
+    session.run("mypy")
+
+
+@nox.session(python=[OLDEST, NEWEST])
+def tests(session: nox.Session) -> None:
+    """Tests with the newest dependencies; arguments after `--` go to pytest."""
+    session.install("--editable", ".", "--group", "test")
+    session.run("pytest", "--numprocesses=auto", *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def lowest(session: nox.Session) -> None:
+    """Tests with the oldest dependencies that pyproject.toml allows."""
+    # The tests' own tools come second: they are not what is at its lowest here.
+    session.install("--editable", ".", "--resolution=lowest-direct")
+    session.install("--group", "test")
+    # Typer before 0.26 imports names that the newest Click deprecates.
+    click = "--pythonwarnings=ignore:'click:DeprecationWarning"
+    session.run("pytest", "--numprocesses=auto", click, *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def neighbours(session: nox.Session) -> None:
+    """Import with the versions that pip picks beside the extension SDK, which pins some of them.
+
+    The SDK itself is resolved only: a dependency of its own downloads a binary when it is built.
+    """
+    folder = Path(session.create_tmp())
+    wanted = folder / "wanted.in"
+    wanted.write_text("mpt-extension-sdk>=6.8\n", encoding="utf-8")
+    chosen = str(folder / "chosen.txt")
+    compile_ = ("uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate")
+    session.run(*compile_, "pyproject.toml", str(wanted), "--output-file", chosen, external=True)
+    session.install(".", "--constraint", chosen)
+    modules = "mpt_tool.cli, mpt_tool.storage.airtable, mpt_api_client"
+    session.run("python", "-P", "-c", f"import {modules}")
+    session.run("mpt-tool", "--help", silent=True)
+
+
+@nox.session(python=OLDEST)
+def docs(session: nox.Session) -> None:
+    """Build the documentation in site/; a broken link is an error."""
+    session.install("--editable", ".", "--group", "docs")
+    # mkdocs-typer2 leaves the options out without a word where this command fails.
+    session.run("typer", "mpt_tool.cli", "utils", "docs", silent=True)
+    session.run("mkdocs", "build", "--strict", env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session(python=OLDEST)
+def pictures(session: nox.Session) -> None:
+    """Draw docs/images/*.svg anew from what the tool really prints."""
+    session.install("--editable", ".")
+    session.run("python", "docs/pictures.py", *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def benchmarks(session: nox.Session) -> None:
+    """Measure; arguments after `--` go to the benchmarks."""
+    session.install("--editable", ".", "--group", "test")
+    session.run("python", "-m", "benchmarks", *session.posargs)

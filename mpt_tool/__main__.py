@@ -8,7 +8,7 @@ from pathlib import Path
 if sys.path and Path(sys.path[0]) == Path.cwd():
     del sys.path[0]
 
-from mpt_tool.cli import main  # noqa: E402 - the line above has to come first
+from mpt_tool.cli import main
 
 if __name__ == "__main__":
     main()

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mpt_tool.enums import MigrationTypeEnum
-from mpt_tool.errors import MigrationFailedError, MptToolError, ScriptError, ScriptLoadError
+from mpt_tool.errors import (
+    INTERRUPTED,
+    MigrationFailedError,
+    MptToolError,
+    ScriptError,
+    ScriptLoadError,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +28,6 @@ if TYPE_CHECKING:
     from mpt_tool.settings import Settings
 
 DONE, FAILED = 0, 1
-INTERRUPTED = 130
 RUN, CREATE, INSPECT, OUTPUT = "Run", "Create", "Inspect", "Output"
 EXAMPLES = """\
 [bold]Examples[/bold]
@@ -87,7 +92,7 @@ def root_options(
         bool,
         typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
     ] = False,
-    no_color: NoColor = False,  # noqa: ARG001 - main reads it, before help or errors are written
+    no_color: NoColor = False,
 ) -> None:
     """Scaffold, run and audit migrations of MPT extensions."""
 
@@ -110,7 +115,7 @@ def migrate(
     migration_id: Annotated[
         str | None,
         typer.Argument(
-            metavar="[MIGRATION_ID]",
+            metavar="MIGRATION_ID",
             help="With --data or --schema: run just this migration.",
             autocompletion=_pending_ids,
         ),
@@ -180,7 +185,7 @@ def migrate(
             rich_help_panel=OUTPUT,
         ),
     ] = False,
-    no_color: NoColor = False,  # noqa: ARG001 - main reads it, before help or errors are written
+    no_color: NoColor = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Log more.", rich_help_panel=OUTPUT)
     ] = False,
@@ -307,7 +312,7 @@ def _run(migration_type: MigrationTypeEnum, migration_id: str | None, output: Ou
         steps = runner.prepare(entries, migration_type, migration_id, project.root)
         applied = [] if migration_id else plan.applied(entries, migration_type)
         with render.progress(project.console, quiet=output.quiet) as reporter:
-            result = runner.run(
+            outcome = runner.run(
                 steps,
                 [entry.migration_id for entry in applied],
                 repository,
@@ -315,9 +320,9 @@ def _run(migration_type: MigrationTypeEnum, migration_id: str | None, output: Ou
                 project.settings.service_version,
                 reporter,
             )
-        output.say(render.summary(result))
-        if result.failure:
-            raise result.failure
+        output.say(render.summary(outcome))
+        if outcome.failure:
+            raise outcome.failure
     if migration_type is MigrationTypeEnum.DATA:
         output.say("Migrations completed successfully.")
     else:
@@ -408,21 +413,25 @@ def _check(output: Output) -> None:
         for finding in findings:
             typer.echo(render.finding_line(finding))
         if findings:
-            raise ScriptError(f"{len(findings)} found in {project.settings.folder}")
+            raise ScriptError(f"{len(findings)} problem(s) found in {project.settings.folder}")
     output.say("Migrations check passed successfully.")
 
 
 def _complete(incomplete: str, migration_type: MigrationTypeEnum | None) -> list[str]:
-    """Return the pending migrations of a type; at a TAB no mistake of the project is news."""
+    """Return the pending migrations of a type; at a TAB no mistake of the project is news.
+
+    Only the local store is asked: a keystroke cannot wait for a network, so with any other store
+    what is applied already is offered too.
+    """
     from mpt_tool import plan, runner, scripts
     from mpt_tool.settings import load_settings
-    from mpt_tool.storage import open_repository
+    from mpt_tool.storage.local import LocalRepository
 
     root = Path.cwd()
     try:
         settings = load_settings(root)
-        found = scripts.find(settings.folder)
-        entries = runner.read_plan(found, open_repository(settings, root))
+        repository = LocalRepository(root) if settings.storage_type == "local" else None
+        entries = runner.read_plan(scripts.find(settings.folder), repository)
     except MptToolError:
         return []
     wanted = [migration_type] if migration_type else MigrationTypeEnum

@@ -12,6 +12,9 @@ Each is raised once, with a message that says what is wrong, where, and what to 
 once, in `mpt_tool.cli`, which prints the message and exits with `exit_code`.
 """
 
+# What a shell reports for a process that SIGINT stopped.
+INTERRUPTED = 130
+
 
 class MptToolError(Exception):
     """Base of all errors of this tool; `str(error)` is the message for the user."""

@@ -1,4 +1,4 @@
-"""Scripts held against records: what is pending, what is odd. No input or output."""
+"""Scripts held against records: what is pending, what is odd, what was run. Does no I/O."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpt_tool.enums import MigrationStatusEnum, MigrationTypeEnum
-from mpt_tool.errors import SelectionError
+from mpt_tool.errors import MptToolError, SelectionError
 from mpt_tool.records import MigrationRecord
 
 MAX_ID_LENGTH = 124
@@ -49,6 +49,21 @@ class Entry:
     def is_applied(self) -> bool:
         """Whether the migration counts as done: applied or faked."""
         return self.record is not None and self.record.applied_at is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How far a run got through its plan, by migration ids; `seconds` is for the whole run.
+
+    `failed` is the migration that stopped the run and `failure` why, if anything did.
+    """
+
+    applied: Sequence[str]
+    skipped: Sequence[str]
+    not_reached: Sequence[str]
+    seconds: float
+    failed: str | None = None
+    failure: MptToolError | None = None
 
 
 def id_problem(migration_id: str) -> str | None:

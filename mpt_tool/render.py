@@ -17,17 +17,21 @@ from mpt_tool.enums import MigrationStatusEnum
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
+    from rich.table import Table
 
-    from mpt_tool.plan import Entry
+    from mpt_tool.plan import Entry, Outcome
     from mpt_tool.records import MigrationRecord
     from mpt_tool.redaction import Redact
-    from mpt_tool.runner import Reporter, RunResult
     from mpt_tool.scripts import Finding
 
 JSON_VERSION = 1
 LOG_FORMAT = "%(asctime)s - %(levelname)s - %(message)s"
 _CHATTY_LIBRARIES = ("asyncio", "httpcore", "httpx", "urllib3")
 _EMPTY = "-"
+# Between columns; the columns that may be folded on a narrow terminal, and to which width; then what is left out.
+_GAP = 2
+_FOLDED_WIDTHS = {"id": 16, "started": 10, "applied": 10, "note": 14}
+_FIRST_TO_GO = ("started", "version", "duration", "applied", "order id")
 _FRAMES_LEFT_OUT = (
     str(Path(__file__).parent),
     str(Path(logging.__file__).parents[1] / "asyncio"),
@@ -54,20 +58,16 @@ def is_coloured(stream: TextIO) -> bool:
     return allows_colour(os.environ) and (stream.isatty() or bool(os.environ.get("FORCE_COLOR")))
 
 
-# --- reports on stdout
-
-
 def status_table(entries: Sequence["Entry"], stream: TextIO) -> None:
     """Write a line a migration: fitted to the width of a terminal, and never cut elsewhere."""
     columns = ["order id", "id", "type", "status", "started", "applied", "duration"]
     columns += ["version"] if any(e.record and e.record.version for e in entries) else []
     columns += ["note"] if any(e.notes for e in entries) else []
-    cells = [_cells(entry) for entry in entries]
-    rows = [[row[column] for column in columns] for row in cells]
+    rows = [_cells(entry) for entry in entries]
     if stream.isatty() or is_coloured(stream):
-        _rich_table(columns, rows, stream)
+        _console(stream).print(_rich_table(columns, rows, _width(stream)))
     else:
-        stream.writelines(_aligned([columns, *rows]))
+        stream.writelines(_aligned([columns, *([row[name] for name in columns] for row in rows)]))
 
 
 def dry_run(records: Sequence["MigrationRecord"], kind: str) -> str:
@@ -84,18 +84,18 @@ def finding_line(finding: "Finding") -> str:
     return f"{finding.file}{line}: {finding.message}"
 
 
-def summary(result: "RunResult") -> str:
+def summary(outcome: "Outcome") -> str:
     """Return how a run went; after a failure also which migrations it applied and left out."""
     lines = []
-    if result.failure:
+    if outcome.failure:
         lines = [
-            f"Applied before the failure: {_listed(result.applied)}",
-            f"Failed: {result.failed}",
-            f"Not reached: {_listed(result.not_reached)}",
+            f"Applied before the failure: {_listed(outcome.applied)}",
+            f"Failed: {outcome.failed}",
+            f"Not reached: {_listed(outcome.not_reached)}",
         ]
     counts = (
-        f"{len(result.applied)} applied, {len(result.skipped)} skipped,"
-        f" {1 if result.failure else 0} failed in {duration(result.seconds)}."
+        f"{len(outcome.applied)} applied, {len(outcome.skipped)} skipped,"
+        f" {1 if outcome.failure else 0} failed in {duration(outcome.seconds)}."
     )
     return "\n".join([*lines, counts])
 
@@ -182,34 +182,48 @@ def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "  ".join(cells).rstrip() + "\n"
 
 
-def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], stream: TextIO) -> None:
+def _rich_table(columns: Sequence[str], rows: Sequence[Mapping[str, str]], width: int) -> "Table":
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    status = columns.index("status")
+    longest = {name: max(len(name), *(len(row[name]) for row in rows)) for name in columns}
+    least = {name: min(longest[name], _FOLDED_WIDTHS.get(name, longest[name])) for name in columns}
+    shown = list(columns)
+    for name in _FIRST_TO_GO:
+        if name in shown and sum(least[name] + _GAP for name in shown) > width + _GAP:
+            shown.remove(name)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for name in shown:
+        foldable = name in _FOLDED_WIDTHS
+        table.add_column(name, min_width=least[name], no_wrap=not foldable, overflow="fold")
+    if len(shown) < len(columns):
+        left_out = ", ".join(name for name in columns if name not in shown)
+        table.caption = f"No room for: {left_out}. A wider terminal, a pipe and --json show all."
+        table.caption_justify = "left"
     for row in rows:
-        style = _STYLES[MigrationStatusEnum(row[status])]
-        table.add_row(*row[:status], f"[{style}]{row[status]}[/]", *row[status + 1 :])
-    _console(stream).print(table)
+        status = MigrationStatusEnum(row["status"])
+        table.add_row(
+            *(Text(row[name], _STYLES[status] if name == "status" else "") for name in shown)
+        )
+    return table
 
 
 def _listed(migration_ids: Sequence[str]) -> str:
     return ", ".join(migration_ids) or "none"
 
 
+def _width(stream: TextIO) -> int:
+    return shutil.get_terminal_size().columns if stream.isatty() else _UNBOUNDED
+
+
 def _console(stream: TextIO) -> "Console":
     from rich.console import Console
 
-    width = shutil.get_terminal_size().columns if stream.isatty() else _UNBOUNDED
+    width = _width(stream)
     if is_coloured(stream):
         return Console(file=stream, force_terminal=True, width=width)
     return Console(file=stream, color_system=None, width=width)
-
-
-# --- what goes to stderr
 
 
 def script_traceback(error: BaseException) -> str:
@@ -257,7 +271,9 @@ def logs(stream: TextIO, level: int, redact: "Redact") -> Iterator["Console | No
 
 
 @contextmanager
-def progress(console: "Console | None", *, quiet: bool) -> Iterator["Reporter"]:
+def progress(
+    console: "Console | None", *, quiet: bool
+) -> Iterator["SilentReporter | LiveReporter"]:
     """Give the reporter of a run: live on a console, where prints and logs go above it."""
     if console is None or quiet:
         yield SilentReporter()

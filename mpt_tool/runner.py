@@ -11,14 +11,18 @@ from typing import Protocol
 
 from mpt_tool import plan, scripts
 from mpt_tool.enums import MigrationTypeEnum
-from mpt_tool.errors import MigrationFailedError, MptToolError, SelectionError, StorageError
+from mpt_tool.errors import (
+    INTERRUPTED,
+    MigrationFailedError,
+    MptToolError,
+    SelectionError,
+    StorageError,
+)
 from mpt_tool.inspection import inspect
 from mpt_tool.migration import BaseMigration
-from mpt_tool.plan import Entry, Script
+from mpt_tool.plan import Entry, Outcome, Script
 from mpt_tool.records import MigrationRecord
 from mpt_tool.storage import StateRepository
-
-INTERRUPTED = 130
 
 log = logging.getLogger(__name__)
 
@@ -40,21 +44,6 @@ class Step:
     migration: BaseMigration
 
 
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """How a run went, by migration ids; `seconds` is for the whole run.
-
-    `failed` is the migration that stopped the run and `failure` why, if anything did.
-    """
-
-    applied: Sequence[str]
-    skipped: Sequence[str]
-    not_reached: Sequence[str]
-    seconds: float
-    failed: str | None = None
-    failure: MptToolError | None = None
-
-
 def sound_plan(folder: Path, repository: StateRepository) -> list[Entry]:
     """Return the plan of a folder whose names leave no doubt about what is to run.
 
@@ -67,15 +56,23 @@ def sound_plan(folder: Path, repository: StateRepository) -> list[Entry]:
     return read_plan(found, repository)
 
 
-def read_plan(found: Sequence[Script], repository: StateRepository) -> list[Entry]:
-    """Return the plan of the scripts that were found; reads the store once, imports no script."""
-    records = repository.load()
+def read_plan(found: Sequence[Script], repository: StateRepository | None) -> list[Entry]:
+    """Return the plan of the scripts that were found; reads the store once, imports no script.
+
+    Args:
+        found: the scripts.
+        repository: the store, or None to take all scripts for not applied.
+
+    Raises:
+        StorageError: the store cannot be read.
+    """
+    records = repository.load() if repository else {}
     declared = {
         script.migration_id: inspect(script.path).type
         for script in found
         if script.migration_id not in records
     }
-    return plan.build(found, records, declared, repository.notes)
+    return plan.build(found, records, declared, repository.notes if repository else {})
 
 
 def prepare(
@@ -106,7 +103,7 @@ def run(
     clock: Clock,
     version: str | None,
     reporter: Reporter,
-) -> RunResult:
+) -> Outcome:
     """Run the steps in order, each recorded before it begins and after it ends.
 
     The first failure ends the run; it is returned, not raised, with what was and was not reached.
@@ -125,11 +122,9 @@ def run(
         if failure:
             log.error("%s (after %.1f s)", failure, seconds)
             seconds = time.monotonic() - began
-            return RunResult(
-                ids[:number], skipped, ids[number + 1 :], seconds, migration_id, failure
-            )
+            return Outcome(ids[:number], skipped, ids[number + 1 :], seconds, migration_id, failure)
         log.info("Applied migration: %s in %.1f s", migration_id, seconds)
-    return RunResult(ids, skipped, [], time.monotonic() - began)
+    return Outcome(ids, skipped, [], time.monotonic() - began)
 
 
 def fake(

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -98,7 +99,8 @@ class LocalRepository:
             temporary.replace(self._path)
             _flush_folder(self._path.parent)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
             raise StorageError(f"{self._path} cannot be written: {error.strerror}") from error
 
 

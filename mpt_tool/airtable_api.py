@@ -9,9 +9,11 @@ it is not sent again.
 
 import logging
 import time
-from collections import deque
+from collections import defaultdict
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Any
+from urllib.parse import urlsplit
 
 from pyairtable import Api
 from requests import ConnectTimeout, PreparedRequest, RequestException, Response
@@ -57,7 +59,6 @@ class PoliteAdapter(HTTPAdapter):
     def __init__(self, retry_seconds: float) -> None:
         super().__init__()
         self._retry_seconds = retry_seconds
-        self._sent: deque[float] = deque(maxlen=REQUESTS_A_SECOND)
 
     def send(self, request: PreparedRequest, **kwargs: Any) -> Response:  # type: ignore[override] # same call
         """Return the first reply that is final, or the last one there was time for."""
@@ -73,10 +74,26 @@ class PoliteAdapter(HTTPAdapter):
         return retrying(self._send_paced, request, **kwargs)
 
     def _send_paced(self, request: PreparedRequest, **kwargs: Any) -> Response:
-        if len(self._sent) == REQUESTS_A_SECOND:
-            time.sleep(max(0.0, self._sent[0] + 1 - time.monotonic()))
-        self._sent.append(time.monotonic())
-        return super().send(request, **kwargs)
+        slots = _slots_by_host[urlsplit(request.url or "").netloc]
+        free_from = slots.get()
+        try:
+            time.sleep(max(0.0, free_from - time.monotonic()))
+            return super().send(request, **kwargs)
+        finally:
+            # Counted from the reply: the request reached Airtable before it, nobody knows when.
+            slots.put(time.monotonic() + 1)
+
+
+def _slots() -> SimpleQueue[float]:
+    """Return the moments from which on a host may be sent one more request, as many as a second."""
+    slots = SimpleQueue[float]()
+    for _ in range(REQUESTS_A_SECOND):
+        slots.put(0.0)
+    return slots
+
+
+# Shared by all clients of the process: Airtable counts what a base gets, whoever sends it.
+_slots_by_host: defaultdict[str, SimpleQueue[float]] = defaultdict(_slots)
 
 
 def _may_be_sent_again(request: PreparedRequest) -> Callable[[RetryCallState], bool]:

@@ -4,9 +4,10 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,6 +68,13 @@ NoColor = Annotated[
 
 def main() -> None:
     """Run the command line; the entry point of both console scripts."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A name may hold what the encoding of the stream lacks.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    # Python has no stream where the caller closed it.
+    nowhere = Path(os.devnull)
+    sys.stdout = sys.stdout or nowhere.open("w", encoding="utf-8")
+    sys.stderr = sys.stderr or nowhere.open("w", encoding="utf-8")
     if "--no-color" in sys.argv or os.environ.get("NO_COLOR"):
         # For Typer's help and errors, and for whatever a script starts.
         os.environ.update(NO_COLOR="1", TERM="dumb")
@@ -75,7 +83,18 @@ def main() -> None:
         from typer import rich_utils
 
         rich_utils.FORCE_TERMINAL = None
-    app()
+    try:
+        app()
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    """Write out what is left; a reader that has gone, as `head` goes, is no mistake."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _show_version(wanted: bool) -> None:
@@ -289,6 +308,8 @@ def _redact(root: Path) -> "Redact":
 
     from mpt_tool.redaction import make_redact, secrets_in
 
+    # It logs a line that it cannot parse: once is enough, when the settings are loaded.
+    logging.getLogger("dotenv").addHandler(logging.NullHandler())
     try:
         from_file = dotenv_values(root / ".env")
     except (OSError, UnicodeDecodeError):  # loading the settings says so
@@ -338,7 +359,9 @@ def _dry_run(migration_type: MigrationTypeEnum, migration_id: str | None, output
 
         repository = open_repository(project.settings, project.root)
         entries = runner.sound_plan(project.settings.folder, repository)
-        steps = runner.prepare(entries, migration_type, migration_id, project.root)
+        # What a script prints while it is loaded is no part of the plan.
+        with redirect_stdout(sys.stderr):
+            steps = runner.prepare(entries, migration_type, migration_id, project.root)
         records = [step.record for step in steps]
         if output.as_json:
             documents = [render.record_document(record) for record in records]

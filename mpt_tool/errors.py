@@ -45,7 +45,7 @@ class MigrationFailedError(MptToolError):
 
     Args:
         migration_id: the migration that failed.
-        reason: what it raised, in one line.
+        reason: the message of what it raised.
         exit_code: what the process is to exit with.
     """
 

@@ -28,7 +28,7 @@ JSON_VERSION = 1
 LOG_FORMAT = "%(asctime)s - %(levelname)s - %(message)s"
 _CHATTY_LIBRARIES = ("asyncio", "httpcore", "httpx", "urllib3")
 _EMPTY = "-"
-# Between columns; the columns that may be folded on a narrow terminal, and to which width; then what is left out.
+# On a narrow terminal: which columns may be folded, down to which width, and what is left out then.
 _GAP = 2
 _FOLDED_WIDTHS = {"id": 16, "started": 10, "applied": 10, "note": 14}
 _FIRST_TO_GO = ("started", "version", "duration", "applied", "order id")
@@ -39,6 +39,7 @@ _FRAMES_LEFT_OUT = (
 )
 # Wider than any row, so that what goes to a file is never cut.
 _UNBOUNDED = 100_000
+_ANY_HEIGHT = 25
 _STYLES = {
     MigrationStatusEnum.RUNNING: "yellow",
     MigrationStatusEnum.FAILED: "red",
@@ -223,12 +224,15 @@ def _console(stream: TextIO) -> "Console":
     width = _width(stream)
     if is_coloured(stream):
         return Console(file=stream, force_terminal=True, width=width)
-    return Console(file=stream, color_system=None, width=width)
+    # Rich takes a dumb terminal for one of 80 columns, unless it is told the height too.
+    return Console(file=stream, color_system=None, width=width, height=_ANY_HEIGHT)
 
 
 def script_traceback(error: BaseException) -> str:
     """Return what a script raised, with its own frames: the whole chain and all group members."""
-    report = traceback.TracebackException.from_exception(error)
+    report = traceback.TracebackException.from_exception(
+        error, max_group_width=sys.maxsize, max_group_depth=sys.maxsize
+    )
     _drop_our_frames(report)
     return "".join(report.format())
 
@@ -253,7 +257,7 @@ def logs(stream: TextIO, level: int, redact: "Redact") -> Iterator["Console | No
     handler: logging.Handler
     if console is None:
         handler = logging.StreamHandler(stream)
-        handler.setFormatter(_RedactingFormatter(LOG_FORMAT, redact))
+        handler.setFormatter(_OneLineFormatter(LOG_FORMAT, redact))
     else:
         from rich.logging import RichHandler
 
@@ -318,4 +322,15 @@ class _RedactingFormatter(logging.Formatter):
         self._redact = redact
 
     def format(self, record: logging.LogRecord) -> str:
-        return self._redact(super().format(record))
+        try:
+            text = super().format(record)
+        except (KeyError, TypeError, ValueError) as error:
+            # Of a wrong log call in a script its author is to see the message, not our frames.
+            record.msg, record.args = f"{record.msg!r} could not be formatted: {error}", ()
+            text = super().format(record)
+        return self._redact(text)
+
+
+class _OneLineFormatter(_RedactingFormatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name in logging
+        return "\\n".join(super().formatMessage(record).splitlines())

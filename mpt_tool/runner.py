@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -120,7 +120,7 @@ def run(
             failure = _run_step(step, repository, clock, version)
         seconds = time.monotonic() - step_began
         if failure:
-            log.error("%s (after %.1f s)", failure, seconds)
+            log.error("%s", failure)
             seconds = time.monotonic() - began
             return Outcome(ids[:number], skipped, ids[number + 1 :], seconds, migration_id, failure)
         log.info("Applied migration: %s in %.1f s", migration_id, seconds)
@@ -187,6 +187,8 @@ def _call(migration: BaseMigration, migration_id: str) -> MigrationFailedError |
     """Call the author's code; return what went wrong in it, whatever it raised."""
     try:
         outcome = migration.run()
+        if isinstance(outcome, Generator | AsyncGenerator):
+            raise TypeError("run() holds a yield, so nothing of it was run: remove the yield")
         if isinstance(outcome, Awaitable):
             import asyncio
 

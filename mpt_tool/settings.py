@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, Field, HttpUrl, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mpt_tool.errors import SettingsError
@@ -89,9 +89,13 @@ class Settings(BaseSettings):
             SettingsError: it is not set or no HTTP address; the message names its variables.
         """
         url = self.require(field)
-        if not url.startswith(("http://", "https://")):
-            raise SettingsError(f"{variables(field)} is {url!r}: it must begin with https://")
-        return url.rstrip("/")
+        try:
+            address = HttpUrl(url)
+        except ValidationError:
+            raise SettingsError(
+                f"{variables(field)} is {url!r}: use an address like https://api.example.com"
+            ) from None
+        return str(address).rstrip("/")
 
 
 def load_settings(root: Path) -> Settings:
@@ -120,7 +124,8 @@ def variables(field: str) -> str:
 def _explain(problem: Any) -> str:
     location = str(problem["loc"][0])
     field = next(name for name in Settings.model_fields if location in (name, *_aliases(name)))
-    return f"{variables(field)} is {problem['input']!r}: {problem['msg'].lower()}"
+    message = str(problem["msg"])
+    return f"{variables(field)} is {problem['input']!r}: {message[0].lower()}{message[1:]}"
 
 
 def _aliases(field: str) -> list[str]:
@@ -142,7 +147,7 @@ def _project_table(path: Path) -> dict[str, Any]:
     table = tool.get("mpt-tool", {}) if isinstance(tool, dict) else {}
     if not isinstance(table, dict):
         raise SettingsError(f"{path.name}: {PROJECT_TABLE} is not a table")
-    values = {key.replace("-", "_"): value for key, value in table.items()}
+    values = {key.replace("-", "_"): value for key, value in table.items() if value != ""}
     secrets = SECRETS & values.keys()
     if secrets:
         raise SettingsError(

@@ -141,8 +141,8 @@ class AirtableRepository:
             for column, definition in COLUMNS.items():
                 if present.get(column, definition["type"]) != definition["type"]:
                     raise StorageError(
-                        f"Airtable table {name}: column {column} is of type {present[column]}:"
-                        f" change it to {definition['type']}"
+                        f"Airtable table {name}: column {column} is not of type"
+                        f" {definition['type']}: change it"
                     )
             lacking = [column for column in COLUMNS if column not in present]
             for column in lacking:
@@ -220,8 +220,14 @@ class AirtableRepository:
                     f"Airtable table {table}: column type needs the choices {choices}:"
                     f" add what is missing ({message})"
                 )
+            case status if status == 429 or status >= 500:
+                return (
+                    f"Airtable has no time for table {table} ({status}): run the command again"
+                    f" later, or raise {variables('storage_airtable_retry_seconds')}"
+                )
             case status:
-                return f"Airtable refuses a request to table {table} ({status} {kind}): {message}"
+                reason = " ".join(filter(None, [str(status), kind, message]))
+                return f"Airtable refuses a request to table {table}: {reason}"
 
 
 def _precedence(candidate: tuple[RecordDict, MigrationRecord]) -> tuple[bool, bool, str, str]:

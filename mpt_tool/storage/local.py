@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -28,7 +28,8 @@ class LocalRepository:
     def __init__(self, root: Path) -> None:
         # Resolved, so that a link to a file elsewhere stays a link when the file is replaced.
         self._path = (root / STATE_FILE).resolve()
-        self._documents: dict[str, Any] | None = None
+        # Kept as text: a save formats its own record, not all the others again.
+        self._members: dict[str, str] | None = None
 
     def load(self) -> dict[str, MigrationRecord]:
         """Return all records by migration id; without a file there are none.
@@ -44,16 +45,17 @@ class LocalRepository:
             raise StorageError(f"{self._path} cannot be read: {error.strerror}") from error
         documents = self._parse(text)
         records = {key: self._record(key, document) for key, document in documents.items()}
-        self._documents = documents
+        self._members = {key: _member(key, document) for key, document in documents.items()}
         return records
 
     def save(self, record: MigrationRecord) -> None:
         """Put the record into the file; all others stay in it as they were."""
-        if self._documents is None:
+        if self._members is None:
             self.load()
-        documents = {**(self._documents or {}), record.migration_id: record.document()}
-        self._write(documents)
-        self._documents = documents
+        key = record.migration_id
+        members = {**(self._members or {}), key: _member(key, record.document())}
+        self._write(members)
+        self._members = members
 
     def initialize(self) -> Sequence[str]:
         """Create an empty state file."""
@@ -87,11 +89,11 @@ class LocalRepository:
             )
         return record
 
-    def _write(self, documents: Mapping[str, Any]) -> None:
+    def _write(self, members: Mapping[str, str]) -> None:
         temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
         try:
             with temporary.open("w", encoding="utf-8") as file:
-                file.write(json.dumps(documents, indent=2))
+                file.write(_object(members.values()))
                 file.flush()
                 os.fsync(file.fileno())
             if self._path.exists():
@@ -102,6 +104,18 @@ class LocalRepository:
             with suppress(OSError):
                 temporary.unlink()
             raise StorageError(f"{self._path} cannot be written: {error.strerror}") from error
+
+
+def _member(key: str, document: object) -> str:
+    """Return a record as it stands in the file."""
+    # A line break in a value is escaped: those that are there are of the layout.
+    return f"{json.dumps(key)}: {json.dumps(document, indent=2)}".replace("\n", "\n  ")
+
+
+def _object(members: Iterable[str]) -> str:
+    """Return the text of the whole file, the same as `json.dumps` would with an indent of 2."""
+    lines = ",\n  ".join(members)
+    return f"{{\n  {lines}\n}}" if lines else "{}"
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -5,24 +5,19 @@ field), the rate limit and the error bodies. A request that uses more is refused
 """
 
 import math
-import random
-import string
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
+from .airtable_tables import Cell, Record, Row, Table, add_column, invalid_request, new_id, refusal
 from .http_server import ApiError, LoopbackServer, Reply, Request
-
-type Cell = str | int | float
 
 PAGE_SIZE = 100
 BATCH_SIZE = 10
 MERGE_FIELDS = 3
-LONGEST_TEXT = 100_000
-
 _IN_UTC = {
     "timeZone": "utc",
     "dateFormat": {"name": "iso"},
@@ -39,24 +34,7 @@ STATE_COLUMNS: Sequence[Mapping[str, Any]] = (
         "options": {"choices": [{"name": "data"}, {"name": "schema"}]},
     },
 )
-
-_DATE_FORMATS = {
-    "local": "l",
-    "friendly": "LL",
-    "us": "M/D/YYYY",
-    "european": "D/M/YYYY",
-    "iso": "YYYY-MM-DD",
-}
-_TIME_FORMATS = {"12hour": "h:mma", "24hour": "HH:mm"}
 _LIST_OPTIONS = {"pageSize", "maxRecords", "offset", "fields", "returnFieldsByFieldId"}
-
-
-class Record(TypedDict):
-    """A row in the form in which the API gives it out."""
-
-    id: str
-    createdTime: str
-    fields: dict[str, Cell]
 
 
 @dataclass(frozen=True)
@@ -72,160 +50,6 @@ class RateLimit:
     requests: int = 5
     lockout: float = 30.0
     retry_after: bool = False
-
-
-@dataclass
-class _Column:
-    """A field of a table, and the rules of its type."""
-
-    id: str
-    name: str
-    type: str
-    options: dict[str, Any]
-
-    @property
-    def choices(self) -> list[str]:
-        return [choice["name"] for choice in self.options["choices"]]
-
-    def convert(self, value: object, *, typecast: bool) -> Cell | None:
-        """Return the cell that a value ends up as, or None if it empties the cell.
-
-        Raises:
-            ApiError: the column does not accept the value.
-        """
-        if value is None or value == "":
-            return None
-        cell: Cell | None
-        match self.type:
-            case "number":
-                cell = _number(value, typecast=typecast)
-            case "dateTime":
-                cell = _date_time(value)
-            case "singleSelect":
-                cell = self._choice(value, typecast=typecast)
-            case _:
-                cell = _text(value, typecast=typecast)
-        if cell is None:
-            message = f'Field "{self.name}" cannot accept the provided value'
-            raise _error("INVALID_VALUE_FOR_COLUMN", message)
-        return cell
-
-    def _choice(self, value: object, *, typecast: bool) -> str | None:
-        name = _text(value, typecast=typecast)
-        if name is None or name in self.choices:
-            return name
-        if not typecast:
-            raise _error(
-                "INVALID_MULTIPLE_CHOICE_OPTIONS",
-                f'Insufficient permissions to create new select option ""{name}""',
-            )
-        self.options["choices"].append(_choice_document(name))
-        return name
-
-    def document(self) -> dict[str, Any]:
-        """Return the field as the metadata API gives it out."""
-        document: dict[str, Any] = {"id": self.id, "name": self.name, "type": self.type}
-        return {**document, "options": self.options} if self.options else document
-
-
-@dataclass
-class _Row:
-    """A record; `number` grows with each row of the table, and `cells` goes by column id."""
-
-    id: str
-    number: int
-    created: datetime
-    cells: dict[str, Cell]
-
-
-@dataclass
-class _Table:
-    """A table: its columns, the first of which is the primary one, and its rows."""
-
-    id: str
-    name: str
-    columns: list[_Column]
-    rows: dict[str, _Row] = field(default_factory=dict)
-    rows_ever: int = 0
-
-    def column(self, name_or_id: object) -> _Column:
-        """Return the column of that name or id.
-
-        Raises:
-            ApiError: there is none.
-        """
-        for column in self.columns:
-            if name_or_id in (column.id, column.name):
-                return column
-        raise _error("UNKNOWN_FIELD_NAME", f'Unknown field name: "{name_or_id}"')
-
-    def convert(self, fields: object, *, typecast: bool) -> dict[str, Cell | None]:
-        """Return the cells that values end up as, by column id; nothing is stored.
-
-        Raises:
-            ApiError: a column is unknown or does not accept its value.
-        """
-        if not isinstance(fields, dict):
-            raise _invalid_request()
-        columns = {name: self.column(name) for name in fields}
-        return {
-            column.id: column.convert(fields[name], typecast=typecast)
-            for name, column in columns.items()
-        }
-
-    def insert(self, cells: Mapping[str, Cell | None], created: datetime) -> _Row:
-        """Add a row at the end and return it."""
-        self.rows_ever += 1
-        row = _Row(_new_id("rec"), self.rows_ever, created, {})
-        self.rows[row.id] = row
-        return self.update(row, cells)
-
-    def update(self, row: _Row, cells: Mapping[str, Cell | None], *, replace: bool = False) -> _Row:
-        """Change the given cells of a row, or all of them, and return it."""
-        merged = {**cells} if replace else {**row.cells, **cells}
-        row.cells = {name: cell for name, cell in merged.items() if cell is not None}
-        return row
-
-    def matching(self, cells: Mapping[str, Cell | None], keys: Iterable[str]) -> _Row | None:
-        """Return the row with the same cells in the key columns, or None.
-
-        Raises:
-            ApiError: several rows match, or a key is not given.
-        """
-        keys = list(keys)
-        if not cells.keys() >= set(keys):
-            raise _invalid_request()
-        rows = [
-            row
-            for row in self.rows.values()
-            if all(row.cells.get(key) == cells[key] for key in keys)
-        ]
-        if len(rows) > 1:
-            raise _error("INVALID_UPSERT", "More than one record matches the fields to merge on")
-        return rows[0] if rows else None
-
-    def render(self, row: _Row, *, by_id: bool = False, only: Iterable[str] = ()) -> Record:
-        """Return a row as the API gives it out: no empty cells, and only these columns if any."""
-        shown = [self.column(name) for name in only] or self.columns
-        return {
-            "id": row.id,
-            "createdTime": row.created.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
-            "fields": {
-                column.id if by_id else column.name: row.cells[column.id]
-                for column in shown
-                if column.id in row.cells
-            },
-        }
-
-    def document(self) -> dict[str, Any]:
-        """Return the table as the metadata API gives it out."""
-        return {
-            "id": self.id,
-            "name": self.name,
-            "primaryFieldId": self.columns[0].id,
-            "fields": [column.document() for column in self.columns],
-            "views": [{"id": f"viw{self.id[3:]}", "name": "Grid view", "type": "grid"}],
-        }
 
 
 class AirtableServer(LoopbackServer):
@@ -250,7 +74,7 @@ class AirtableServer(LoopbackServer):
         super().__init__(token, clock)
         self.rate_limit = rate_limit
         self._unknown = unknown
-        self._bases: dict[str, list[_Table]] = {}
+        self._bases: dict[str, list[Table]] = {}
         self._accepted: defaultdict[str, deque[float]] = defaultdict(deque)
         self._locked_until: defaultdict[str, float] = defaultdict(float)
 
@@ -276,7 +100,7 @@ class AirtableServer(LoopbackServer):
     def add_column(self, base: str, table: str, column: Mapping[str, Any]) -> None:
         """Add a column, given as the API takes it."""
         with self._lock:
-            _add_column(self._table(base, table), column)
+            add_column(self._table(base, table), column)
 
     def remove_column(self, base: str, table: str, name: str) -> None:
         """Remove a column with its cells."""
@@ -319,7 +143,7 @@ class AirtableServer(LoopbackServer):
             del self._table(base, table).rows[row_id]
 
     def unauthenticated(self) -> Reply:
-        return _error("AUTHENTICATION_REQUIRED", "Authentication required", 401).reply
+        return refusal("AUTHENTICATION_REQUIRED", "Authentication required", 401).reply
 
     def handle(self, request: Request) -> Reply:
         return Reply.of(200, self._route(request))
@@ -343,11 +167,11 @@ class AirtableServer(LoopbackServer):
                 body = _body(request)
                 return self._create_table(base, body.get("name"), body.get("fields")).document()
             case "POST", table_id, "fields":
-                return _add_column(self._table_by_id(base, table_id), _body(request)).document()
+                return add_column(self._table_by_id(base, table_id), _body(request)).document()
             case _:
                 raise _not_found()
 
-    def _serve_records(self, request: Request, table: _Table, rest: Sequence[str]) -> object:
+    def _serve_records(self, request: Request, table: Table, rest: Sequence[str]) -> object:
         match request.method, *rest:
             case ["GET"]:
                 return _list_records(table, _list_options(request.query))
@@ -387,18 +211,18 @@ class AirtableServer(LoopbackServer):
             {"Retry-After": str(seconds)} if self.rate_limit.retry_after else {}
         )
 
-    def _tables(self, base: str) -> list[_Table]:
+    def _tables(self, base: str) -> list[Table]:
         if base not in self._bases:
             raise self._unknown_error()
         return self._bases[base]
 
-    def _table(self, base: str, name_or_id: str) -> _Table:
+    def _table(self, base: str, name_or_id: str) -> Table:
         for table in self._tables(base):
             if name_or_id in (table.id, table.name):
                 return table
         raise self._unknown_error()
 
-    def _table_by_id(self, base: str, table_id: str) -> _Table:
+    def _table_by_id(self, base: str, table_id: str) -> Table:
         """Return a table by its id alone: creating a field takes no table name."""
         table = self._table(base, table_id)
         if table.id != table_id:
@@ -411,16 +235,16 @@ class AirtableServer(LoopbackServer):
     def _created(self) -> datetime:
         return datetime.fromtimestamp(self.now(), UTC)
 
-    def _create_table(self, base: str, name: object, fields: object) -> _Table:
+    def _create_table(self, base: str, name: object, fields: object) -> Table:
         tables = self._tables(base)
         if not (isinstance(name, str) and name and isinstance(fields, list) and fields):
-            raise _invalid_request()
+            raise invalid_request()
         if name in (table.name for table in tables):
             message = "Cannot create more than one table with the same name"
-            raise _error("DUPLICATE_TABLE_NAME", message)
-        table = _Table(_new_id("tbl"), name, [])
+            raise refusal("DUPLICATE_TABLE_NAME", message)
+        table = Table(new_id("tbl"), name, [])
         for column in fields:
-            _add_column(table, column)
+            add_column(table, column)
         tables.append(table)
         return table
 
@@ -428,7 +252,7 @@ class AirtableServer(LoopbackServer):
 def _body(request: Request) -> dict[str, Any]:
     """Return the body of a request, which must be a JSON object."""
     if not isinstance(request.body, dict):
-        raise _invalid_request()
+        raise invalid_request()
     return request.body
 
 
@@ -441,13 +265,13 @@ def _list_options(query: Mapping[str, list[str]]) -> dict[str, Any]:
     return options
 
 
-def _list_records(table: _Table, options: Mapping[str, Any]) -> dict[str, object]:
+def _list_records(table: Table, options: Mapping[str, Any]) -> dict[str, object]:
     """Return one page, and the offset of the next if there is one."""
     if unknown := options.keys() - _LIST_OPTIONS:
-        raise _invalid_request(f"not supported here: {', '.join(sorted(unknown))}")
+        raise invalid_request(f"not supported here: {', '.join(sorted(unknown))}")
     page_size = _positive(options.get("pageSize", PAGE_SIZE))
     if page_size > PAGE_SIZE:
-        raise _invalid_request()
+        raise invalid_request()
     rows = list(table.rows.values())
     if "maxRecords" in options:
         rows = rows[: _positive(options["maxRecords"])]
@@ -470,27 +294,27 @@ def _rows_seen(offset: object) -> int:
         return 0
     number = str(offset).removeprefix("itr").partition("/")[0]
     if not number.isdecimal():
-        raise _error("INVALID_OFFSET_VALUE", f"The value of offset {offset} is invalid")
+        raise refusal("INVALID_OFFSET_VALUE", f"The value of offset {offset} is invalid")
     return int(number)
 
 
-def _create(table: _Table, body: Mapping[str, Any], now: datetime) -> object:
+def _create(table: Table, body: Mapping[str, Any], now: datetime) -> object:
     """Create one record or a batch: all of it, or nothing if one record is refused."""
     typecast, by_id = _flags(body)
     if "records" not in body and "fields" not in body:
         message = 'Could not find field "fields" in the request body'
-        raise _error("INVALID_REQUEST_MISSING_FIELDS", message)
+        raise refusal("INVALID_REQUEST_MISSING_FIELDS", message)
     records = _batch(body["records"]) if "records" in body else [body]
     new = [table.convert(record.get("fields"), typecast=typecast) for record in records]
     created = [table.render(table.insert(cells, now), by_id=by_id) for cells in new]
     return {"records": created} if "records" in body else created[0]
 
 
-def _update(table: _Table, body: Mapping[str, Any], now: datetime, *, replace: bool) -> object:
+def _update(table: Table, body: Mapping[str, Any], now: datetime, *, replace: bool) -> object:
     """Update or upsert a batch: all of it, or nothing if one record is refused."""
     typecast, by_id = _flags(body)
     keys = _merge_keys(table, body["performUpsert"]) if "performUpsert" in body else []
-    changes: list[tuple[_Row | None, dict[str, Cell | None]]] = []
+    changes: list[tuple[Row | None, dict[str, Cell | None]]] = []
     for record in _batch(body.get("records")):
         cells = table.convert(record.get("fields"), typecast=typecast)
         by_key = keys and "id" not in record
@@ -508,41 +332,41 @@ def _update(table: _Table, body: Mapping[str, Any], now: datetime, *, replace: b
     return document
 
 
-def _update_one(table: _Table, row: _Row, body: Mapping[str, Any], *, replace: bool) -> Record:
+def _update_one(table: Table, row: Row, body: Mapping[str, Any], *, replace: bool) -> Record:
     typecast, by_id = _flags(body)
     cells = table.convert(body.get("fields"), typecast=typecast)
     return table.render(table.update(row, cells, replace=replace), by_id=by_id)
 
 
-def _delete(table: _Table, row_ids: object) -> dict[str, object]:
+def _delete(table: Table, row_ids: object) -> dict[str, object]:
     rows = [_batch_row(table, row_id) for row_id in _batch_of(row_ids)]
     return {"records": [_delete_one(table, row) for row in rows]}
 
 
-def _delete_one(table: _Table, row: _Row) -> dict[str, object]:
+def _delete_one(table: Table, row: Row) -> dict[str, object]:
     del table.rows[row.id]
     return {"id": row.id, "deleted": True}
 
 
-def _row(table: _Table, row_id: str) -> _Row:
+def _row(table: Table, row_id: str) -> Row:
     """Return the row that a path names."""
     if row_id not in table.rows:
         raise _not_found()
     return table.rows[row_id]
 
 
-def _batch_row(table: _Table, row_id: object) -> _Row:
+def _batch_row(table: Table, row_id: object) -> Row:
     """Return a row that a batch names."""
     if not isinstance(row_id, str) or row_id not in table.rows:
         message = f"Record ID {row_id} does not exist in this table"
-        raise _error("ROW_DOES_NOT_EXIST", message)
+        raise refusal("ROW_DOES_NOT_EXIST", message)
     return table.rows[row_id]
 
 
 def _batch_of(items: object) -> list[Any]:
     """Return the items of a batch, of which there must be 1 to 10."""
     if not isinstance(items, list) or not 1 <= len(items) <= BATCH_SIZE:
-        raise _invalid_request()
+        raise invalid_request()
     return items
 
 
@@ -550,15 +374,15 @@ def _batch(records: object) -> list[dict[str, Any]]:
     """Return the records of a batch."""
     batch = _batch_of(records)
     if not all(isinstance(record, dict) for record in batch):
-        raise _invalid_request()
+        raise invalid_request()
     return batch
 
 
-def _merge_keys(table: _Table, upsert: object) -> list[str]:
+def _merge_keys(table: Table, upsert: object) -> list[str]:
     """Return the ids of the columns that an upsert goes by, of which there must be 1 to 3."""
     names = upsert.get("fieldsToMergeOn") if isinstance(upsert, dict) else None
     if not isinstance(names, list) or not 1 <= len(names) <= MERGE_FIELDS:
-        raise _invalid_request()
+        raise invalid_request()
     return [table.column(name).id for name in names]
 
 
@@ -569,96 +393,12 @@ def _flags(body: Mapping[str, Any]) -> tuple[bool, bool]:
 
 def _positive(value: object) -> int:
     if not str(value).isdecimal() or int(str(value)) == 0:
-        raise _invalid_request()
+        raise invalid_request()
     return int(str(value))
 
 
-def _add_column(table: _Table, column: object) -> _Column:
-    """Add a column as the API takes it, completed as the API gives it out."""
-    if not isinstance(column, Mapping):
-        raise _invalid_request()
-    name, kind = column.get("name"), column.get("type")
-    if not name or name in (other.name for other in table.columns):
-        message = f'Field name "{name}" is empty or not unique in the table'
-        raise _error("DUPLICATE_OR_EMPTY_FIELD_NAME", message)
-    options = _column_options(kind, column.get("options", {}))
-    table.columns.append(_Column(_new_id("fld"), name, str(kind), options))
-    return table.columns[-1]
-
-
-def _column_options(kind: object, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a column, with the ids and formats that Airtable fills in."""
-    try:
-        match kind:
-            case "number":
-                return {"precision": options["precision"]}
-            case "dateTime":
-                date, clock = options["dateFormat"]["name"], options["timeFormat"]["name"]
-                return {
-                    "timeZone": options["timeZone"],
-                    "dateFormat": {"name": date, "format": _DATE_FORMATS[date]},
-                    "timeFormat": {"name": clock, "format": _TIME_FORMATS[clock]},
-                }
-            case "singleSelect":
-                return {"choices": [_choice_document(new["name"]) for new in options["choices"]]}
-            case "singleLineText" | "multilineText":
-                return {}
-    except (KeyError, TypeError) as error:
-        message = f"Invalid options for a {kind} field: {error}"
-        raise _error("INVALID_FIELD_TYPE_OPTIONS_FOR_CREATE", message) from error
-    raise _invalid_request(f"field type not supported here: {kind}")
-
-
-def _choice_document(name: str) -> dict[str, str]:
-    return {"id": _new_id("sel"), "name": name, "color": "blueLight2"}
-
-
-def _number(value: object, *, typecast: bool) -> int | float | None:
-    """Return a number as JavaScript keeps it (exact up to 2**53), or None if it is none."""
-    accepted = int | float | str if typecast else int | float
-    if isinstance(value, bool) or not isinstance(value, accepted):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    if not math.isfinite(number):
-        return None
-    return int(number) if number.is_integer() else number
-
-
-def _text(value: object, *, typecast: bool) -> str | None:
-    """Return a text, or None if it is none or too long."""
-    if typecast and isinstance(value, int | float):
-        return str(value)
-    return value if isinstance(value, str) and len(value) <= LONGEST_TEXT else None
-
-
-def _date_time(value: object) -> str | None:
-    """Return a moment in UTC, cut to milliseconds, or None if it is none; no offset means UTC."""
-    try:
-        moment = datetime.fromisoformat(value if isinstance(value, str) else "")
-        moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _new_id(prefix: str) -> str:
-    return prefix + "".join(random.choices(string.ascii_letters + string.digits, k=14))
-
-
-def _error(kind: str, message: str, status: int = 422) -> ApiError:
-    return ApiError(Reply.of(status, {"error": {"type": kind, "message": message}}))
-
-
-def _invalid_request(detail: str = "Check your request data.") -> ApiError:
-    message = f"Invalid request: parameter validation failed. {detail}"
-    return _error("INVALID_REQUEST_UNKNOWN", message)
-
-
 def _forbidden() -> ApiError:
-    return _error(
+    return refusal(
         "INVALID_PERMISSIONS_OR_MODEL_NOT_FOUND",
         "Invalid permissions, or the requested model was not found. Check that both your user and"
         " your token have the required permissions, and that the model names and/or ids are"

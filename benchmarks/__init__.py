@@ -1,0 +1,1 @@
+"""Measures the tool side by side with its earlier releases: `python -m benchmarks`."""

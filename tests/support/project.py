@@ -1,0 +1,154 @@
+"""A project of an extension in a temporary folder, and the installed command run in it."""
+
+import json
+import os
+import subprocess
+import sysconfig
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+COMMAND = str(Path(sysconfig.get_path("scripts")) / "mpt-tool")
+STATE_FILE = ".migrations-state.json"
+FIRST_ORDER_ID = 20260101000000
+
+# All that a run sees of the environment of the tests: no setting of the tool, no wish for colour.
+_KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT")
+_BASES = {"data": "DataBaseMigration", "schema": "SchemaBaseMigration"}
+_HANGS_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a finished command left: its exit code and what it wrote."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    def json(self) -> Any:
+        """Return the one JSON document that stdout is."""
+        return json.loads(self.stdout)
+
+
+@dataclass(slots=True)
+class Project:
+    """A folder to run the command in.
+
+    Args:
+        root: an existing, empty folder.
+        environment: variables for every run, beyond the few that any program needs.
+    """
+
+    root: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    _scripts: int = field(default=0, init=False, repr=False)
+
+    @property
+    def migrations(self) -> Path:
+        """The folder of the scripts; it is there once it has one."""
+        return self.root / "migrations"
+
+    @property
+    def state_file(self) -> Path:
+        return self.root / STATE_FILE
+
+    def script(
+        self,
+        migration_id: str,
+        *,
+        order_id: int | None = None,
+        type: str = "data",
+        body: str = "pass",
+        above: str = "",
+    ) -> Path:
+        """Write a script and return its path.
+
+        Args:
+            migration_id: the id, as it is to stand in the file's name.
+            order_id: the number before it; by default one more than the last script's.
+            type: `data` or `schema`.
+            body: the statements of `run`.
+            above: the statements at the top of the file.
+        """
+        if order_id is None:
+            order_id = FIRST_ORDER_ID + self._scripts
+        self._scripts += 1
+        text = (
+            f"{textwrap.dedent(above)}\n"
+            f"from mpt_tool.migration import {_BASES[type]}\n"
+            f"class Migration({_BASES[type]}):\n"
+            f"    def run(self):\n"
+            f"{textwrap.indent(textwrap.dedent(body), ' ' * 8)}\n"
+        )
+        return self.file(f"migrations/{order_id}_{migration_id}.py", text)
+
+    def file(self, name: str, text: str) -> Path:
+        """Write a file of the project, and the folders that it needs, and return its path."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text), encoding="utf-8")
+        return path
+
+    def run(self, *arguments: str, env: Mapping[str, str] | None = None) -> Result:
+        """Run `mpt-tool` in the project's root, away from any terminal, and wait for its end."""
+        return self.execute([COMMAND, *arguments], env=env)
+
+    def execute(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> Result:
+        """Run any command as `run` does."""
+        finished = subprocess.run(
+            command,
+            cwd=self.root,
+            env=self.environment_of_run(env),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=_HANGS_SECONDS,
+            check=False,
+        )
+        return Result(finished.returncode, finished.stdout, finished.stderr)
+
+    def environment_of_run(self, env: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return all variables of a run, those of `env` among them; for runs on a terminal too."""
+        kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+        return {**kept, **self.environment, **(env or {})}
+
+    def state(self) -> dict[str, dict[str, Any]]:
+        """Return what the state file holds: records by migration id."""
+        records: dict[str, dict[str, Any]] = json.loads(self.state_file.read_bytes())
+        return records
+
+    def write_state(self, *records: Mapping[str, Any]) -> None:
+        """Write a state file of these records."""
+        by_id = {record["migration_id"]: record for record in records}
+        self.state_file.write_text(json.dumps(by_id), encoding="utf-8")
+
+    def tree(self) -> dict[str, bytes | None]:
+        """Return everything in the project: the content of files, None for folders, by path."""
+        return {
+            str(path.relative_to(self.root)): path.read_bytes() if path.is_file() else None
+            for path in self.root.rglob("*")
+        }
+
+
+def record(
+    migration_id: str,
+    *,
+    order_id: int = FIRST_ORDER_ID,
+    type: str = "data",
+    started_at: str | None = None,
+    applied_at: str | None = None,
+    **further: Any,
+) -> dict[str, Any]:
+    """Return a record as a state file holds it."""
+    return {
+        "migration_id": migration_id,
+        "order_id": order_id,
+        "started_at": started_at,
+        "applied_at": applied_at,
+        "type": type,
+        **further,
+    }

@@ -1,0 +1,500 @@
+"""State in an Airtable table, from outside: the installed command against the test server."""
+
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from support.airtable_server import STATE_COLUMNS, AirtableServer, RateLimit
+from support.project import COMMAND, FIRST_ORDER_ID, Project, record
+from support.terminal import Terminal
+
+BASE = "appStateOfTheTests"
+TABLE = "Migrations"
+ROWS = f"/{TABLE}$"
+TIME = "2026-01-13T18:05:20.000Z"
+AT_ONCE = {"Retry-After": "0"}
+
+type Spoil = Callable[[AirtableServer, Project], object]
+
+
+@pytest.fixture
+def server() -> Iterator[AirtableServer]:
+    """An Airtable with an empty table that has the five columns."""
+    with AirtableServer() as server:
+        server.add_table(BASE, TABLE)
+        yield server
+
+
+@pytest.fixture
+def project(project: Project, server: AirtableServer) -> Project:
+    """A project whose state is in the table."""
+    project.environment = {
+        "STORAGE_TYPE": "airtable",
+        "AIRTABLE_API_KEY": server.token,
+        "STORAGE_AIRTABLE_BASE_ID": BASE,
+        "STORAGE_AIRTABLE_ENDPOINT_URL": server.url,
+    }
+    return project
+
+
+def rows(server: AirtableServer) -> dict[str, dict[str, Any]]:
+    """Return the cells of the rows by migration id, of which each has just one."""
+    cells = [row["fields"] for row in server.rows(BASE, TABLE)]
+    by_id = {str(row["migration_id"]): dict(row) for row in cells}
+    assert len(by_id) == len(cells)
+    return by_id
+
+
+def statuses(project: Project) -> dict[str, str]:
+    """Return what `--list` says of each migration."""
+    migrations = project.run("migrate", "--list", "--json").json()["migrations"]
+    return {migration["migration_id"]: migration["status"] for migration in migrations}
+
+
+def reading_script(project: Project, times: int) -> None:
+    """Write a data migration that reads the base of the state as many times."""
+    project.file(
+        f"migrations/{FIRST_ORDER_ID}_reads.py",
+        f"""\
+        from mpt_tool.migration import DataBaseMigration
+        from mpt_tool.migration.mixins import AirtableAPIClientMixin
+
+        class Migration(DataBaseMigration, AirtableAPIClientMixin):
+            def run(self):
+                for _ in range({times}):
+                    self.airtable_client.table({BASE!r}, {TABLE!r}).all()
+        """,
+    )
+
+
+def test_five_columns_are_enough_to_run_list_and_fake(
+    server: AirtableServer, project: Project
+) -> None:
+    project.script("first")
+    project.script("second", body="raise ValueError('no')")
+    project.script("third")
+    project.script("before_release", type="schema")
+
+    failed = project.run("migrate", "--data")
+    schema = project.run("migrate", "--schema")
+
+    assert (failed.exit_code, schema.exit_code) == (1, 0)
+    assert "Migration second failed: no" in failed.stderr
+    assert "has no column" not in failed.stderr + schema.stderr
+    found = rows(server)
+    assert found["first"].keys() == {column["name"] for column in STATE_COLUMNS}
+    assert found["first"]["order_id"] == FIRST_ORDER_ID
+    assert found["first"]["started_at"] <= found["first"]["applied_at"]
+    assert found["second"].keys() == {"migration_id", "order_id", "type"}
+    assert (found["second"]["type"], found["before_release"]["type"]) == ("data", "schema")
+    assert "third" not in found
+
+    assert project.run("migrate", "--fake", "second").exit_code == 0
+
+    assert rows(server)["second"].keys() == {"migration_id", "order_id", "applied_at", "type"}
+    assert statuses(project) == {
+        "first": "applied",
+        "second": "faked",
+        "third": "not applied",
+        "before_release": "applied",
+    }
+
+
+def test_the_start_is_stored_before_the_run_and_the_end_after_it(
+    server: AirtableServer, project: Project
+) -> None:
+    reading_script(project, times=1)
+
+    project.run("migrate", "--data")
+
+    load, start, read, finish = server.requests()
+    assert [request.method for request in (load, start, read, finish)] == [
+        "GET",
+        "PATCH",
+        "GET",
+        "PATCH",
+    ]
+    started = start.body["records"][0]["fields"]
+    assert started["started_at"] is not None
+    assert started["applied_at"] is None
+    assert finish.body["fields"]["started_at"] == started["started_at"]
+    assert finish.body["fields"]["applied_at"] is not None
+
+
+def test_a_dry_run_writes_nothing(server: AirtableServer, project: Project) -> None:
+    project.script("first")
+
+    result = project.run("migrate", "--data", "--dry-run")
+
+    assert result.exit_code == 0
+    assert "first" in result.stdout
+    assert {request.method for request in server.requests()} == {"GET"}
+
+
+def test_requests_are_few_and_within_the_rate_limit(
+    server: AirtableServer, project: Project
+) -> None:
+    for number in range(250):
+        project.script(f"old_{number}", order_id=number)
+        row = record(f"old_{number}", order_id=number, started_at=TIME, applied_at=TIME)
+        server.add_row(BASE, TABLE, row)
+    for number in range(5):
+        project.script(f"new_{number}")
+    server.rate_limit = RateLimit()
+
+    result = project.run("migrate", "--data")
+
+    assert "5 applied, 250 skipped, 0 failed" in result.stdout
+    # ⌈250/100⌉ reads and two writes for each of the five.
+    assert [request.status for request in server.requests()] == [200] * (3 + 2 * 5)
+
+
+def test_store_and_scripts_keep_to_the_rate_limit_together(
+    server: AirtableServer, project: Project
+) -> None:
+    server.rate_limit = RateLimit()
+    reading_script(project, times=4)
+
+    assert project.run("migrate", "--data").exit_code == 0
+
+    assert [request.status for request in server.requests()] == [200] * 7
+
+
+def test_cells_and_rows_of_others_are_left_alone(server: AirtableServer, project: Project) -> None:
+    server.add_column(BASE, TABLE, {"name": "owner", "type": "singleLineText"})
+    server.add_row(BASE, TABLE, record("first") | {"owner": "Ada"})
+    server.add_row(BASE, TABLE, record("gone", order_id=1, applied_at=TIME))
+    server.add_row(BASE, TABLE, {"owner": "a row without a record"})
+    server.add_row(BASE, TABLE, {})
+    untouched = server.rows(BASE, TABLE)[1:]
+    project.script("first")
+
+    assert statuses(project) == {"gone": "faked", "first": "failed"}
+    assert project.run("migrate", "--data").exit_code == 0
+
+    first, *others = server.rows(BASE, TABLE)
+    assert first["fields"]["owner"] == "Ada"
+    assert "applied_at" in first["fields"]
+    assert others == untouched
+
+
+def test_a_missing_version_column_is_said_once_and_does_not_stop_the_run(
+    server: AirtableServer, project: Project
+) -> None:
+    project.script("first")
+    project.script("second")
+
+    result = project.run("migrate", "--data", env={"SERVICE_VERSION": "1.2.3"})
+
+    assert result.exit_code == 0
+    assert result.stderr.count(f"Airtable table {TABLE} has no column version") == 1
+    assert "mpt-tool migrate --init" in result.stderr
+    assert all("applied_at" in row for row in rows(server).values())
+
+
+def test_init_creates_the_table_and_a_run_fills_all_its_columns(
+    server: AirtableServer, project: Project
+) -> None:
+    project.environment["STORAGE_AIRTABLE_TABLE_NAME"] = "State of this"
+    project.script("first")
+
+    created = project.run("migrate", "--init")
+    run = project.run("migrate", "--data", env={"SERVICE_VERSION": "1.2.3"})
+    again = project.run("migrate", "--init")
+
+    assert (created.exit_code, run.exit_code, again.exit_code) == (0, 0, 1)
+    assert "Created table State of this." in created.stdout
+    (row,) = server.rows(BASE, "State of this")
+    assert list(row["fields"]) == server.columns(BASE, "State of this")
+    assert row["fields"]["version"] == "1.2.3"
+    assert "Airtable table State of this exists and lacks no column" in again.stderr
+
+
+def test_init_adds_the_columns_that_are_missing_and_names_them(
+    server: AirtableServer, project: Project
+) -> None:
+    server.remove_column(BASE, TABLE, "applied_at")
+    server.remove_column(BASE, TABLE, "type")
+
+    result = project.run("migrate", "--init")
+
+    assert result.exit_code == 0
+    created = [line for line in result.stdout.splitlines() if line.startswith("Created")]
+    assert created == [f"Created column {name}." for name in ("applied_at", "type", "version")]
+    server.add_row(BASE, TABLE, record("first", applied_at=TIME) | {"version": "1"})
+
+
+def test_init_refuses_a_column_of_another_type_and_adds_none(
+    server: AirtableServer, project: Project
+) -> None:
+    columns = [{**column, "type": "singleLineText"} for column in STATE_COLUMNS]
+    server.add_table(BASE, "Texts", columns)
+
+    result = project.run("migrate", "--init", env={"STORAGE_AIRTABLE_TABLE_NAME": "Texts"})
+
+    assert result.exit_code == 1
+    assert "Airtable table Texts: column order_id is not of type number" in result.stderr
+    assert len(server.columns(BASE, "Texts")) == len(columns)
+
+
+def test_init_does_not_ask_again_for_a_table_if_the_reply_is_lost(
+    server: AirtableServer, project: Project
+) -> None:
+    server.drop(method="POST", after_write=True)
+
+    result = project.run("migrate", "--init", env={"STORAGE_AIRTABLE_TABLE_NAME": "New"})
+
+    assert result.exit_code == 1
+    assert "Airtable cannot be reached" in result.stderr
+    assert len(server.requests("POST")) == 1
+    assert "migration_id" in server.columns(BASE, "New")
+
+
+@pytest.mark.parametrize(
+    "break_down",
+    [
+        pytest.param(lambda s: s.answer(429, headers=AT_ONCE), id="429 to the read"),
+        pytest.param(lambda s: s.answer(429, headers=AT_ONCE, method="PATCH"), id="429"),
+        pytest.param(lambda s: s.answer(502, "<h1>", headers=AT_ONCE, method="PATCH"), id="5xx"),
+        pytest.param(
+            lambda s: s.answer(504, headers=AT_ONCE, method="PATCH", after_write=True),
+            id="5xx after the write",
+        ),
+        pytest.param(lambda s: s.drop(method="PATCH"), id="dropped before the write"),
+        pytest.param(
+            lambda s: s.drop(method="PATCH", after_write=True), id="dropped after the write"
+        ),
+    ],
+)
+def test_a_passing_failure_is_said_and_leaves_one_row(
+    server: AirtableServer, project: Project, break_down: Callable[[AirtableServer], None]
+) -> None:
+    project.script("first")
+    break_down(server)
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 0
+    assert "WARNING - Airtable" in result.stderr
+    assert "trying again in" in result.stderr
+    assert "applied_at" in rows(server)["first"]
+
+
+def test_a_lock_out_is_waited_for_and_that_is_said(
+    server: AirtableServer, project: Project
+) -> None:
+    server.answer(429)
+
+    with subprocess.Popen(
+        [COMMAND, "migrate", "--list", "--quiet"],
+        cwd=project.root,
+        env=project.environment_of_run(),
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as waiting:
+        assert waiting.stderr is not None
+        said = waiting.stderr.readline()
+        waiting.kill()
+
+    assert said.endswith("WARNING - Airtable answered 429: trying again in 30 s\n")
+
+
+def test_a_terminal_shows_that_a_lock_out_is_waited_for(
+    server: AirtableServer, project: Project
+) -> None:
+    server.answer(429)
+
+    with Terminal(
+        [COMMAND, "migrate", "--list"], project.root, project.environment_of_run()
+    ) as terminal:
+        terminal.wait_for("Airtable answered 429: trying again in 30 s")
+
+
+@pytest.mark.parametrize(("headers", "bound"), [({"Retry-After": "5"}, "4"), ({}, "29")])
+def test_no_longer_is_waited_than_the_setting_allows(
+    server: AirtableServer, project: Project, headers: Mapping[str, str], bound: str
+) -> None:
+    server.answer(429, headers=headers)
+
+    result = project.run("migrate", "--list", env={"STORAGE_AIRTABLE_RETRY_SECONDS": bound})
+
+    assert result.exit_code == 1
+    assert f"no time for table {TABLE} (429)" in result.stderr
+    assert "raise STORAGE_AIRTABLE_RETRY_SECONDS" in result.stderr
+    assert len(server.requests()) == 1
+
+
+def test_of_duplicate_rows_an_applied_one_counts_and_listing_tells(
+    server: AirtableServer, project: Project
+) -> None:
+    project.script("first")
+    server.add_row(BASE, TABLE, record("first"))
+    server.add_row(BASE, TABLE, record("first", started_at=TIME, applied_at=TIME))
+    server.add_row(BASE, TABLE, record("first", started_at=TIME))
+
+    (listed,) = project.run("migrate", "--list", "--json").json()["migrations"]
+    run = project.run("migrate", "--data")
+
+    assert (listed["status"], listed["notes"]) == ("applied", ["3 rows in the table"])
+    assert "0 applied, 1 skipped" in run.stdout
+    assert server.requests("PATCH") == []
+
+
+def test_of_duplicate_rows_that_are_alike_the_oldest_is_written(
+    server: AirtableServer, project: Project
+) -> None:
+    project.script("first")
+    days = [datetime(2026, 1, day, tzinfo=UTC) for day in (2, 1, 3)]
+    ids = [server.add_row(BASE, TABLE, record("first"), created=day) for day in days]
+
+    assert project.run("migrate", "--data").exit_code == 0
+
+    applied = [row["id"] for row in server.rows(BASE, TABLE) if "applied_at" in row["fields"]]
+    assert applied == [ids[1]]
+
+
+def set_variable(name: str, value: str) -> Spoil:
+    def change(_: AirtableServer, project: Project) -> None:
+        project.environment[name] = value
+
+    return change
+
+
+def answer(status: int, body: object) -> Spoil:
+    return lambda server, _: server.answer(status, body, path=ROWS)
+
+
+def remove_column(name: str, *records: Mapping[str, Any]) -> Spoil:
+    def change(server: AirtableServer, _: Project) -> None:
+        for fields in records:
+            server.add_row(BASE, TABLE, fields)
+        server.remove_column(BASE, TABLE, name)
+
+    return change
+
+
+def add_row_without(column: str) -> Spoil:
+    return lambda server, _: server.add_row(BASE, TABLE, record("broken") | {column: None})
+
+
+def use_table_without_choices(server: AirtableServer, project: Project) -> None:
+    choices = {"choices": [{"name": "schema"}]}
+    columns = [*STATE_COLUMNS[:-1], {**STATE_COLUMNS[-1], "options": choices}]
+    server.add_table(BASE, "Other", columns)
+    project.environment["STORAGE_AIRTABLE_TABLE_NAME"] = "Other"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        pytest.param(
+            set_variable("AIRTABLE_API_KEY", "wrong-key-of-somebody"),
+            ["refuses the key (401)", "check AIRTABLE_API_KEY"],
+            id="401",
+        ),
+        pytest.param(
+            set_variable("STORAGE_AIRTABLE_TABLE_NAME", "Elsewhere"),
+            [f"base {BASE}, table Elsewhere (403)", "data.records:read"],
+            id="403",
+        ),
+        pytest.param(
+            answer(404, {"error": "NOT_FOUND"}),
+            [
+                f"no base {BASE} or no table {TABLE} in it (404)",
+                "STORAGE_AIRTABLE_BASE_ID",
+                "STORAGE_AIRTABLE_TABLE_NAME",
+                "mpt-tool migrate --init",
+            ],
+            id="404",
+        ),
+        pytest.param(
+            remove_column("started_at"),
+            [f"table {TABLE} has no column started_at", "mpt-tool migrate --init"],
+            id="missing column",
+        ),
+        pytest.param(
+            remove_column("type", record("old")),
+            [f"table {TABLE}: row rec", "type", "mpt-tool migrate --init"],
+            id="missing column with rows",
+        ),
+        pytest.param(
+            use_table_without_choices,
+            ["table Other", "column type needs the choices data and schema", '""data""'],
+            id="missing choice",
+        ),
+        pytest.param(
+            add_row_without("order_id"),
+            [f"table {TABLE}: row rec", "order_id: ", "Mend or delete the row"],
+            id="broken row",
+        ),
+        pytest.param(
+            add_row_without("migration_id"),
+            [f"table {TABLE}: row rec", "migration_id: ", "Mend or delete the row"],
+            id="row without an id",
+        ),
+        pytest.param(
+            answer(400, "<h1>no</h1>"),
+            [f"refuses a request to table {TABLE}: 400 Bad Request"],
+            id="no answer of Airtable",
+        ),
+        pytest.param(
+            set_variable("STORAGE_AIRTABLE_ENDPOINT_URL", "http://127.0.0.1:1"),
+            ["cannot be reached", "STORAGE_AIRTABLE_ENDPOINT_URL"],
+            id="no server",
+        ),
+    ],
+)
+def test_a_refusal_says_what_is_wrong_where_and_what_to_do(
+    server: AirtableServer, project: Project, spoil: Spoil, said: list[str]
+) -> None:
+    project.script("first")
+    project.environment["STORAGE_AIRTABLE_RETRY_SECONDS"] = "0"
+    spoil(server, project)
+
+    result = project.run("migrate", "--data", "--verbose")
+
+    assert result.exit_code == 1
+    *_, message, aborted = result.stderr.splitlines()
+    assert message.startswith("Error running data command: ")
+    assert [part for part in said if part not in message] == []
+    assert aborted == "Aborted."
+    assert "Traceback" not in result.stderr
+    assert project.environment["AIRTABLE_API_KEY"] not in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("name", ["AIRTABLE_API_KEY", "STORAGE_AIRTABLE_BASE_ID"])
+def test_a_missing_variable_is_named(project: Project, name: str) -> None:
+    del project.environment[name]
+
+    result = project.run("migrate", "--list")
+
+    assert result.exit_code == 2
+    assert f"Error running list command: {name}" in result.stderr
+
+
+def test_the_key_is_hidden_where_a_script_gives_it_away(
+    server: AirtableServer, project: Project
+) -> None:
+    project.script(
+        "first", body=f"self.log.info('%s', {server.token!r}); raise OSError({server.token!r})"
+    )
+
+    result = project.run("migrate", "--data", "--verbose")
+
+    assert "Migration first failed: ***" in result.stderr
+    assert server.token not in result.stdout + result.stderr
+    assert server.token not in str(server.rows(BASE, TABLE))
+
+
+def test_a_number_with_decimals_is_read_as_a_whole_one(
+    server: AirtableServer, project: Project
+) -> None:
+    fields = record("first", applied_at=TIME) | {"order_id": 7.0}
+    row = {"id": "rec1", "createdTime": TIME, "fields": fields}
+    server.answer(200, {"records": [row]})
+
+    (listed,) = project.run("migrate", "--list", "--json").json()["migrations"]
+
+    assert listed["order_id"] == 7

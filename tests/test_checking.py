@@ -1,0 +1,109 @@
+"""`migrate --check`."""
+
+import pytest
+from support.project import Project
+
+GOOD = """
+    from mpt_tool.migration import DataBaseMigration
+
+
+    class Migration(DataBaseMigration):
+        def run(self): ...
+    """
+
+
+def test_sound_scripts_pass_without_being_imported(project: Project) -> None:
+    project.script("first", above="raise AssertionError('imported')")
+    project.script("second", type="schema")
+    project.file("migrations/3_imported.py", "from shared import Migration")
+    project.file("migrations/__init__.py", "1 / 0")
+    before = project.tree()
+
+    result = project.run("migrate", "--check", env={"STORAGE_TYPE": "airtable"})
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith("Checking migrations...\n")
+    assert project.tree() == before
+
+
+def broken_project(project: Project) -> None:
+    """Give the project one script for each mistake."""
+    texts = {
+        "1_twin.py": GOOD,
+        "2_twin.py": GOOD,
+        "3_left.py": GOOD,
+        "003_right.py": GOOD,
+        "4_bad-name.py": GOOD,
+        "5_broken.py": "import sys\n\nclass Migration(:\n",
+        "6_empty.py": "",
+        "7_stranger.py": "x = 1\nclass Migration:\n    def run(self): ...",
+        "8_binary.py": "\0",
+    }
+    for name, text in texts.items():
+        project.file(f"migrations/{name}", text)
+
+
+EXPECTED = [
+    ("003_right.py", None, "duplicate timestamp 3: 3_left.py, 003_right.py"),
+    ("1_twin.py", None, "duplicate id twin: 1_twin.py, 2_twin.py"),
+    ("2_twin.py", None, "duplicate id twin: 1_twin.py, 2_twin.py"),
+    ("3_left.py", None, "duplicate timestamp 3: 3_left.py, 003_right.py"),
+    ("4_bad-name.py", None, "malformed name: "),
+    ("5_broken.py", 3, "syntax error: "),
+    ("6_empty.py", None, "no Migration class"),
+    (
+        "7_stranger.py",
+        2,
+        "Migration derives from neither DataBaseMigration nor SchemaBaseMigration",
+    ),
+    ("8_binary.py", None, ""),
+]
+
+
+def test_every_finding_is_told_at_once_with_its_file(project: Project) -> None:
+    broken_project(project)
+
+    result = project.run("migrate", "--check")
+
+    assert result.exit_code == 1
+    first_line, *lines = result.stdout.splitlines()
+    assert first_line == "Checking migrations..."
+    for line, (file, number, message) in zip(lines, EXPECTED, strict=True):
+        place = f"{file}:{number}" if number else file
+        assert line.startswith(f"{place}: {message}")
+    assert result.stderr.startswith("Error running check command: 9 ")
+    assert result.stderr.endswith("\nAborted.\n")
+
+
+def test_the_findings_have_a_json_form(project: Project) -> None:
+    broken_project(project)
+
+    result = project.run("migrate", "--check", "--json")
+
+    assert (result.exit_code, result.stderr) == (1, "")
+    document = result.json()
+    assert (document["version"], document["command"]) == (1, "check")
+    for finding, (file, line, message) in zip(document["findings"], EXPECTED, strict=True):
+        assert finding.keys() == {"file", "line", "message"}
+        assert (finding["file"], finding["line"]) == (file, line)
+        assert finding["message"].startswith(message)
+
+
+def test_no_finding_is_an_empty_list_in_json(project: Project) -> None:
+    project.script("first")
+
+    result = project.run("migrate", "--check", "--json")
+
+    assert result.exit_code == 0
+    assert result.json() == {"version": 1, "command": "check", "findings": []}
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_missing_folder_is_an_error(project: Project, as_json: bool) -> None:
+    result = project.run("migrate", "--check", *(["--json"] if as_json else []))
+
+    message = "Migration folder not found: migrations"
+    assert result.exit_code == 1
+    assert result.stderr == f"Error running check command: {message}\nAborted.\n"
+    if as_json:
+        assert result.json() == {"version": 1, "command": "check", "error": message}

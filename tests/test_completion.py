@@ -1,0 +1,162 @@
+"""Completion at a TAB: in the real shells, and by the protocol that their scripts speak."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from support.airtable_server import AirtableServer
+from support.project import COMMAND, STATE_FILE, Project, record
+from support.terminal import Terminal
+
+MOMENT = "2026-01-13T18:05:20+00:00"
+PENDING_DATA = ["data_failed", "data_new"]
+PENDING_SCHEMA = ["schema_new"]
+COMMANDS = ["mpt-tool", "mpt-service-cli"]
+# How each shell is started without the user's own configuration, and what turns completion on.
+SHELLS = {
+    "bash": (
+        ["bash", "--noprofile", "--norc", "-i"],
+        'source <("$COMMAND" --show-completion)',
+    ),
+    "zsh": (
+        ["zsh", "-f", "-i"],
+        'autoload -Uz compinit && compinit -D && source <("$COMMAND" --show-completion)',
+    ),
+    "fish": (
+        ["fish", "--no-config", "-i"],
+        '"$COMMAND" --show-completion | source',
+    ),
+}
+BROKEN = {
+    "state that is no JSON": ({STATE_FILE: "{"}, {}),
+    "state that holds no record": ({STATE_FILE: '{"data_new": []}'}, {}),
+    "pyproject.toml": ({"pyproject.toml": "["}, {}),
+    "setting": ({}, {"STORAGE_AIRTABLE_RETRY_SECONDS": "long"}),
+    "folder": ({}, {"MPT_TOOL_FOLDER": "nowhere"}),
+}
+
+
+@pytest.fixture
+def project(project: Project) -> Project:
+    """A project with pending and applied migrations, which leave a file if they are imported."""
+    for migration_id, type_ in {
+        "data_applied": "data",
+        "data_failed": "data",
+        "data_new": "data",
+        "schema_applied": "schema",
+        "schema_new": "schema",
+    }.items():
+        project.script(migration_id, type=type_, above="open('imported', 'w').close()")
+    project.write_state(
+        record("data_applied", started_at=MOMENT, applied_at=MOMENT),
+        record("data_failed"),
+        record("schema_applied", type="schema", applied_at=MOMENT),
+    )
+    return project
+
+
+def completions(project: Project, shell: str, line: str) -> list[str]:
+    """Return what the command of a line offers for its last word, asked as the shell's script asks.
+
+    Nothing but the offers is written, and nothing in the project changes.
+    """
+    words = line.split(" ")
+    variable = f"_{words[0].upper().replace('-', '_')}_COMPLETE"
+    env = {variable: f"complete_{shell}", "_TYPER_COMPLETE_ARGS": line}
+    match shell:
+        case "bash":
+            env |= {"COMP_WORDS": "\n".join(words), "COMP_CWORD": str(len(words) - 1)}
+        case "fish":
+            env |= {"_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    before = project.tree()
+
+    outcome = project.execute([str(Path(COMMAND).with_name(words[0]))], env=env)
+
+    assert (outcome.exit_code, outcome.stderr) == (0, "")
+    assert project.tree() == before
+    return offers(outcome.stdout, shell)
+
+
+def offers(answer: str, shell: str) -> list[str]:
+    """Return the words offered in an answer, without their descriptions."""
+    if shell != "zsh":
+        return [line.split("\t")[0] for line in answer.splitlines() if line]
+    # _arguments '*: :(("word":"description"
+    # "word"))'
+    lines = answer.removeprefix("_arguments '*: :((").splitlines() if "((" in answer else []
+    return [line.split('"')[1] for line in lines]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("mpt-tool migrate --fake ", PENDING_DATA + PENDING_SCHEMA),
+        ("mpt-tool migrate --data ", PENDING_DATA),
+        ("mpt-service-cli migrate --schema ", PENDING_SCHEMA),
+        ("mpt-tool migrate --data data_n", ["data_new"]),
+        ("mpt-service-cli migrate --data schema", []),
+        ("mpt-tool migrate --dry", ["--dry-run"]),
+        ("mpt-service-cli mig", ["migrate"]),
+    ],
+)
+def test_offers_options_and_pending_migrations_of_the_right_type(
+    project: Project, shell: str, line: str, expected: list[str]
+) -> None:
+    assert completions(project, shell, line) == expected
+
+
+def test_offers_every_option(project: Project) -> None:
+    offered = completions(project, "bash", "mpt-tool migrate --")
+
+    actions = {"--data", "--schema", "--fake", "--manual", "--list", "--check", "--init"}
+    assert {*actions, "--new-data", "--new-schema", "--dry-run", "--json"} <= set(offered)
+
+
+@pytest.mark.parametrize(("files", "environment"), BROKEN.values(), ids=BROKEN)
+def test_offers_nothing_and_says_nothing_where_something_is_broken(
+    project: Project, files: dict[str, str], environment: dict[str, str]
+) -> None:
+    for name, text in files.items():
+        project.file(name, text)
+    project.environment = environment
+
+    assert completions(project, "bash", "mpt-tool migrate --fake ") == []
+
+
+def test_asks_no_store_that_is_elsewhere_and_offers_applied_migrations_too(
+    project: Project,
+) -> None:
+    with AirtableServer() as server:
+        project.environment = {
+            "STORAGE_TYPE": "airtable",
+            "AIRTABLE_API_KEY": server.token,
+            "STORAGE_AIRTABLE_BASE_ID": "appState",
+            "STORAGE_AIRTABLE_ENDPOINT_URL": server.url,
+        }
+        offered = completions(project, "bash", "mpt-tool migrate --schema ")
+
+        assert offered == ["schema_applied", "schema_new"]
+        assert not server.requests()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_tab_completes_in_the_shell(project: Project, shell: str, command: str) -> None:
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} is not installed")
+    start, turn_on = SHELLS[shell]
+    program = Path(COMMAND).with_name(command)
+    environment = project.environment_of_run({"COMMAND": str(program), "PS1": "$ "})
+    environment["PATH"] = f"{program.parent}:{environment['PATH']}"
+
+    with Terminal(start, project.root, environment) as terminal:
+        terminal.press(f"{turn_on}; echo 'completion is' on\r")
+        terminal.wait_for(r"(?m)^completion is on$")
+        # One option, and one migration, that begin so: the shell fills in the rest.
+        terminal.press(f"{command} migrate --sch\t")
+        terminal.wait_for("migrate --schema ?$")
+        terminal.press(" schema\t")
+        terminal.wait_for("--schema +schema_new")
+
+    assert not (project.root / "imported").exists()

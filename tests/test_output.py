@@ -1,0 +1,252 @@
+"""What is written where: streams, logs, JSON, secrets, tracebacks, exit codes."""
+
+import re
+
+import pytest
+from support.project import Project
+
+LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - [A-Z]+ - .*")
+SECRETS = {
+    "MPT_API_TOKEN": "idt:TKN-0001:abcdef",
+    "AIRTABLE_API_KEY": "patABCDEF.012345",
+    "SHOP_PASSWORD": "correct horse",
+    "DATABASE_URL": "postgres://shop:battery-staple@db.example.com/shop",
+}
+HIDDEN = [
+    SECRETS["MPT_API_TOKEN"],
+    SECRETS["AIRTABLE_API_KEY"],
+    SECRETS["SHOP_PASSWORD"],
+    "battery-staple",
+]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--data", "--schema"),
+        ("--new-data", "a", "--fake", "b"),
+        ("some_id",),
+        ("--list", "--dry-run"),
+        ("--data", "--json"),
+        ("--list", "--verbose", "--quiet"),
+        ("--fake",),
+        ("--no-such-option",),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_exits_with_2_and_does_nothing(
+    project: Project, arguments: tuple[str, ...]
+) -> None:
+    project.script("some_id")
+    before = project.tree()
+
+    result = project.run("migrate", *arguments)
+
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "─ Error ─" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert project.tree() == before
+
+
+def test_logs_are_one_event_a_line_in_a_fixed_form(project: Project) -> None:
+    body = """
+        self.log.debug("a detail of %s", "the script")
+        self.log.info("first line\\nsecond line")
+        self.log.warning("careful")
+        """
+    project.script("talks", body=body)
+
+    plain = project.run("migrate", "--data")
+    project.state_file.unlink()
+    verbose = project.run("migrate", "--data", "--verbose")
+
+    assert all(LOG_LINE.fullmatch(line) for line in plain.stderr.splitlines())
+    assert r" - INFO - first line\nsecond line" in plain.stderr
+    assert " - WARNING - careful" in plain.stderr
+    assert "a detail" not in plain.stderr
+    assert " - DEBUG - a detail of the script" in verbose.stderr
+
+
+def test_quiet_leaves_results_and_errors(project: Project) -> None:
+    project.script("talks", body="self.log.info('news'); self.log.warning('careful')")
+    project.script("broken", body="1 / 0")
+
+    ran = project.run("migrate", "--data", "--quiet")
+    listed = project.run("migrate", "--list", "--quiet")
+    created = project.run("migrate", "--new-data", "another", "--quiet")
+
+    assert (ran.exit_code, ran.stdout) == (1, "")
+    assert "news" not in ran.stderr
+    assert " - WARNING - careful" in ran.stderr
+    assert "Error running data command: Migration broken failed: division by zero" in ran.stderr
+    assert "order id" in listed.stdout.splitlines()[0]
+    assert (created.exit_code, created.stdout, created.stderr) == (0, "", "")
+
+
+def test_a_dry_run_has_a_json_form_whatever_scripts_print(project: Project) -> None:
+    project.script("noisy", order_id=1, above="print('noise')")
+
+    result = project.run("migrate", "--schema", "--dry-run", "--json")
+    noisy = project.run("migrate", "--data", "--dry-run", "--json")
+
+    assert result.json() == {"version": 1, "command": "schema", "would_run": []}
+    assert noisy.json() == {
+        "version": 1,
+        "command": "data",
+        "would_run": [{"order_id": 1, "migration_id": "noisy", "type": "data"}],
+    }
+    assert noisy.stderr == "noise\n"
+
+
+@pytest.mark.parametrize("arguments", [("--list",), ("--data", "--dry-run")])
+def test_an_error_has_the_json_form_too(project: Project, arguments: tuple[str, ...]) -> None:
+    project.migrations.mkdir()
+
+    result = project.run("migrate", *arguments, "--json", env={"STORAGE_TYPE": "postgres"})
+
+    assert result.exit_code == 2
+    document = result.json()
+    command = arguments[0].removeprefix("--")
+    assert (document["version"], document["command"]) == (1, command)
+    assert f"Error running {command} command: {document['error']}\nAborted.\n" == result.stderr
+
+
+def test_what_the_encoding_lacks_is_written_escaped(project: Project) -> None:
+    project.script("größe", body="print('→'); self.log.info('→'); raise ValueError('ß')")
+    ascii_only = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+
+    listed = project.run("migrate", "--list", env=ascii_only)
+    ran = project.run("migrate", "--data", env=ascii_only)
+
+    assert (listed.exit_code, listed.stderr) == (0, "")
+    assert r"gr\xf6\xdfe" in listed.stdout
+    assert ran.exit_code == 1
+    assert r"\u2192" in ran.stdout
+    assert r"Migration gr\xf6\xdfe failed: \xdf" in ran.stderr
+
+
+def test_no_secret_reaches_what_is_written_or_kept(project: Project) -> None:
+    names = list(SECRETS)
+    body = f"""
+        for name in {names}:
+            self.log.info("%s is %s", name, os.environ[name])
+            self.log.debug({{name: os.environ[name]}})
+        try:
+            raise KeyError(os.environ["SHOP_PASSWORD"])
+        except KeyError as error:
+            error.add_note("connected to " + os.environ["DATABASE_URL"])
+            self.log.exception("cannot log in")
+            raise RuntimeError(" ".join(os.environ[name] for name in {names})) from error
+        """
+    project.script("careless", above="import os", body=body)
+
+    result = project.run("migrate", "--data", "--verbose", env=SECRETS)
+
+    assert result.exit_code == 1
+    written = result.stdout + result.stderr + project.state_file.read_text()
+    assert [secret for secret in HIDDEN if secret in written] == []
+    assert "MPT_API_TOKEN is ***" in result.stderr
+    assert "postgres://shop:***@db.example.com/shop" in result.stderr
+
+
+def test_secrets_of_the_env_file_are_kept_secret_too(project: Project) -> None:
+    lines = (f"{name}='{value}'" for name, value in SECRETS.items())
+    project.file(".env", "\n".join(lines))
+    project.script("careless", above=f"HELD = {HIDDEN}", body="raise RuntimeError(', '.join(HELD))")
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 1
+    assert [secret for secret in HIDDEN if secret in result.stdout + result.stderr] == []
+
+
+def test_a_wrong_setting_does_not_show_its_password(project: Project) -> None:
+    environment = {
+        "STORAGE_TYPE": "airtable",
+        "AIRTABLE_API_KEY": "patABCDEF.012345",
+        "STORAGE_AIRTABLE_BASE_ID": "app1",
+        "STORAGE_AIRTABLE_ENDPOINT_URL": "ftp://proxy:battery-staple@example.com",
+    }
+
+    result = project.run("migrate", "--list", "--json", env=environment)
+
+    assert result.exit_code == 2
+    assert "STORAGE_AIRTABLE_ENDPOINT_URL" in result.stderr
+    assert "battery-staple" not in result.stdout + result.stderr
+
+
+def frames(stderr: str) -> list[tuple[str, str]]:
+    """Return (file, function) of the frames in all tracebacks, in the order they are written."""
+    return re.findall(r'File "(?:.*/)?(\S+)", line \d+, in (\S+)', stderr)
+
+
+def test_a_failing_script_shows_its_own_frames_and_the_whole_chain(project: Project) -> None:
+    project.file("shop.py", "def order(): raise KeyError('no such order')")
+    body = """
+        try:
+            shop.order()
+        except KeyError as error:
+            raise RuntimeError("cannot order") from error
+        """
+    path = project.script("orders", above="import shop", body=body)
+
+    result = project.run("migrate", "--data")
+
+    assert frames(result.stderr) == [(path.name, "run"), ("shop.py", "order"), (path.name, "run")]
+    assert "KeyError: 'no such order'" in result.stderr
+    assert "direct cause" in result.stderr
+    assert "RuntimeError: cannot order" in result.stderr
+    assert "Traceback" not in result.stdout
+
+
+def test_every_member_of_a_group_is_shown_with_its_frames(project: Project) -> None:
+    path = project.file(
+        "migrations/1_tasks.py",
+        """
+        import asyncio
+        from mpt_tool.migration import DataBaseMigration
+
+        async def fail(error):
+            raise error
+
+        class Migration(DataBaseMigration):
+            async def run(self):
+                async with asyncio.TaskGroup() as tasks:
+                    for number in range(20):
+                        tasks.create_task(fail(ValueError(f"number {number}")))
+        """,
+    )
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 1
+    assert frames(result.stderr) == [(path.name, "run")] + [(path.name, "fail")] * 20
+    shown = re.findall(r"ValueError: (number \d+)", result.stderr)
+    assert shown == [f"number {number}" for number in range(20)]
+
+
+def test_a_syntax_error_is_shown_with_its_place(project: Project) -> None:
+    path = project.file("migrations/1_broken.py", "import sys\n\ndef broken(:\n")
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 1
+    assert f'File "{path}", line 3' in result.stderr
+    assert frames(result.stderr) == []
+    assert "SyntaxError: invalid syntax" in result.stderr
+
+
+def test_help_is_grouped_and_has_an_example_for_each_action(project: Project) -> None:
+    result = project.run("migrate", "--help", env={"COLUMNS": "120"})
+
+    assert result.exit_code == 0
+    panels = re.findall(r"─ (\w+) ─", result.stdout)
+    assert {"Run", "Create", "Inspect", "Output"} <= set(panels)
+    examples = result.stdout.partition("Examples")[2]
+    options = re.findall(r"mpt-tool migrate (--[\w-]+)", examples)
+    assert set(options) == {
+        *("--data", "--schema", "--fake", "--new-data", "--new-schema"),
+        *("--list", "--check", "--init"),
+    }

@@ -1,0 +1,149 @@
+"""Settings from the environment, `.env` and `pyproject.toml`."""
+
+import pytest
+from support.project import Project
+
+ERROR = "Error running list command: "
+
+
+@pytest.mark.parametrize(
+    ("name", "source"), [("STORAGE_TYPE", "environment"), ("MPT_TOOL_STORAGE_TYPE", ".env")]
+)
+def test_an_unknown_storage_type_is_an_error_that_names_the_accepted_ones(
+    project: Project, name: str, source: str
+) -> None:
+    project.script("pending")
+    if source == ".env":
+        project.file(".env", f"{name}=postgres")
+
+    result = project.run(
+        "migrate", "--data", env={name: "postgres"} if source == "environment" else {}
+    )
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error running data command: STORAGE_TYPE")
+    assert "MPT_TOOL_STORAGE_TYPE" in result.stderr
+    assert "postgres" in result.stderr
+    assert "local, airtable" in result.stderr
+    assert result.stderr.endswith("\nAborted.\n")
+    assert not project.state_file.exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "in_env_file", "in_pyproject", "used"),
+    [
+        ({}, "", "", "migrations"),
+        ({}, "", 'folder = "from/pyproject"', "from/pyproject"),
+        ({}, "MPT_TOOL_FOLDER=from_env_file", 'folder = "from_pyproject"', "from_env_file"),
+        ({"MPT_TOOL_FOLDER": "from_env"}, "MPT_TOOL_FOLDER=from_env_file", "", "from_env"),
+        ({"MPT_TOOL_FOLDER": ""}, "", 'folder = "from_pyproject"', "from_pyproject"),
+        ({}, "MPT_TOOL_FOLDER=", 'folder = "from_pyproject"', "from_pyproject"),
+    ],
+)
+def test_the_environment_wins_over_the_env_file_and_that_over_pyproject(
+    project: Project, environment: dict[str, str], in_env_file: str, in_pyproject: str, used: str
+) -> None:
+    project.file(".env", in_env_file)
+    project.file("pyproject.toml", f"[tool.mpt-tool]\n{in_pyproject}")
+
+    result = project.run("migrate", "--check", env=environment)
+
+    assert result.exit_code == 1
+    assert f": Migration folder not found: {used}\n" in result.stderr
+
+
+@pytest.mark.parametrize("source", ["environment", ".env"])
+def test_the_newer_name_of_a_variable_wins(project: Project, source: str) -> None:
+    both = {"STORAGE_TYPE": "unknown", "MPT_TOOL_STORAGE_TYPE": "local"}
+    if source == ".env":
+        project.file(".env", "\n".join(f"{name}={value}" for name, value in both.items()))
+
+    result = project.run("migrate", "--list", env=both if source == "environment" else {})
+
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_every_action_uses_the_configured_folder(project: Project) -> None:
+    project.file("pyproject.toml", '[tool.mpt-tool]\nfolder = "backend/migrations"')
+
+    created = project.run("migrate", "--new-data", "first")
+    checked = project.run("migrate", "--check", "--json")
+    ran = project.run("migrate", "--data")
+    listed = project.run("migrate", "--list", "--json")
+
+    assert [each.exit_code for each in (created, checked, ran, listed)] == [0, 0, 0, 0]
+    [path] = (project.root / "backend/migrations").glob("*.py")
+    assert listed.json()["migrations"][0]["file"] == str(path.relative_to(project.root))
+    assert listed.json()["migrations"][0]["status"] == "applied"
+    assert project.state_file.exists()
+    assert not project.migrations.exists()
+
+
+def test_a_pyproject_without_a_table_of_the_tool_changes_nothing(project: Project) -> None:
+    project.file("pyproject.toml", '[project]\nname = "extension"\n[tool.other]\nfolder = 3')
+
+    assert project.run("migrate", "--list").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[tool.mpt-tool", "pyproject.toml cannot be read: "),
+        ("tool.mpt-tool = 3", "pyproject.toml: [tool.mpt-tool] is not a table"),
+        ("[tool.mpt-tool]\nfolders = 3", "pyproject.toml: folders in [tool.mpt-tool] is unknown"),
+        ("[tool.mpt-tool]\nfolder = 3", "folder"),
+        ('[tool.mpt-tool]\nstorage-type = "postgres"', "STORAGE_TYPE"),
+    ],
+)
+def test_a_mistake_in_pyproject_is_one_message(project: Project, text: str, reason: str) -> None:
+    project.file("pyproject.toml", text)
+
+    result = project.run("migrate", "--list")
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith(ERROR)
+    assert reason.lower() in result.stderr.lower()
+    assert result.stderr.endswith("\nAborted.\n")
+    assert result.stderr.count("\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "variable"),
+    [
+        ("airtable-api-key", "AIRTABLE_API_KEY"),
+        ("airtable_api_key", "AIRTABLE_API_KEY"),
+        ("mpt-api-token", "MPT_API_TOKEN"),
+    ],
+)
+def test_a_secret_in_pyproject_is_refused_and_not_shown(
+    project: Project, key: str, variable: str
+) -> None:
+    project.file("pyproject.toml", f'[tool.mpt-tool]\n{key} = "patSecretValue"')
+
+    result = project.run("migrate", "--list")
+
+    assert result.exit_code == 2
+    assert "is a secret" in result.stderr
+    assert variable in result.stderr
+    assert "patSecretValue" not in result.stdout + result.stderr
+
+
+def test_an_env_file_that_is_no_text_is_told(project: Project) -> None:
+    (project.root / ".env").write_bytes(b"A=\xff")
+
+    result = project.run("migrate", "--list")
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"{ERROR}.env cannot be read: ")
+    assert result.stderr.count("\n") == 2
+
+
+@pytest.mark.parametrize("arguments", [("--new-data", "first"), ("--check",)])
+def test_an_action_asks_only_for_the_settings_it_needs(
+    project: Project, arguments: tuple[str, ...]
+) -> None:
+    project.migrations.mkdir()
+
+    result = project.run("migrate", *arguments, env={"STORAGE_TYPE": "airtable"})
+
+    assert (result.exit_code, result.stderr) == (0, "")

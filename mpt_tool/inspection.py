@@ -25,12 +25,16 @@ def inspect(path: Path) -> Inspection:
         # A doubtful escape in a script is no news of this tool's.
         with warnings.catch_warnings(action="ignore"):
             tree = ast.parse(path.read_bytes(), str(path))
+        return _inspect(tree)
     except SyntaxError as error:
         return Inspection(problem=f"syntax error: {error.msg}", line=error.lineno)
     except OSError as error:
         return Inspection(problem=f"cannot be read: {error.strerror}")
     except (ValueError, RecursionError, MemoryError) as error:
         return Inspection(problem=f"cannot be parsed: {error}")
+
+
+def _inspect(tree: ast.Module) -> Inspection:
     statements = list(_statements(tree.body))
     classes = {node.name: node for node in statements if isinstance(node, ast.ClassDef)}
     imported = dict(_imported(statements))

@@ -333,4 +333,5 @@ class _RedactingFormatter(logging.Formatter):
 
 class _OneLineFormatter(_RedactingFormatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name in logging
-        return "\\n".join(super().formatMessage(record).splitlines())
+        # Redacted first: a secret of several lines could not be told once it stands in one.
+        return "\\n".join(self._redact(super().formatMessage(record)).splitlines())

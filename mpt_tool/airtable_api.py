@@ -16,8 +16,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pyairtable import Api
-from requests import ConnectTimeout, PreparedRequest, RequestException, Response
+from requests import ConnectionError, ConnectTimeout, PreparedRequest, Response, Timeout  # noqa: A004 - the one of requests
 from requests.adapters import HTTPAdapter
+from requests.exceptions import ChunkedEncodingError, ProxyError, SSLError
 from tenacity import RetryCallState, Retrying, stop_before_delay
 
 from mpt_tool.settings import Settings
@@ -78,7 +79,10 @@ class PoliteAdapter(HTTPAdapter):
         free_from = slots.get()
         try:
             time.sleep(max(0.0, free_from - time.monotonic()))
-            return super().send(request, **kwargs)
+            reply = super().send(request, **kwargs)
+            # Read while a cut in the body still counts as an attempt that failed.
+            _ = reply.content
+            return reply
         finally:
             # Counted from the reply: the request reached Airtable before it, nobody knows when.
             slots.put(time.monotonic() + 1)
@@ -105,13 +109,17 @@ def _may_be_sent_again(request: PreparedRequest) -> Callable[[RetryCallState], b
             return False
         error = state.outcome.exception()
         if error is not None:
-            return isinstance(error, ConnectTimeout) or (
-                repeatable and isinstance(error, RequestException)
-            )
+            return isinstance(error, ConnectTimeout) or (repeatable and _is_passing(error))
         status: int = state.outcome.result().status_code
         return status == 429 or (repeatable and status >= 500)
 
     return decide
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Return whether the connection failed, and not what was asked for or how."""
+    passing = isinstance(error, ConnectionError | Timeout | ChunkedEncodingError)
+    return passing and not isinstance(error, SSLError | ProxyError)
 
 
 def _pause(state: RetryCallState) -> float:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -14,21 +15,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mpt_tool.enums import MigrationTypeEnum
-from mpt_tool.errors import (
-    INTERRUPTED,
-    MigrationFailedError,
-    MptToolError,
-    ScriptError,
-    ScriptLoadError,
-)
+from mpt_tool.errors import ExitCode, MptToolError, ScriptError, ScriptFailedError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from mpt_tool.redaction import Redact
+    from mpt_tool.plan import Entry
     from mpt_tool.settings import Settings
+    from mpt_tool.storage import StateRepository
 
-DONE, FAILED = 0, 1
 RUN, CREATE, INSPECT, OUTPUT = "Run", "Create", "Inspect", "Output"
 EXAMPLES = """\
 [bold]Examples[/bold]
@@ -75,26 +68,29 @@ def main() -> None:
     nowhere = Path(os.devnull)
     sys.stdout = sys.stdout or nowhere.open("w", encoding="utf-8")
     sys.stderr = sys.stderr or nowhere.open("w", encoding="utf-8")
+    # Rich's own wish for colour where nothing is a terminal.
+    os.environ.pop("TTY_COMPATIBLE", None)
     if "--no-color" in sys.argv or os.environ.get("NO_COLOR"):
         # For Typer's help and errors, and for whatever a script starts.
-        os.environ.update(NO_COLOR="1", TERM="dumb")
+        width, height = shutil.get_terminal_size()
+        os.environ.update(NO_COLOR="1", TERM="dumb", COLUMNS=str(width), LINES=str(height))
     elif os.environ.keys() & {"GITHUB_ACTIONS", "PY_COLORS"} and not os.environ.get("FORCE_COLOR"):
         # Typer takes these for a wish for colour, even where nothing is a terminal.
         from typer import rich_utils
 
         rich_utils.FORCE_TERMINAL = None
     try:
-        app()
-    finally:
-        _flush()
-
-
-def _flush() -> None:
-    """Write out what is left; a reader that has gone, as `head` goes, is no mistake."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        # Nothing more can be written there, not even by Python when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # A reader that has gone, as `head` goes, is no mistake.
+        if not isinstance(error, BrokenPipeError):
+            typer.echo(f"Error: {error}", err=True)
+            sys.exit(ExitCode.FAILED)
 
 
 def _show_version(wanted: bool) -> None:
@@ -116,27 +112,32 @@ def root_options(
     """Scaffold, run and audit migrations of MPT extensions."""
 
 
-def _pending_ids(context: typer.Context, incomplete: str) -> list[str]:
+def _complete_id_to_run(context: typer.Context, incomplete: str) -> list[str]:
     """Complete MIGRATION_ID: what is pending, of the type that is to run."""
+    from mpt_tool.completion import pending_ids
+
     for migration_type in MigrationTypeEnum:
         if context.params.get(migration_type):
-            return _complete(incomplete, migration_type)
+            return pending_ids(Path.cwd(), incomplete, migration_type)
     return []
 
 
-def _fakeable_ids(incomplete: str) -> list[str]:
+def _complete_id_to_fake(incomplete: str) -> list[str]:
     """Complete --fake: what is pending, of either type."""
-    return _complete(incomplete, None)
+    from mpt_tool.completion import pending_ids
+
+    return pending_ids(Path.cwd(), incomplete, None)
 
 
 @app.command(epilog=EXAMPLES)
 def migrate(
+    context: typer.Context,
     migration_id: Annotated[
         str | None,
         typer.Argument(
             metavar="MIGRATION_ID",
             help="With --data or --schema: run just this migration.",
-            autocompletion=_pending_ids,
+            autocompletion=_complete_id_to_run,
         ),
     ] = None,
     data: Annotated[
@@ -153,7 +154,7 @@ def migrate(
             metavar="MIGRATION_ID",
             help="Mark a migration as applied without running it.",
             rich_help_panel=RUN,
-            autocompletion=_fakeable_ids,
+            autocompletion=_complete_id_to_fake,
         ),
     ] = None,
     dry_run: Annotated[
@@ -244,7 +245,7 @@ def migrate(
     }
     for mistake, made in mistakes.items():
         if made:
-            raise typer.BadParameter(mistake)
+            context.fail(mistake)
     chosen[0]()
 
 
@@ -271,27 +272,32 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """What every action needs: the root, the settings, and the terminal if one watches."""
+    """What every action needs."""
 
     root: Path
     settings: "Settings"
-    console: "Console | None"
 
 
 @contextmanager
-def _project(command: str, output: Output) -> Iterator[Project]:
-    """Set up what an action needs, and turn an error of ours into messages and an exit code."""
-    from mpt_tool import render
+def _action(command: str, output: Output) -> Iterator[Project]:
+    """Set up what an action needs, and turn an error of ours into messages and an exit code.
+
+    Raises:
+        typer.Exit: the action failed; the messages are written.
+    """
+    from mpt_tool.logs import logs
+    from mpt_tool.redaction import make_redact, secrets_in
+    from mpt_tool.settings import load_settings, read_env_file
 
     root = Path.cwd()
-    redact = _redact(root)
+    redact = make_redact(secrets_in({**read_env_file(root), **os.environ}))
     try:
-        with render.logs(sys.stderr, output.log_level, redact) as console:
-            from mpt_tool.settings import load_settings
-
-            yield Project(root, load_settings(root), console)
+        with logs(output.log_level, redact):
+            yield Project(root, load_settings(root))
     except MptToolError as error:
-        if error.__cause__ and isinstance(error, ScriptLoadError | MigrationFailedError):
+        from mpt_tool import render
+
+        if isinstance(error, ScriptFailedError) and error.__cause__:
             typer.echo(redact(render.script_traceback(error.__cause__)), err=True, nl=False)
         if output.as_json:
             render.json_document(command, {"error": redact(str(error))}, sys.stdout)
@@ -300,22 +306,22 @@ def _project(command: str, output: Output) -> Iterator[Project]:
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         typer.echo("Aborted.", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
-def _redact(root: Path) -> "Redact":
-    from dotenv import dotenv_values
+def _open_plan(project: Project) -> "tuple[StateRepository, list[Entry]]":
+    """Return the store, and the plan of a folder whose names leave no doubt about what is to run.
 
-    from mpt_tool.redaction import make_redact, secrets_in
+    Raises:
+        MptToolError: the settings, the folder, a name in it or the store is wrong.
+    """
+    from mpt_tool import runner, scripts
+    from mpt_tool.storage import open_repository
 
-    # It logs a line that it cannot parse: once is enough, when the settings are loaded.
-    logging.getLogger("dotenv").addHandler(logging.NullHandler())
-    try:
-        from_file = dotenv_values(root / ".env")
-    except (OSError, UnicodeDecodeError):  # loading the settings says so
-        from_file = {}
-    in_file = {name: value for name, value in from_file.items() if value}
-    return make_redact(secrets_in({**in_file, **os.environ}))
+    repository = open_repository(project.settings, project.root)
+    found = scripts.find(project.settings.folder)
+    scripts.require_sound(found)
+    return repository, runner.read_plan(found, repository)
 
 
 def _now() -> datetime:
@@ -324,26 +330,21 @@ def _now() -> datetime:
 
 def _run(migration_type: MigrationTypeEnum, migration_id: str | None, output: Output) -> None:
     output.say(f"Running {migration_type} migrations...")
-    with _project(migration_type, output) as project:
-        from mpt_tool import plan, render, runner
-        from mpt_tool.storage import open_repository
+    with _action(migration_type, output) as project:
+        from mpt_tool import render, runner
+        from mpt_tool.progress import LiveReporter, SilentReporter
+        from mpt_tool.terminal import is_live
 
-        repository = open_repository(project.settings, project.root)
-        entries = runner.sound_plan(project.settings.folder, repository)
-        steps = runner.prepare(entries, migration_type, migration_id, project.root)
-        applied = [] if migration_id else plan.applied(entries, migration_type)
-        with render.progress(project.console, quiet=output.quiet) as reporter:
-            outcome = runner.run(
-                steps,
-                [entry.migration_id for entry in applied],
-                repository,
-                _now,
-                project.settings.service_version,
-                reporter,
-            )
-        output.say(render.summary(outcome))
+        repository, entries = _open_plan(project)
+        prepared = runner.prepare(entries, migration_type, migration_id, project.root)
+        shows_progress = is_live(sys.stderr) and not output.quiet
+        reporter = LiveReporter(sys.stdout, sys.stderr) if shows_progress else SilentReporter()
+        version = project.settings.service_version
+        outcome = runner.run(prepared, repository, _now, version, reporter)
         if outcome.failure:
+            typer.echo(render.summary(outcome))
             raise outcome.failure
+        output.say(render.summary(outcome))
     if migration_type is MigrationTypeEnum.DATA:
         output.say("Migrations completed successfully.")
     else:
@@ -353,16 +354,14 @@ def _run(migration_type: MigrationTypeEnum, migration_id: str | None, output: Ou
 def _dry_run(migration_type: MigrationTypeEnum, migration_id: str | None, output: Output) -> None:
     # What the scripts import is not to leave compiled files behind.
     sys.dont_write_bytecode = True
-    with _project(migration_type, output) as project:
+    with _action(migration_type, output) as project:
         from mpt_tool import render, runner
-        from mpt_tool.storage import open_repository
 
-        repository = open_repository(project.settings, project.root)
-        entries = runner.sound_plan(project.settings.folder, repository)
+        _, entries = _open_plan(project)
         # What a script prints while it is loaded is no part of the plan.
         with redirect_stdout(sys.stderr):
-            steps = runner.prepare(entries, migration_type, migration_id, project.root)
-        records = [step.record for step in steps]
+            prepared = runner.prepare(entries, migration_type, migration_id, project.root)
+        records = [step.record for step in prepared.steps]
         if output.as_json:
             documents = [render.record_document(record) for record in records]
             render.json_document(migration_type, {"would_run": documents}, sys.stdout)
@@ -372,12 +371,10 @@ def _dry_run(migration_type: MigrationTypeEnum, migration_id: str | None, output
 
 def _fake(migration_id: str, output: Output) -> None:
     output.say(f"Running migration {migration_id} in fake mode.")
-    with _project("fake", output) as project:
+    with _action("fake", output) as project:
         from mpt_tool import runner
-        from mpt_tool.storage import open_repository
 
-        repository = open_repository(project.settings, project.root)
-        entries = runner.sound_plan(project.settings.folder, repository)
+        repository, entries = _open_plan(project)
         version = project.settings.service_version
         runner.fake(entries, migration_id, repository, _now, version, project.root)
     output.say(f"Migration {migration_id} applied successfully.")
@@ -387,7 +384,7 @@ def _scaffold(
     command: str, migration_id: str, migration_type: MigrationTypeEnum, output: Output
 ) -> None:
     output.say(f"Scaffolding migration: {migration_id}.")
-    with _project(command, output) as project:
+    with _action(command, output) as project:
         from mpt_tool import scripts
 
         path = scripts.scaffold(project.settings.folder, migration_id, migration_type, _now())
@@ -396,7 +393,7 @@ def _scaffold(
 
 def _initialize(output: Output) -> None:
     output.say("Initializing migration tool...")
-    with _project("init", output) as project:
+    with _action("init", output) as project:
         from mpt_tool.storage import open_repository
 
         created = open_repository(project.settings, project.root).initialize()
@@ -407,12 +404,12 @@ def _initialize(output: Output) -> None:
 
 def _list(output: Output) -> None:
     output.say("Listing migrations...")
-    with _project("list", output) as project:
+    with _action("list", output) as project:
         from mpt_tool import render, runner, scripts
         from mpt_tool.storage import open_repository
 
         folder = project.settings.folder
-        found = scripts.find(folder) if folder.exists() else []
+        found = scripts.find(folder) if os.path.lexists(folder) else []
         entries = runner.read_plan(found, open_repository(project.settings, project.root))
         if output.as_json:
             documents = [render.entry_document(entry) for entry in entries]
@@ -425,38 +422,16 @@ def _list(output: Output) -> None:
 
 def _check(output: Output) -> None:
     output.say("Checking migrations...")
-    with _project("check", output) as project:
+    with _action("check", output) as project:
         from mpt_tool import render, scripts
 
         findings = scripts.check(scripts.find(project.settings.folder))
         if output.as_json:
             documents = [asdict(finding) for finding in findings]
             render.json_document("check", {"findings": documents}, sys.stdout)
-            raise typer.Exit(FAILED if findings else DONE)
+            raise typer.Exit(ExitCode.FAILED if findings else ExitCode.DONE)
         for finding in findings:
             typer.echo(render.finding_line(finding))
         if findings:
             raise ScriptError(f"{len(findings)} problem(s) found in {project.settings.folder}")
     output.say("Migrations check passed successfully.")
-
-
-def _complete(incomplete: str, migration_type: MigrationTypeEnum | None) -> list[str]:
-    """Return the pending migrations of a type; at a TAB no mistake of the project is news.
-
-    Only the local store is asked: a keystroke cannot wait for a network, so with any other store
-    what is applied already is offered too.
-    """
-    from mpt_tool import plan, runner, scripts
-    from mpt_tool.settings import load_settings
-    from mpt_tool.storage.local import LocalRepository
-
-    root = Path.cwd()
-    try:
-        settings = load_settings(root)
-        repository = LocalRepository(root) if settings.storage_type == "local" else None
-        entries = runner.read_plan(scripts.find(settings.folder), repository)
-    except MptToolError:
-        return []
-    wanted = [migration_type] if migration_type else MigrationTypeEnum
-    ids = {entry.migration_id for each in wanted for entry in plan.pending(entries, each)}
-    return sorted(each for each in ids if each.startswith(incomplete))

@@ -1,60 +1,80 @@
-"""All errors that the tool raises on purpose.
+"""All errors that the tool raises on purpose, and what the process exits with.
 
     MptToolError                 exit code 1
     ├── SettingsError            exit code 2: an environment variable or pyproject.toml is wrong
     ├── ScriptError              the migrations folder or a script in it is wrong
-    │   └── ScriptLoadError      importing a script failed; `__cause__` is what it raised
+    ├── ScriptFailedError        a script raised; the exit code is its own if it asked for one
     ├── SelectionError           the asked-for migration cannot be run or faked
-    ├── MigrationFailedError     a script raised; the exit code is its own if it asked for one
     └── StorageError             the state store cannot be reached, read or written
 
 Each is raised once, with a message that says what is wrong, where, and what to do next, and caught
 once, in `mpt_tool.cli`, which prints the message and exits with `exit_code`.
 """
 
-# What a shell reports for a process that SIGINT stopped.
-INTERRUPTED = 130
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process exits with, unless a script asked for a code of its own."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    INTERRUPTED = 130
 
 
 class MptToolError(Exception):
     """Base of all errors of this tool; `str(error)` is the message for the user."""
 
-    exit_code = 1
+    exit_code: int = ExitCode.FAILED
 
 
 class SettingsError(MptToolError, ValueError):
     """A setting is wrong, or one that is needed is missing (in a script: a `ValueError`)."""
 
-    exit_code = 2
+    exit_code = ExitCode.USAGE
 
 
 class ScriptError(MptToolError):
     """The migrations folder, a file name in it or the content of a script is wrong."""
 
 
-class ScriptLoadError(ScriptError):
-    """A script raised when it was imported or its migration made; `__cause__` is what it raised."""
+class ScriptFailedError(MptToolError):
+    """The author's code raised, when it was loaded or when it ran.
+
+    Args:
+        what: what failed, as the beginning of the message.
+        cause: what the author's code raised, whatever it is.
+    """
+
+    def __init__(self, what: str, cause: BaseException) -> None:
+        super().__init__(f"{what}: {_message(cause)}")
+        self.__cause__ = cause
+        self.exit_code = _exit_code(cause)
 
 
 class SelectionError(MptToolError):
     """The migration that was asked for is unknown, of another type or already applied."""
 
 
-class MigrationFailedError(MptToolError):
-    """A migration's own code failed; `__cause__` is what it raised.
-
-    Args:
-        migration_id: the migration that failed.
-        reason: the message of what it raised.
-        exit_code: what the process is to exit with.
-    """
-
-    def __init__(self, migration_id: str, reason: str, exit_code: int = 1) -> None:
-        super().__init__(f"Migration {migration_id} failed: {reason}")
-        self.migration_id = migration_id
-        self.reason = reason
-        self.exit_code = exit_code
-
-
 class StorageError(MptToolError):
     """The state store cannot be reached, cannot be read as state, or refuses a change."""
+
+
+def _message(cause: BaseException) -> str:
+    try:
+        message = str(cause)
+    except Exception:  # noqa: BLE001 - an exception of a script may fail to describe itself
+        message = ""
+    if isinstance(cause, SystemExit):
+        return f"it exited with {message}"
+    return message or type(cause).__name__
+
+
+def _exit_code(cause: BaseException) -> int:
+    """Return the code that a script asked for, unless the system would cut it to 0."""
+    if isinstance(cause, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED
+    if isinstance(cause, SystemExit) and isinstance(cause.code, int):
+        return cause.code % 256 or ExitCode.FAILED
+    return ExitCode.FAILED

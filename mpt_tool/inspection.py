@@ -39,13 +39,13 @@ def _inspect(tree: ast.Module) -> Inspection:
     classes = {node.name: node for node in statements if isinstance(node, ast.ClassDef)}
     imported = dict(_imported(statements))
     if "Migration" not in classes:
-        if "Migration" in imported or "Migration" in _assigned(statements):
+        if {"Migration", "*"} & imported.keys() or "Migration" in _assigned(statements):
             return Inspection()
         return Inspection(problem="no Migration class")
-    bases = set(_bases("Migration", classes, imported, frozenset()))
-    for name, migration_type in BASES.items():
-        if name in bases:
-            return Inspection(migration_type)
+    bases = list(_bases("Migration", classes, imported, frozenset()))
+    known = [BASES[name] for name in bases if name in BASES]
+    if known and not any(_sets_type(node) for node in classes.values()):
+        return Inspection(known[0])
     if bases:
         return Inspection()
     return Inspection(
@@ -70,13 +70,20 @@ def _imported(statements: Sequence[ast.stmt]) -> Iterator[tuple[str, str]]:
             yield from ((alias.asname or alias.name, alias.name) for alias in statement.names)
 
 
-def _assigned(statements: Sequence[ast.stmt]) -> set[str]:
-    targets = [
-        target
-        for statement in statements
-        if isinstance(statement, ast.Assign)
-        for target in statement.targets
-    ]
+def _sets_type(node: ast.ClassDef) -> bool:
+    """Whether a class says its type itself, in a way that only running it would tell."""
+    defined = {getattr(statement, "name", None) for statement in node.body}
+    return "type" in defined | _assigned(node.body)
+
+
+def _assigned(statements: Sequence[ast.stmt]) -> set[str | None]:
+    """Return the names that the statements assign or annotate."""
+    targets: list[ast.expr] = []
+    for statement in statements:
+        if isinstance(statement, ast.Assign):
+            targets += statement.targets
+        elif isinstance(statement, ast.AnnAssign):
+            targets.append(statement.target)
     return {target.id for target in targets if isinstance(target, ast.Name)}
 
 

@@ -160,7 +160,12 @@ def pending_one(
     if entry is None:
         raise SelectionError(f"Migration {migration_id} not found")
     if migration_type and entry.type not in (None, migration_type):
-        raise SelectionError(f"Migration {migration_id} is not a {migration_type} migration")
+        raise wrong_type(migration_id, migration_type)
     if entry.is_applied:
         raise SelectionError(f"Migration {migration_id} already applied")
     return entry
+
+
+def wrong_type(migration_id: str, migration_type: MigrationTypeEnum) -> SelectionError:
+    """Return the error for a migration that is not of the type that is to run."""
+    return SelectionError(f"Migration {migration_id} is not a {migration_type} migration")

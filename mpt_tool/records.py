@@ -77,7 +77,7 @@ class MigrationRecord(BaseModel):
 
     def start(self, now: datetime, version: str | None) -> Self:
         """Return the record of a run that begins now, by this version of the service."""
-        update = {"started_at": now, "applied_at": None, "version": version or self.version}
+        update = {"started_at": now, "applied_at": None, "version": version}
         return self.model_copy(update=update)
 
     def finish(self, now: datetime) -> Self:
@@ -90,7 +90,7 @@ class MigrationRecord(BaseModel):
 
     def fake(self, now: datetime, version: str | None) -> Self:
         """Return the record of a migration marked as applied without a run."""
-        update = {"started_at": None, "applied_at": now, "version": version or self.version}
+        update = {"started_at": None, "applied_at": now, "version": version}
         return self.model_copy(update=update)
 
     @field_serializer("started_at", "applied_at")

@@ -1,13 +1,19 @@
 """Keeps tokens, keys and passwords out of everything that the tool writes."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from json import dumps
+from urllib.parse import quote, unquote
 
 HIDDEN = "***"
 _SHORTEST = 6
-_SECRET_NAME = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS)$", re.IGNORECASE)
-_URL_PASSWORD = re.compile(r"(?<=://)([^\s/:@]*):([^\s/@]+)(?=@)")
-_AUTHORIZATION = re.compile(r"\b(Bearer|Basic|Token)(\s+)[\w.~+/=-]{6,}", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"(TOKEN|KEY|SECRET|PASS|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS|_PWD)$", re.IGNORECASE
+)
+# Up to the last @: a password may hold one, and a slash.
+_URL_PASSWORD = re.compile(r"(?<=://)([^\s/:@]*):(\S+)(?=@)")
+# A long word with a digit: in a sentence something shorter follows these.
+_AUTHORIZATION = re.compile(r"\b(Bearer|Basic)(\s+)(?=\S*\d)[\w.~+/=-]{16,}", re.IGNORECASE)
 
 Redact = Callable[[str], str]
 
@@ -26,7 +32,9 @@ def make_redact(secrets: Iterable[str]) -> Redact:
 
     A secret shorter than 6 characters is left: hiding it would garble every message.
     """
-    longest_first = sorted((s for s in secrets if len(s) >= _SHORTEST), key=len, reverse=True)
+    spellings = {spelling for secret in secrets for spelling in _spellings(secret)}
+    long_enough = (spelling for spelling in spellings if len(spelling) >= _SHORTEST)
+    longest_first = sorted(long_enough, key=len, reverse=True)
     known = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     def redact(text: str) -> str:
@@ -36,3 +44,11 @@ def make_redact(secrets: Iterable[str]) -> Redact:
         return _AUTHORIZATION.sub(rf"\1\2{HIDDEN}", text)
 
     return redact
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    """Yield the forms in which a secret may stand in a text."""
+    bare = secret.strip()
+    yield from (secret, bare, *bare.splitlines())
+    yield from (repr(bare)[1:-1], dumps(bare)[1:-1])
+    yield from (quote(bare, safe=""), unquote(bare))

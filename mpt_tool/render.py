@@ -1,44 +1,38 @@
-"""What people see: the status table, a run's progress and summary, failures, logs, JSON."""
+"""What people and programs read: the status table, plans, summaries, findings, tracebacks, JSON."""
 
 import json
 import logging
 import os
-import shutil
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mpt_tool.enums import MigrationStatusEnum
+from mpt_tool.errors import MptToolError, ScriptFailedError
+from mpt_tool.terminal import is_coloured, width_of
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
     from rich.table import Table
 
     from mpt_tool.plan import Entry, Outcome
     from mpt_tool.records import MigrationRecord
-    from mpt_tool.redaction import Redact
     from mpt_tool.scripts import Finding
 
 JSON_VERSION = 1
-LOG_FORMAT = "%(asctime)s - %(levelname)s - %(message)s"
-_CHATTY_LIBRARIES = ("asyncio", "httpcore", "httpx", "urllib3")
 _EMPTY = "-"
 # On a narrow terminal: which columns may be folded, down to which width, and what is left out then.
 _GAP = 2
 _FOLDED_WIDTHS = {"id": 16, "started": 10, "applied": 10, "note": 14}
 _FIRST_TO_GO = ("started", "version", "duration", "applied", "order id")
 _FRAMES_LEFT_OUT = (
-    str(Path(__file__).parent),
-    str(Path(logging.__file__).parents[1] / "asyncio"),
+    f"{Path(__file__).parent}{os.sep}",
+    f"{Path(logging.__file__).parents[1] / 'asyncio'}{os.sep}",
     "<frozen importlib",
 )
-# Wider than any row, so that what goes to a file is never cut.
-_UNBOUNDED = 100_000
 _ANY_HEIGHT = 25
 _STYLES = {
     MigrationStatusEnum.RUNNING: "yellow",
@@ -49,16 +43,6 @@ _STYLES = {
 }
 
 
-def allows_colour(environment: Mapping[str, str]) -> bool:
-    """Whether the environment lets any stream have colour."""
-    return not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
-
-
-def is_coloured(stream: TextIO) -> bool:
-    """Whether what goes to this stream has colour: a terminal, or forced, and not forbidden."""
-    return allows_colour(os.environ) and (stream.isatty() or bool(os.environ.get("FORCE_COLOR")))
-
-
 def status_table(entries: Sequence["Entry"], stream: TextIO) -> None:
     """Write a line a migration: fitted to the width of a terminal, and never cut elsewhere."""
     columns = ["order id", "id", "type", "status", "started", "applied", "duration"]
@@ -66,7 +50,7 @@ def status_table(entries: Sequence["Entry"], stream: TextIO) -> None:
     columns += ["note"] if any(e.notes for e in entries) else []
     rows = [_cells(entry) for entry in entries]
     if stream.isatty() or is_coloured(stream):
-        _console(stream).print(_rich_table(columns, rows, _width(stream)))
+        _console(stream).print(_rich_table(columns, rows, width_of(stream)))
     else:
         stream.writelines(_aligned([columns, *([row[name] for name in columns] for row in rows)]))
 
@@ -91,7 +75,7 @@ def summary(outcome: "Outcome") -> str:
     if outcome.failure:
         lines = [
             f"Applied before the failure: {_listed(outcome.applied)}",
-            f"Failed: {outcome.failed}",
+            f"{_what_failed(outcome.failure)}: {outcome.failed}",
             f"Not reached: {_listed(outcome.not_reached)}",
         ]
     counts = (
@@ -99,6 +83,10 @@ def summary(outcome: "Outcome") -> str:
         f" {1 if outcome.failure else 0} failed in {duration(outcome.seconds)}."
     )
     return "\n".join([*lines, counts])
+
+
+def _what_failed(failure: MptToolError) -> str:
+    return "Failed" if isinstance(failure, ScriptFailedError) else "Not recorded"
 
 
 def json_document(command: str, content: Mapping[str, Any], stream: TextIO) -> None:
@@ -134,8 +122,8 @@ def record_document(record: "MigrationRecord") -> dict[str, Any]:
 
 
 def duration(seconds: float) -> str:
-    """Return a span of time in the two largest units that matter to a reader."""
-    if seconds < 60:
+    """Return a span of seconds in the two largest units that matter to a reader."""
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -214,14 +202,10 @@ def _listed(migration_ids: Sequence[str]) -> str:
     return ", ".join(migration_ids) or "none"
 
 
-def _width(stream: TextIO) -> int:
-    return shutil.get_terminal_size().columns if stream.isatty() else _UNBOUNDED
-
-
 def _console(stream: TextIO) -> "Console":
     from rich.console import Console
 
-    width = _width(stream)
+    width = width_of(stream)
     if is_coloured(stream):
         return Console(file=stream, force_terminal=True, width=width)
     # Rich takes a dumb terminal for one of 80 columns, unless it is told the height too.
@@ -239,99 +223,11 @@ def script_traceback(error: BaseException) -> str:
 
 def _drop_our_frames(report: traceback.TracebackException) -> None:
     """Leave out the frames of this package and those that Python puts between it and a script."""
-    report.stack[:] = [
-        frame for frame in report.stack if not frame.filename.startswith(_FRAMES_LEFT_OUT)
-    ]
-    for related in (report.__cause__, report.__context__, *(report.exceptions or [])):
-        if related is not None:
-            _drop_our_frames(related)
-
-
-@contextmanager
-def logs(stream: TextIO, level: int, redact: "Redact") -> Iterator["Console | None"]:
-    """Send logs to the stream, and give its console if it is a terminal with colour.
-
-    Without one logs are plain, one event a line.
-    """
-    console = _console(stream) if stream.isatty() and is_coloured(stream) else None
-    handler: logging.Handler
-    if console is None:
-        handler = logging.StreamHandler(stream)
-        handler.setFormatter(_OneLineFormatter(LOG_FORMAT, redact))
-    else:
-        from rich.logging import RichHandler
-
-        handler = RichHandler(console=console, show_path=False, log_time_format="%X")
-        handler.setFormatter(_RedactingFormatter("%(message)s", redact))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(level)
-    for name in _CHATTY_LIBRARIES:
-        logging.getLogger(name).setLevel(logging.WARNING)
-    try:
-        yield console
-    finally:
-        root.removeHandler(handler)
-
-
-@contextmanager
-def progress(
-    console: "Console | None", *, quiet: bool
-) -> Iterator["SilentReporter | LiveReporter"]:
-    """Give the reporter of a run: live on a console, where prints and logs go above it."""
-    if console is None or quiet:
-        yield SilentReporter()
-        return
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
-    with Progress(
-        *columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()
-    ) as display:
-        yield LiveReporter(display)
-
-
-class SilentReporter:
-    """Shows nothing: the log has a line for the beginning and the end of each migration."""
-
-    @contextmanager
-    def running(self, migration_id: str, number: int, total: int) -> Iterator[None]:
-        """Do nothing meanwhile."""
-        yield
-
-
-class LiveReporter:
-    """Shows on a terminal what runs."""
-
-    def __init__(self, progress: "Progress") -> None:
-        self._progress = progress
-
-    @contextmanager
-    def running(self, migration_id: str, number: int, total: int) -> Iterator[None]:
-        """Show the migration as the one that runs."""
-        task = self._progress.add_task(f"[{number}/{total}] {migration_id}", total=None)
-        try:
-            yield
-        finally:
-            self._progress.remove_task(task)
-
-
-class _RedactingFormatter(logging.Formatter):
-    def __init__(self, form: str, redact: "Redact") -> None:
-        super().__init__(form)
-        self._redact = redact
-
-    def format(self, record: logging.LogRecord) -> str:
-        try:
-            text = super().format(record)
-        except (KeyError, TypeError, ValueError) as error:
-            # Of a wrong log call in a script its author is to see the message, not our frames.
-            record.msg, record.args = f"{record.msg!r} could not be formatted: {error}", ()
-            text = super().format(record)
-        return self._redact(text)
-
-
-class _OneLineFormatter(_RedactingFormatter):
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name in logging
-        # Redacted first: a secret of several lines could not be told once it stands in one.
-        return "\\n".join(self._redact(super().formatMessage(record)).splitlines())
+    reports = [report]
+    while reports:
+        each = reports.pop()
+        each.stack[:] = [
+            frame for frame in each.stack if not frame.filename.startswith(_FRAMES_LEFT_OUT)
+        ]
+        related = (each.__cause__, each.__context__, *(each.exceptions or []))
+        reports += [other for other in related if other is not None]

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,13 +11,7 @@ from typing import Protocol
 
 from mpt_tool import plan, scripts
 from mpt_tool.enums import MigrationTypeEnum
-from mpt_tool.errors import (
-    INTERRUPTED,
-    MigrationFailedError,
-    MptToolError,
-    SelectionError,
-    StorageError,
-)
+from mpt_tool.errors import MptToolError, ScriptError, ScriptFailedError, StorageError
 from mpt_tool.inspection import inspect
 from mpt_tool.migration import BaseMigration
 from mpt_tool.plan import Entry, Outcome, Script
@@ -44,16 +38,12 @@ class Step:
     migration: BaseMigration
 
 
-def sound_plan(folder: Path, repository: StateRepository) -> list[Entry]:
-    """Return the plan of a folder whose names leave no doubt about what is to run.
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a run is to run, and the ids of the applied migrations that it passes over."""
 
-    Raises:
-        ScriptError: the folder is missing, a name is malformed or an id is there twice.
-        StorageError: the store cannot be read.
-    """
-    found = scripts.find(folder)
-    scripts.require_sound(found)
-    return read_plan(found, repository)
+    steps: Sequence[Step]
+    skipped: Sequence[str]
 
 
 def read_plan(found: Sequence[Script], repository: StateRepository | None) -> list[Entry]:
@@ -80,25 +70,27 @@ def prepare(
     migration_type: MigrationTypeEnum,
     migration_id: str | None,
     root: Path,
-) -> list[Step]:
+) -> Prepared:
     """Load what a run is to run: all pending migrations of the type, or the one that is named.
 
     Raises:
         SelectionError: the named one is unknown, applied already or of the other type.
-        ScriptError: a script that may have to run cannot be loaded.
+        ScriptError: a script that may have to run holds no migration, or one of another type than
+            recorded.
+        ScriptFailedError: a script that may have to run cannot be loaded.
     """
-    if migration_id is None:
-        steps = [_step(entry, root) for entry in plan.pending(entries, migration_type)]
-        return [step for step in steps if step.record.type is migration_type]
-    step = _step(plan.pending_one(entries, migration_id, migration_type), root)
-    if step.record.type is not migration_type:
-        raise SelectionError(f"Migration {migration_id} is not a {migration_type} migration")
-    return [step]
+    if migration_id is not None:
+        step = _step(plan.pending_one(entries, migration_id, migration_type), root)
+        if step.record.type is not migration_type:
+            raise plan.wrong_type(migration_id, migration_type)
+        return Prepared([step], [])
+    steps = [_step(entry, root) for entry in plan.pending(entries, migration_type)]
+    skipped = [entry.migration_id for entry in plan.applied(entries, migration_type)]
+    return Prepared([step for step in steps if step.record.type is migration_type], skipped)
 
 
 def run(
-    steps: Sequence[Step],
-    skipped: Sequence[str],
+    prepared: Prepared,
     repository: StateRepository,
     clock: Clock,
     version: str | None,
@@ -106,25 +98,27 @@ def run(
 ) -> Outcome:
     """Run the steps in order, each recorded before it begins and after it ends.
 
-    The first failure ends the run; it is returned, not raised, with what was and was not reached.
+    The first error, of a script or of the store, ends the run. It is not raised but returned, with
+    what was and what was not reached.
     """
-    for migration_id in skipped:
+    for migration_id in prepared.skipped:
         log.debug("Skipping applied migration: %s", migration_id)
     began = time.monotonic()
-    ids = [step.record.migration_id for step in steps]
-    for number, step in enumerate(steps):
-        migration_id = ids[number]
-        log.info("Running migration: %s", migration_id)
+    ids = [step.record.migration_id for step in prepared.steps]
+    for number, step in enumerate(prepared.steps):
+        log.info("Running migration: %s", ids[number])
         step_began = time.monotonic()
-        with reporter.running(migration_id, number + 1, len(steps)):
-            failure = _run_step(step, repository, clock, version)
-        seconds = time.monotonic() - step_began
-        if failure:
-            log.error("%s", failure)
+        try:
+            with reporter.running(ids[number], number + 1, len(ids)):
+                _run_step(step, repository, clock, version)
+        except MptToolError as error:
+            log.error("%s", error)
             seconds = time.monotonic() - began
-            return Outcome(ids[:number], skipped, ids[number + 1 :], seconds, migration_id, failure)
-        log.info("Applied migration: %s in %.1f s", migration_id, seconds)
-    return Outcome(ids, skipped, [], time.monotonic() - began)
+            return Outcome(
+                ids[:number], prepared.skipped, ids[number + 1 :], seconds, ids[number], error
+            )
+        log.info("Applied migration: %s in %.1f s", ids[number], time.monotonic() - step_began)
+    return Outcome(ids, prepared.skipped, [], time.monotonic() - began)
 
 
 def fake(
@@ -141,7 +135,7 @@ def fake(
 
     Raises:
         SelectionError: the migration is unknown or applied already.
-        ScriptError: its type cannot be told, as the script cannot be loaded.
+        ScriptFailedError: its type cannot be told, as the script cannot be loaded.
         StorageError: it could not be recorded.
     """
     entry = plan.pending_one(entries, migration_id)
@@ -157,69 +151,54 @@ def _step(entry: Entry, root: Path) -> Step:
 
 
 def _record(entry: Entry, migration_type: MigrationTypeEnum) -> MigrationRecord:
-    return entry.record or MigrationRecord.new(entry.migration_id, entry.order_id, migration_type)
-
-
-def _run_step(
-    step: Step, repository: StateRepository, clock: Clock, version: str | None
-) -> MptToolError | None:
-    """Run one migration and record how it went; return why it failed, if it did."""
-    running = step.record.start(clock(), version)
-    try:
-        repository.save(running)
-    except StorageError as error:
-        return error
-    failure = _call(step.migration, running.migration_id)
-    try:
-        repository.save(running.fail() if failure else running.finish(clock()))
-    except StorageError as error:
-        if failure:
-            log.error("The failure could not be recorded: %s", error)
-            return failure
-        return StorageError(
-            f"Migration {running.migration_id} was applied, but that could not be recorded:"
-            f" {error}. Once it can, run: mpt-tool migrate --fake {running.migration_id}"
+    if entry.record is None:
+        return MigrationRecord.new(entry.migration_id, entry.order_id, migration_type)
+    if entry.record.type != migration_type:
+        raise ScriptError(
+            f"{entry.migration_id} is a {migration_type} migration, but its record says"
+            f" {entry.record.type}: give the script a new id, or delete the record"
         )
-    return failure
+    # The file may have been renamed since.
+    return entry.record.model_copy(update={"order_id": entry.order_id})
 
 
-def _call(migration: BaseMigration, migration_id: str) -> MigrationFailedError | None:
-    """Call the author's code; return what went wrong in it, whatever it raised."""
+def _run_step(step: Step, repository: StateRepository, clock: Clock, version: str | None) -> None:
+    """Run one migration and record how it went.
+
+    Raises:
+        ScriptFailedError: the author's code failed.
+        StorageError: the record could not be saved, before or after the author's code ran.
+    """
+    running = step.record.start(clock(), version)
+    migration_id = running.migration_id
+    repository.save(running)
     try:
-        outcome = migration.run()
-        if isinstance(outcome, Generator | AsyncGenerator):
+        _call(step.migration)
+    except BaseException as error:
+        try:
+            repository.save(running.fail())
+        except StorageError as unsaved:
+            log.error("The failure of %s could not be recorded: %s", migration_id, unsaved)
+        raise ScriptFailedError(f"Migration {migration_id} failed", error) from error
+    try:
+        repository.save(running.finish(clock()))
+    except StorageError as error:
+        raise StorageError(
+            f"Migration {migration_id} was applied, but that could not be recorded: {error}."
+            f" Do not run it again; once it can be recorded: mpt-tool migrate --fake {migration_id}"
+        ) from error
+
+
+def _call(migration: BaseMigration) -> None:
+    """Call the author's code; `sys.exit()` without an error in it is a normal return."""
+    try:
+        result = migration.run()
+        if isinstance(result, Generator | AsyncGenerator):
             raise TypeError("run() holds a yield, so nothing of it was run: remove the yield")
-        if isinstance(outcome, Awaitable):
+        if isinstance(result, Coroutine):
             import asyncio
 
-            asyncio.run(_wait(outcome))
-    except BaseException as error:  # noqa: BLE001 - nothing that a script raises may leave its record as running
-        if isinstance(error, SystemExit) and error.code in (None, 0):
-            return None
-        failure = MigrationFailedError(migration_id, _reason(error), _exit_code(error))
-        failure.__cause__ = error
-        return failure
-    return None
-
-
-async def _wait(outcome: Awaitable[None]) -> None:
-    await outcome
-
-
-def _reason(error: BaseException) -> str:
-    try:
-        message = str(error)
-    except Exception:  # noqa: BLE001 - an exception of a script may fail to describe itself
-        message = ""
-    if isinstance(error, SystemExit):
-        return f"it exited with {message}"
-    return message or type(error).__name__
-
-
-def _exit_code(error: BaseException) -> int:
-    """Return what the process exits with: the script's own code, unless the system cuts it to 0."""
-    if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED
-    if isinstance(error, SystemExit) and isinstance(error.code, int):
-        return error.code % 256 or 1
-    return 1
+            asyncio.run(result)
+    except SystemExit as error:
+        if error.code is not None and not (isinstance(error.code, int) and error.code == 0):
+            raise

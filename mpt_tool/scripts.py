@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from mpt_tool.enums import MigrationTypeEnum
-from mpt_tool.errors import ScriptError, ScriptLoadError
+from mpt_tool.errors import ScriptError, ScriptFailedError
 from mpt_tool.inspection import inspect
 from mpt_tool.migration import BASES, BaseMigration
 from mpt_tool.plan import Script, id_problem
@@ -47,7 +47,7 @@ def find(folder: Path) -> list[Script]:
         ScriptError: there is no such folder.
     """
     try:
-        files = [path for path in folder.iterdir() if path.suffix == ".py"]
+        files = [path for path in folder.iterdir() if path.suffix == ".py" and path.is_file()]
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ScriptError(f"Migration folder not found: {folder}") from error
     except OSError as error:
@@ -56,7 +56,7 @@ def find(folder: Path) -> list[Script]:
     return sorted(
         Script(int(match["order_id"]), match["migration_id"], path)
         for match, path in named
-        if match and path.is_file()
+        if match
     )
 
 
@@ -131,25 +131,28 @@ def load(script: Script, root: Path) -> BaseMigration:
     everything that is installed.
 
     Raises:
-        ScriptLoadError: importing the script or making its migration failed.
+        ScriptFailedError: importing the script or making its migration failed.
         ScriptError: the script holds no migration.
     """
     if str(root) not in sys.path:
         sys.path.append(str(root))
     try:
-        migration_class = getattr(_import(script), "Migration", None)
+        migration_class = getattr(_import(script, root), "Migration", None)
         if isinstance(migration_class, type) and issubclass(migration_class, BaseMigration):
-            return migration_class()
-    except (Exception, SystemExit) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise ScriptLoadError(f"{script.path} cannot be loaded: {reason}") from error
+            migration = migration_class()
+            MigrationTypeEnum(migration.type)  # raises for a type of the author's own
+            migration.project_root = root
+            return migration
+    except BaseException as error:
+        raise ScriptFailedError(f"{script.path} cannot be loaded", error) from error
     bases = " or ".join(BASES)
     raise ScriptError(f"{script.path} has no class Migration that derives from {bases}")
 
 
-def _import(script: Script) -> ModuleType:
+def _import(script: Script, root: Path) -> ModuleType:
     name = f"migration_{script.path.stem}"
-    path = script.path.absolute()
+    # An earlier script may have changed the working folder.
+    path = root / script.path
     # Compiled anew: a cached file could be that of the script as it was a moment ago.
     code = compile(path.read_bytes(), path, "exec", dont_inherit=True)
     spec = importlib.util.spec_from_file_location(name, path)

@@ -1,17 +1,24 @@
 """Settings from the environment, `.env` and `pyproject.toml`, validated once."""
 
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
+from dotenv import dotenv_values
 from pydantic import AliasChoices, Field, HttpUrl, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mpt_tool.errors import SettingsError
 
 AIRTABLE_URL = "https://api.airtable.com"
+ENV_FILE = ".env"
 PROJECT_FILE = "pyproject.toml"
 PROJECT_TABLE = "[tool.mpt-tool]"
 SECRETS = frozenset({"airtable_api_key", "mpt_api_token"})
+
+# It logs each line of `.env` that it cannot parse; without a handler that would go to the terminal
+# even at a TAB.
+logging.getLogger("dotenv").addHandler(logging.NullHandler())
 
 
 def _variable(name: str) -> AliasChoices:
@@ -31,7 +38,6 @@ class Settings(BaseSettings):
         case_sensitive=True,
         env_ignore_empty=True,
         extra="ignore",
-        populate_by_name=True,
         str_strip_whitespace=True,
     )
 
@@ -53,7 +59,10 @@ class Settings(BaseSettings):
         str, Field(validation_alias=_variable("STORAGE_AIRTABLE_ENDPOINT_URL"))
     ] = AIRTABLE_URL
     storage_airtable_retry_seconds: Annotated[
-        float, Field(validation_alias=_variable("STORAGE_AIRTABLE_RETRY_SECONDS"), ge=0)
+        float,
+        Field(
+            validation_alias=_variable("STORAGE_AIRTABLE_RETRY_SECONDS"), ge=0, allow_inf_nan=False
+        ),
     ] = 180
     mpt_api_token: Annotated[SecretStr | None, Field(validation_alias="MPT_API_TOKEN")] = None
     mpt_api_base_url: Annotated[str | None, Field(validation_alias="MPT_API_BASE_URL")] = None
@@ -104,12 +113,22 @@ def load_settings(root: Path) -> Settings:
     Raises:
         SettingsError: a value, the `.env` file or `pyproject.toml` is wrong.
     """
+    table = _project_table(root / PROJECT_FILE)
     try:
-        return Settings(_env_file=root / ".env", **_project_table(root / PROJECT_FILE))
+        return Settings(_env_file=root / ENV_FILE, **table)
     except ValidationError as error:
         raise SettingsError("; ".join(_explain(problem) for problem in error.errors())) from None
-    except UnicodeDecodeError as error:
-        raise SettingsError(f".env cannot be read: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{ENV_FILE} cannot be read: {error}") from error
+
+
+def read_env_file(root: Path) -> dict[str, str]:
+    """Return all variables of the project's `.env`; none if it cannot be read."""
+    try:
+        values = dotenv_values(root / ENV_FILE)
+    except (OSError, UnicodeDecodeError):
+        return {}
+    return {name: value for name, value in values.items() if value}
 
 
 def variables(field: str) -> str:
@@ -135,7 +154,7 @@ def _aliases(field: str) -> list[str]:
 
 
 def _project_table(path: Path) -> dict[str, Any]:
-    """Return `[tool.mpt-tool]` by field names; it may hold any setting that is no secret."""
+    """Return `[tool.mpt-tool]` by variables; it may hold any setting that is no secret."""
     import tomllib
 
     try:
@@ -161,4 +180,4 @@ def _project_table(path: Path) -> dict[str, Any]:
         raise SettingsError(
             f"{path.name}: {unknown[0]} in {PROJECT_TABLE} is unknown: use one of {names}"
         )
-    return values
+    return {_aliases(name)[0]: value for name, value in values.items()}

@@ -29,7 +29,7 @@ def server() -> Iterator[AirtableServer]:
 def api(server: AirtableServer) -> Iterator[Api]:
     api = open_api(
         Settings.model_validate(
-            {"airtable_api_key": server.token, "storage_airtable_endpoint_url": server.url}
+            {"AIRTABLE_API_KEY": server.token, "STORAGE_AIRTABLE_ENDPOINT_URL": server.url}
         )
     )
     yield api
@@ -49,8 +49,10 @@ def test_every_request_has_a_time_out(server: AirtableServer, api: Api) -> None:
     time_outs = []
 
     def note_time_out(response: Response, **_: Any) -> None:
-        assert response.raw.connection is not None
-        time_outs.append(response.raw.connection.sock.gettimeout())
+        adapter = api.session.get_adapter(response.url)
+        assert isinstance(adapter, PoliteAdapter)
+        kept_open = adapter.poolmanager.connection_from_url(response.url).pool.queue
+        time_outs.extend(connection.sock.gettimeout() for connection in kept_open if connection)
 
     api.session.hooks["response"].append(note_time_out)
     repository = AirtableRepository(api, BASE, "New")

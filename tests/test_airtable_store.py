@@ -498,3 +498,78 @@ def test_a_number_with_decimals_is_read_as_a_whole_one(
     (listed,) = project.run("migrate", "--list", "--json").json()["migrations"]
 
     assert listed["order_id"] == 7
+
+
+@pytest.mark.parametrize("body", [{}, [], 5, {"records": None}, {"records": [{}]}])
+def test_a_reply_that_is_not_airtables_is_not_taken_for_an_empty_table(
+    server: AirtableServer, project: Project, body: object
+) -> None:
+    project.script("any", body="print('ran')")
+    server.answer(200, body, method="GET")
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 1
+    assert "ran" not in result.stdout
+    assert "check STORAGE_AIRTABLE_ENDPOINT_URL" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH"])
+def test_a_reply_that_is_cut_off_is_asked_for_again(
+    server: AirtableServer, project: Project, method: str
+) -> None:
+    project.script("any")
+    cut_off = {"Content-Length": "1000", "Connection": "close"}
+    server.answer(200, '{"records": [', method=method, headers=cut_off)
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 0
+    assert "Airtable did not answer (ChunkedEncodingError): trying again" in result.stderr
+    assert rows(server)["any"]["applied_at"]
+
+
+def test_a_row_that_is_deleted_during_its_run_is_written_anew(
+    server: AirtableServer, project: Project
+) -> None:
+    project.file(
+        f"migrations/{FIRST_ORDER_ID}_deletes.py",
+        f"""
+        from mpt_tool.migration import DataBaseMigration
+        from mpt_tool.migration.mixins import AirtableAPIClientMixin
+
+        class Migration(DataBaseMigration, AirtableAPIClientMixin):
+            def run(self):
+                table = self.airtable_client.table("{BASE}", "{TABLE}")
+                table.delete(table.all()[0]["id"])
+        """,
+    )
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 0
+    assert rows(server)["deletes"]["applied_at"]
+
+
+def test_a_version_that_no_longer_holds_is_cleared(
+    server: AirtableServer, project: Project
+) -> None:
+    server.add_column(BASE, TABLE, {"name": "version", "type": "singleLineText"})
+    project.script("again", body="import os; assert 'READY' in os.environ")
+
+    project.run("migrate", "--data", env={"SERVICE_VERSION": "1.0"})
+    failed = rows(server)["again"]
+    project.run("migrate", "--data", env={"READY": "1"})
+
+    assert failed["version"] == "1.0"
+    assert "version" not in rows(server)["again"]
+
+
+def test_a_table_may_be_named_by_its_id(server: AirtableServer, project: Project) -> None:
+    table_id = server.add_table(BASE, "By id")
+
+    result = project.run("migrate", "--init", env={"STORAGE_AIRTABLE_TABLE_NAME": table_id})
+
+    assert result.exit_code == 0
+    assert "Created column version." in result.stdout

@@ -16,6 +16,8 @@ def test_sound_scripts_pass_without_being_imported(project: Project) -> None:
     project.script("first", above="raise AssertionError('imported')")
     project.script("second", type="schema")
     project.file("migrations/3_imported.py", "from shared import Migration")
+    project.file("migrations/4_starred.py", "from shared import *")
+    project.file("migrations/5_annotated.py", "import shared\nMigration: type = shared.Migration")
     project.file("migrations/__init__.py", "1 / 0")
     before = project.tree()
 

@@ -170,3 +170,67 @@ def test_a_script_runs_as_it_is_now_whatever_was_compiled_before(project: Projec
 
     assert "Migration edited failed: 2" in project.run("migrate", "--data").stderr
     assert not list(project.migrations.glob("__pycache__"))
+
+
+@pytest.mark.parametrize(
+    ("above", "exit_code"),
+    [("import sys; sys.exit(5)", 5), ("import asyncio; raise asyncio.CancelledError", 1)],
+)
+def test_whatever_a_script_raises_when_it_is_loaded_is_its_failure(
+    project: Project, above: str, exit_code: int
+) -> None:
+    project.script("leaves", above=above)
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == exit_code
+    assert "_leaves.py cannot be loaded: " in result.stderr
+    assert "mpt_tool/" not in result.stderr
+
+
+def test_a_type_of_the_authors_own_is_refused(project: Project) -> None:
+    project.file("migrations/1_odd.py", ODD_TYPE.format(type="'other'"))
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 1
+    assert "1_odd.py cannot be loaded: 'other' is not a valid" in result.stderr
+
+
+def test_a_type_that_the_class_sets_itself_counts(project: Project) -> None:
+    project.file("migrations/1_odd.py", ODD_TYPE.format(type="MigrationTypeEnum.SCHEMA"))
+
+    assert "0 applied" in project.run("migrate", "--data").stdout
+    assert "1 applied" in project.run("migrate", "--schema").stdout
+
+
+ODD_TYPE = """
+    from mpt_tool.enums import MigrationTypeEnum
+    from mpt_tool.migration import DataBaseMigration
+
+    class Migration(DataBaseMigration):
+        type = {type}
+
+        def run(self): ...
+    """
+
+
+def test_a_changed_working_folder_loses_neither_scripts_nor_settings(project: Project) -> None:
+    project.file(".env", "MPT_API_TOKEN=from-the-file\nMPT_API_BASE_URL=http://127.0.0.1\n")
+    project.script("leaves", above="import os; os.chdir('/')")
+    project.file(
+        "migrations/20270101000000_connects.py",
+        """
+        from mpt_tool.migration import DataBaseMigration
+        from mpt_tool.migration.mixins import MPTAPIClientMixin
+
+        class Migration(DataBaseMigration, MPTAPIClientMixin):
+            def run(self): print(type(self.mpt_client).__name__)
+        """,
+    )
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 0
+    assert "MPTClient" in result.stdout
+    assert set(project.state()) == {"leaves", "connects"}

@@ -1,9 +1,14 @@
 """What is written where: streams, logs, JSON, secrets, tracebacks, exit codes."""
 
+import os
 import re
+from pathlib import Path
 
 import pytest
-from support.project import Project
+from support.project import COMMAND, Project
+
+import mpt_tool
+from mpt_tool.render import script_traceback
 
 LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - [A-Z]+ - .*")
 SECRETS = {
@@ -77,7 +82,8 @@ def test_quiet_leaves_results_and_errors(project: Project) -> None:
     listed = project.run("migrate", "--list", "--quiet")
     created = project.run("migrate", "--new-data", "another", "--quiet")
 
-    assert (ran.exit_code, ran.stdout) == (1, "")
+    assert ran.exit_code == 1
+    assert ran.stdout.startswith("Applied before the failure: talks\nFailed: broken\n")
     assert "news" not in ran.stderr
     assert " - WARNING - careful" in ran.stderr
     assert "Error running data command: Migration broken failed: division by zero" in ran.stderr
@@ -250,3 +256,87 @@ def test_help_is_grouped_and_has_an_example_for_each_action(project: Project) ->
         *("--data", "--schema", "--fake", "--new-data", "--new-schema"),
         *("--list", "--check", "--init"),
     }
+
+
+def test_a_long_chain_of_exceptions_is_reported_to_its_end(project: Project) -> None:
+    body = """
+        error = ValueError("first")
+        for number in range(1500):
+            following = ValueError(number)
+            following.__cause__ = error
+            error = following
+        raise error
+        """
+    project.script("chained", body=body)
+
+    result = project.run("migrate", "--data")
+
+    assert result.stderr.count("direct cause") == 1500
+    assert result.stderr.endswith("Migration chained failed: 1499\nAborted.\n")
+
+
+def test_frames_of_a_package_with_a_longer_name_are_the_scripts_own() -> None:
+    ours = Path(mpt_tool.__file__).parent
+    neighbour = f"{ours}_neighbour{os.sep}shop.py"
+    with pytest.raises(ZeroDivisionError) as caught:
+        exec(compile("1 / 0", neighbour, "exec"))
+
+    assert neighbour in script_traceback(caught.value)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param("self.log.info('%d', SECRET)", id="of another type"),
+        pytest.param("self.log.info('%s', Mute())", id="without a text"),
+    ],
+)
+def test_a_wrong_log_call_is_one_line_without_what_was_to_be_logged(
+    project: Project, call: str
+) -> None:
+    above = """
+        import os
+
+        SECRET = os.environ["SHOP_TOKEN"]
+
+        class Mute:
+            def __str__(self): raise AttributeError(SECRET)
+        """
+    project.script("mute", above=above, body=call)
+
+    result = project.run("migrate", "--data", env={"SHOP_TOKEN": "token-12345"})
+
+    assert result.exit_code == 0
+    assert " - INFO - A message that could not be formatted (" in result.stderr
+    assert "token-12345" not in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_what_goes_past_logging_is_logged_too_and_holds_no_secret(project: Project) -> None:
+    above = "import os, threading, warnings"
+    body = """
+        secret = os.environ["SHOP_TOKEN"]
+        warnings.warn(secret)
+        thread = threading.Thread(target=int, args=(secret,))
+        thread.start()
+        thread.join()
+        """
+    project.script("shop", above=above, body=body)
+
+    result = project.run("migrate", "--data", env={"SHOP_TOKEN": "token-12345"})
+
+    assert " - WARNING - " in result.stderr
+    assert " - ERROR - Exception in thread " in result.stderr
+    assert "token-12345" not in result.stderr
+
+
+@pytest.mark.parametrize("where", ["> /dev/full", ">&-", "| head -c 1"])
+def test_a_stdout_that_takes_nothing_is_no_traceback_of_ours(project: Project, where: str) -> None:
+    if where == "> /dev/full" and not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    project.script("any")
+
+    result = project.execute(["sh", "-c", f"{COMMAND} migrate --list {where}"])
+
+    assert "Traceback" not in result.stderr
+    assert "Exception ignored" not in result.stderr

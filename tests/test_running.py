@@ -494,3 +494,43 @@ def test_a_dry_run_of_one_migration_finds_a_broken_script(project: Project) -> N
     assert (fine.exit_code, broken.exit_code) == (0, 1)
     assert "No module named 'no_such_library'" in broken.stderr
     assert project.tree() == before
+
+
+def test_a_run_with_a_yield_is_a_failure_for_nothing_of_it_ran(project: Project) -> None:
+    project.script("walks", body="print('never'); yield")
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 1
+    assert "Migration walks failed: run() holds a yield" in result.stderr
+    assert project.state()["walks"]["applied_at"] is None
+
+
+def test_a_script_of_another_type_than_recorded_is_refused(project: Project) -> None:
+    project.script("changed", type="schema")
+    project.write_state(record("changed", type="data"))
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 1
+    assert "changed is a schema migration, but its record says data" in result.stderr
+
+
+def test_a_renumbered_script_is_recorded_under_its_new_number(project: Project) -> None:
+    project.script("moved", order_id=7)
+    project.write_state(record("moved", order_id=5))
+
+    project.run("migrate", "--data")
+
+    assert project.state()["moved"]["order_id"] == 7
+
+
+def test_the_version_is_that_of_the_last_run(project: Project) -> None:
+    project.script("again", body="import os; assert 'READY' in os.environ")
+
+    project.run("migrate", "--data", env={"SERVICE_VERSION": "1.0"})
+    failed = project.state()["again"]
+    project.run("migrate", "--data", env={"READY": "1"})
+
+    assert failed["version"] == "1.0"
+    assert "version" not in project.state()["again"]

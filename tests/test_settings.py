@@ -147,3 +147,12 @@ def test_an_action_asks_only_for_the_settings_it_needs(
     result = project.run("migrate", *arguments, env={"STORAGE_TYPE": "airtable"})
 
     assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_a_variable_that_only_looks_like_a_setting_is_none(project: Project) -> None:
+    project.script("any")
+
+    result = project.run("migrate", "--list", env={"folder": "elsewhere", "storage_type": "none"})
+
+    assert result.exit_code == 0
+    assert "any" in result.stdout

@@ -4,6 +4,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable
 from functools import cached_property
+from pathlib import Path
 from typing import ClassVar
 
 from mpt_tool.enums import MigrationTypeEnum
@@ -13,6 +14,8 @@ class BaseMigration(ABC):
     """One change, made once. The tool makes the instance, without arguments, and calls `run`."""
 
     type: ClassVar[MigrationTypeEnum]
+    project_root: Path = Path()
+    """The folder in which the command was started; `.env` and pyproject.toml are there."""
 
     @abstractmethod
     def run(self) -> Awaitable[None] | None:

@@ -47,7 +47,7 @@ def open_repository(settings: Settings, root: Path) -> StateRepository:
     group `mpt_tool.storage` that take the settings and the project's root.
 
     Raises:
-        SettingsError: there is no such storage, or a setting that it needs is missing.
+        SettingsError: there is no such storage, or a setting that it needs is missing or wrong.
     """
     match settings.storage_type:
         case "local":
@@ -69,5 +69,11 @@ def _open_installed(name: str, settings: Settings, root: Path) -> StateRepositor
     if name not in installed.names:
         accepted = ", ".join(["local", "airtable", *sorted(installed.names)])
         raise SettingsError(f"{variables('storage_type')} is {name!r}: use one of {accepted}")
-    repository: StateRepository = installed[name].load()(settings, root)
+    try:
+        make = installed[name].load()
+    except Exception as error:
+        raise SettingsError(
+            f"{variables('storage_type')} is {name!r}, whose package cannot be loaded: {error}"
+        ) from error
+    repository: StateRepository = make(settings, root)
     return repository

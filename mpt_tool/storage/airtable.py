@@ -9,7 +9,8 @@ from typing import Any
 from pyairtable import Api
 from pyairtable.api.types import RecordDict
 from pydantic import ValidationError
-from requests import HTTPError, RequestException
+from requests import HTTPError
+from requests.exceptions import InvalidHeader
 
 from mpt_tool.airtable_api import open_api
 from mpt_tool.enums import MigrationTypeEnum
@@ -46,7 +47,7 @@ def open_airtable(settings: Settings) -> "AirtableRepository":
     """Return the repository in the base and table that the settings name.
 
     Raises:
-        SettingsError: the key or the base is not set.
+        SettingsError: the key or the base is not set, or the address is none.
     """
     base_id = settings.require("storage_airtable_base_id")
     return AirtableRepository(open_api(settings), base_id, settings.storage_airtable_table_name)
@@ -62,7 +63,7 @@ class AirtableRepository:
         self.notes: dict[str, str] = {}
         self._base = api.base(base_id)
         self._table = api.table(base_id, table_name)
-        self._row_ids: dict[str, str] = {}
+        self._rows: dict[str, RecordDict] = {}
         self._missing: set[str] = set()
 
     def load(self) -> dict[str, MigrationRecord]:
@@ -74,17 +75,14 @@ class AirtableRepository:
         Raises:
             StorageError: Airtable cannot be reached or refuses, or a row is no record.
         """
-        with self._explaining_errors():
-            rows = self._table.all()
         found = defaultdict(list)
-        for row in rows:
-            if any(column in row["fields"] for column in COLUMNS):
-                record = self._record(row)
-                found[record.migration_id].append((row, record))
+        for row in self._read_rows():
+            record = self._record(row)
+            found[record.migration_id].append((row, record))
         records = {}
+        self._rows = {}
         for migration_id, candidates in found.items():
-            row, records[migration_id] = min(candidates, key=_precedence)
-            self._row_ids[migration_id] = row["id"]
+            self._rows[migration_id], records[migration_id] = min(candidates, key=_precedence)
         self.notes = {
             migration_id: f"{len(candidates)} rows in the table"
             for migration_id, candidates in found.items()
@@ -101,10 +99,13 @@ class AirtableRepository:
             StorageError: Airtable cannot be reached or refuses.
         """
         document = record.document()
+        # An optional column is named only where there is something to write or to clear.
+        row = self._rows.get(record.migration_id)
+        filled = row["fields"] if row else {}
         fields = {
-            column: document[column]
+            column: document.get(column)
             for column in COLUMNS
-            if column in document and column not in self._missing
+            if (column in document or column in filled) and column not in self._missing
         }
         with self._explaining_errors():
             try:
@@ -131,13 +132,14 @@ class AirtableRepository:
         """
         name = self._table.name
         with self._explaining_errors():
-            tables = {table.name: table for table in self._base.schema(force=True).tables}
-            if name not in tables:
+            tables = self._base.schema(force=True).tables
+            table = next((each for each in tables if name in (each.name, each.id)), None)
+            if table is None:
                 self._base.create_table(
                     name, [{"name": column, **COLUMNS[column]} for column in COLUMNS]
                 )
                 return [f"table {name}"]
-            present = {field.name: field.type for field in tables[name].fields}
+            present = {field.name: field.type for field in table.fields}
             for column, definition in COLUMNS.items():
                 if present.get(column, definition["type"]) != definition["type"]:
                     raise StorageError(
@@ -147,7 +149,7 @@ class AirtableRepository:
             lacking = [column for column in COLUMNS if column not in present]
             for column in lacking:
                 definition = COLUMNS[column]
-                self._base.table(tables[name].id).create_field(
+                self._base.table(table.id).create_field(
                     column, definition["type"], options=definition.get("options")
                 )
         if not lacking:
@@ -155,6 +157,17 @@ class AirtableRepository:
                 f"Cannot initialize - Airtable table {name} exists and lacks no column"
             )
         return [f"column {column}" for column in lacking]
+
+    def _read_rows(self) -> list[RecordDict]:
+        """Return all rows that hold anything of a record.
+
+        Not `Table.all()`, which takes a reply without rows, of a proxy say, for an empty table:
+        everything would run again.
+        """
+        with self._explaining_errors():
+            pages = self._table.api.iterate_requests("get", self._table.urls.records)
+            rows: list[RecordDict] = [row for page in pages for row in page["records"]]
+            return [row for row in rows if COLUMNS.keys() & row["fields"].keys()]
 
     def _record(self, row: RecordDict) -> MigrationRecord:
         fields = {column: row["fields"].get(column) for column in COLUMNS}
@@ -171,12 +184,19 @@ class AirtableRepository:
             ) from error
 
     def _write(self, migration_id: str, fields: dict[str, Any]) -> None:
-        if migration_id in self._row_ids:
-            self._table.update(self._row_ids[migration_id], fields)
-            return
+        if row := self._rows.get(migration_id):
+            try:
+                self._rows[migration_id] = self._table.update(row["id"], fields)
+            except HTTPError as error:
+                if error.response.status_code not in (403, 404):
+                    raise
+                # Somebody may have deleted the row meanwhile: what it said is written anew.
+                del self._rows[migration_id]
+            else:
+                return
         # Not a create: one of those whose reply is lost, sent again, would leave two rows.
         result = self._table.batch_upsert([{"fields": fields}], key_fields=["migration_id"])
-        self._row_ids[migration_id] = result["records"][0]["id"]
+        self._rows[migration_id] = result["records"][0]
 
     @contextmanager
     def _explaining_errors(self) -> Iterator[None]:
@@ -184,10 +204,19 @@ class AirtableRepository:
             yield
         except HTTPError as error:
             raise StorageError(self._explanation(error)) from error
-        except RequestException as error:
+        except (InvalidHeader, UnicodeEncodeError) as error:
+            raise StorageError(
+                f"{variables('airtable_api_key')} holds a character that no key has"
+            ) from error
+        except OSError as error:
             raise StorageError(
                 f"Airtable cannot be reached ({type(error).__name__}):"
                 f" check the network and {variables('storage_airtable_endpoint_url')}"
+            ) from error
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise StorageError(
+                "What answers is not Airtable, for its reply has another form:"
+                f" check {variables('storage_airtable_endpoint_url')}"
             ) from error
 
     def _explanation(self, error: HTTPError) -> str:
@@ -222,8 +251,8 @@ class AirtableRepository:
                 )
             case status if status == 429 or status >= 500:
                 return (
-                    f"Airtable has no time for table {table} ({status}): run the command again"
-                    f" later, or raise {variables('storage_airtable_retry_seconds')}"
+                    f"Airtable has no time for table {table} ({status}): raise"
+                    f" {variables('storage_airtable_retry_seconds')} to go on asking for longer"
                 )
             case status:
                 reason = " ".join(filter(None, [str(status), kind, message]))

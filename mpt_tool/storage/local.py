@@ -5,7 +5,9 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from math import isinf
 from pathlib import Path
+from secrets import token_hex
 from types import MappingProxyType
 from typing import Any, NoReturn
 
@@ -27,7 +29,7 @@ class LocalRepository:
 
     def __init__(self, root: Path) -> None:
         # Resolved, so that a link to a file elsewhere stays a link when the file is replaced.
-        self._path = (root / STATE_FILE).resolve()
+        self._path = Path(os.path.realpath(root / STATE_FILE))
         # Kept as text: a save formats its own record, not all the others again.
         self._members: dict[str, str] | None = None
 
@@ -45,11 +47,18 @@ class LocalRepository:
             raise StorageError(f"{self._path} cannot be read: {error.strerror}") from error
         documents = self._parse(text)
         records = {key: self._record(key, document) for key, document in documents.items()}
-        self._members = {key: _member(key, document) for key, document in documents.items()}
+        try:
+            self._members = {key: _member(key, document) for key, document in documents.items()}
+        except RecursionError as error:
+            raise StorageError(f"{self._path} cannot be read as state: it is too deep") from error
         return records
 
     def save(self, record: MigrationRecord) -> None:
-        """Put the record into the file; all others stay in it as they were."""
+        """Put the record into the file; all others stay in it as they were.
+
+        Raises:
+            StorageError: the file cannot be written; it is as it was.
+        """
         if self._members is None:
             self.load()
         key = record.migration_id
@@ -58,7 +67,11 @@ class LocalRepository:
         self._members = members
 
     def initialize(self) -> Sequence[str]:
-        """Create an empty state file."""
+        """Create an empty state file.
+
+        Raises:
+            StorageError: there is one, or it cannot be written.
+        """
         if self._path.exists():
             raise StorageError(f"Cannot initialize - State file already exists at {self._path}")
         self._write({})
@@ -66,7 +79,9 @@ class LocalRepository:
 
     def _parse(self, text: bytes) -> dict[str, Any]:
         try:
-            documents = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse_constant)
+            documents = json.loads(
+                text, object_pairs_hook=_once, parse_constant=_refuse, parse_float=_finite
+            )
         except (ValueError, RecursionError) as error:
             raise StorageError(f"{self._path} cannot be read as state: {error}") from error
         if not isinstance(documents, dict):
@@ -90,9 +105,9 @@ class LocalRepository:
         return record
 
     def _write(self, members: Mapping[str, str]) -> None:
-        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
+        temporary = self._path.with_name(f"{self._path.name}.{token_hex(4)}.tmp")
         try:
-            with temporary.open("w", encoding="utf-8") as file:
+            with temporary.open("x", encoding="utf-8") as file:
                 file.write(_object(members.values()))
                 file.flush()
                 os.fsync(file.fileno())
@@ -101,9 +116,10 @@ class LocalRepository:
             temporary.replace(self._path)
             _flush_folder(self._path.parent)
         except OSError as error:
+            raise StorageError(f"{self._path} cannot be written: {error.strerror}") from error
+        finally:
             with suppress(OSError):
                 temporary.unlink()
-            raise StorageError(f"{self._path} cannot be written: {error.strerror}") from error
 
 
 def _member(key: str, document: object) -> str:
@@ -128,8 +144,16 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _refuse_constant(constant: str) -> NoReturn:
+def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
+
+
+def _finite(number: str) -> float:
+    """Return a number, unless it would be written as the infinity that JSON lacks."""
+    value = float(number)
+    if isinf(value):
+        raise ValueError(f"the number {number} is out of range")
+    return value
 
 
 def _flush_folder(folder: Path) -> None:

@@ -275,7 +275,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(reply.status)
         for name, value in reply.headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(reply.content)))
+        # A reply that announces more than it sends is one that is cut off.
+        if "Content-Length" not in reply.headers:
+            self.send_header("Content-Length", str(len(reply.content)))
         self.end_headers()
         self.wfile.write(reply.content)
 

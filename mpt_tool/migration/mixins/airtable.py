@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 class AirtableAPIClientMixin:
     """Gives a migration `self.airtable_client`."""
 
+    project_root: Path = Path()
+
     @cached_property
     def airtable_client(self) -> "Api":
         """The pyairtable client, with time-outs, in the pace that Airtable allows.
@@ -22,4 +24,4 @@ class AirtableAPIClientMixin:
         """
         from mpt_tool.airtable_api import open_api
 
-        return open_api(load_settings(Path.cwd()))
+        return open_api(load_settings(self.project_root))

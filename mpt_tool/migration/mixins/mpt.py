@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 class MPTAPIClientMixin:
     """Gives a migration `self.mpt_client`."""
 
+    project_root: Path = Path()
+
     @cached_property
     def mpt_client(self) -> "MPTClient":
         """The client of the platform that MPT_API_BASE_URL and MPT_API_TOKEN name.
@@ -21,7 +23,7 @@ class MPTAPIClientMixin:
         Raises:
             ValueError: one of the two is not set, or the address is none.
         """
-        settings = load_settings(Path.cwd())
+        settings = load_settings(self.project_root)
         token = settings.require("mpt_api_token")
         base_url = settings.require_url("mpt_api_base_url")
 

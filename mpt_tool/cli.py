@@ -61,24 +61,8 @@ NoColor = Annotated[
 
 def main() -> None:
     """Run the command line; the entry point of both console scripts."""
-    if isinstance(sys.stdout, TextIOWrapper):
-        # A name may hold what the encoding of the stream lacks.
-        sys.stdout.reconfigure(errors="backslashreplace")
-    # Python has no stream where the caller closed it.
-    nowhere = Path(os.devnull)
-    sys.stdout = sys.stdout or nowhere.open("w", encoding="utf-8")
-    sys.stderr = sys.stderr or nowhere.open("w", encoding="utf-8")
-    # Rich's own wish for colour where nothing is a terminal.
-    os.environ.pop("TTY_COMPATIBLE", None)
-    if "--no-color" in sys.argv or os.environ.get("NO_COLOR"):
-        # For Typer's help and errors, and for whatever a script starts.
-        width, height = shutil.get_terminal_size()
-        os.environ.update(NO_COLOR="1", TERM="dumb", COLUMNS=str(width), LINES=str(height))
-    elif os.environ.keys() & {"GITHUB_ACTIONS", "PY_COLORS"} and not os.environ.get("FORCE_COLOR"):
-        # Typer takes these for a wish for colour, even where nothing is a terminal.
-        from typer import rich_utils
-
-        rich_utils.FORCE_TERMINAL = None
+    _prepare_streams()
+    _settle_colour()
     try:
         try:
             app()
@@ -91,6 +75,29 @@ def main() -> None:
         if not isinstance(error, BrokenPipeError):
             typer.echo(f"Error: {error}", err=True)
             sys.exit(ExitCode.FAILED)
+
+
+def _prepare_streams() -> None:
+    """Give Python the streams that the caller closed, and an escape for what an encoding lacks."""
+    nowhere = Path(os.devnull)
+    sys.stdout = sys.stdout or nowhere.open("w", encoding="utf-8")
+    sys.stderr = sys.stderr or nowhere.open("w", encoding="utf-8")
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _settle_colour() -> None:
+    """Let Typer and Rich have colour only on a terminal, or if forced, and not if forbidden."""
+    # Rich's own wish for colour where nothing is a terminal.
+    os.environ.pop("TTY_COMPATIBLE", None)
+    if "--no-color" in sys.argv or os.environ.get("NO_COLOR"):
+        width, height = shutil.get_terminal_size()
+        os.environ.update(NO_COLOR="1", TERM="dumb", COLUMNS=str(width), LINES=str(height))
+    elif os.environ.keys() & {"GITHUB_ACTIONS", "PY_COLORS"} and not os.environ.get("FORCE_COLOR"):
+        # Typer takes these for a wish for colour, even where nothing is a terminal.
+        from typer import rich_utils
+
+        rich_utils.FORCE_TERMINAL = None
 
 
 def _show_version(wanted: bool) -> None:

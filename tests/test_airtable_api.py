@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from pyairtable import Api
-from requests import ReadTimeout, RequestException, Response, Session
+from requests import PreparedRequest, ReadTimeout, RequestException, Response, Session
 from support.airtable_server import AirtableServer, RateLimit
 
 from mpt_tool.airtable_api import TIME_OUT, PoliteAdapter, open_api
@@ -46,15 +46,14 @@ def session(server: AirtableServer) -> Iterator[Session]:
 
 
 def test_every_request_has_a_time_out(server: AirtableServer, api: Api) -> None:
-    time_outs = []
+    time_outs: list[float | None] = []
 
-    def note_time_out(response: Response, **_: Any) -> None:
-        adapter = api.session.get_adapter(response.url)
-        assert isinstance(adapter, PoliteAdapter)
-        kept_open = adapter.poolmanager.connection_from_url(response.url).pool.queue
-        time_outs.extend(connection.sock.gettimeout() for connection in kept_open if connection)
+    class NotingAdapter(PoliteAdapter):
+        def build_response(self, req: PreparedRequest, resp: Any) -> Response:
+            time_outs.append(resp.connection.sock.gettimeout())
+            return super().build_response(req, resp)
 
-    api.session.hooks["response"].append(note_time_out)
+    api.session.mount("http://", NotingAdapter(retry_seconds=0))
     repository = AirtableRepository(api, BASE, "New")
 
     repository.initialize()

@@ -88,8 +88,10 @@ def _prepare_streams() -> None:
 
 def _settle_colour() -> None:
     """Let Typer and Rich have colour only on a terminal, or if forced, and not if forbidden."""
-    # Rich's own wish for colour where nothing is a terminal.
+    # Rich's own wish for colour where nothing is a terminal, and what old Rich takes for one.
     os.environ.pop("TTY_COMPATIBLE", None)
+    if not os.environ.get("FORCE_COLOR"):
+        os.environ.pop("FORCE_COLOR", None)
     if "--no-color" in sys.argv or os.environ.get("NO_COLOR"):
         width, height = shutil.get_terminal_size()
         os.environ.update(NO_COLOR="1", TERM="dumb", COLUMNS=str(width), LINES=str(height))

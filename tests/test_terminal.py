@@ -166,7 +166,7 @@ def test_a_terminal_has_colour(statuses: Project, arguments: list[str]) -> None:
 def test_a_pipe_has_no_colour_whatever_other_tools_take_for_a_wish(
     statuses: Project, arguments: list[str]
 ) -> None:
-    wishes = ("CI", "CLICOLOR_FORCE", "GITHUB_ACTIONS", "PY_COLORS")
+    wishes = ("CI", "CLICOLOR_FORCE", "GITHUB_ACTIONS", "PY_COLORS", "TTY_COMPATIBLE")
     env = {**dict.fromkeys(wishes, "1"), "COLORTERM": "truecolor", "FORCE_COLOR": ""}
 
     outcome = statuses.run("migrate", *arguments, env=env)

@@ -298,10 +298,10 @@ def _action(command: str, output: Output) -> Iterator[Project]:
     from mpt_tool.redaction import make_redact, secrets_in
     from mpt_tool.settings import load_settings, read_env_file
 
-    root = Path.cwd()
-    redact = make_redact(secrets_in({**read_env_file(root), **os.environ}))
+    redact = make_redact(secrets_in({**read_env_file(Path()), **os.environ}))
     try:
         with logs(output.log_level, redact):
+            root = _working_folder()
             yield Project(root, load_settings(root))
     except MptToolError as error:
         from mpt_tool import render
@@ -316,6 +316,13 @@ def _action(command: str, output: Output) -> Iterator[Project]:
     except KeyboardInterrupt:
         typer.echo("Aborted.", err=True)
         raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+def _working_folder() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise MptToolError("The working folder is gone: change to the project's root") from error
 
 
 def _open_plan(project: Project) -> "tuple[StateRepository, list[Entry]]":

@@ -23,5 +23,11 @@ def pending_ids(root: Path, incomplete: str, migration_type: MigrationTypeEnum |
     except MptToolError:
         return []
     wanted = [migration_type] if migration_type else MigrationTypeEnum
-    ids = {entry.migration_id for each in wanted for entry in plan.pending(entries, each)}
+    ids = {
+        entry.migration_id
+        for each in wanted
+        for entry in plan.pending(entries, each)
+        # Never a malformed one: a shell may take what is offered for more than a word.
+        if plan.id_problem(entry.migration_id) is None
+    }
     return sorted(each for each in ids if each.startswith(incomplete))

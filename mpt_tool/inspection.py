@@ -19,12 +19,20 @@ class Inspection:
     line: int | None = None
 
 
-def inspect(path: Path) -> Inspection:
-    """Return what the syntax tree of a script tells; never raises for what the file holds."""
+def inspect(path: Path, *, compiles: bool = False) -> Inspection:
+    """Return what the syntax tree of a script tells; never raises for what the file holds.
+
+    Args:
+        path: the script.
+        compiles: whether to compile the tree too, which finds the errors of syntax that are none
+            of grammar, such as a `break` outside a loop. Nothing is run.
+    """
     try:
         # A doubtful escape in a script is no news of this tool's.
         with warnings.catch_warnings(action="ignore"):
             tree = ast.parse(path.read_bytes(), str(path))
+            if compiles:
+                compile(tree, str(path), "exec", dont_inherit=True)
         return _inspect(tree)
     except SyntaxError as error:
         return Inspection(problem=f"syntax error: {error.msg}", line=error.lineno)

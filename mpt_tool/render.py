@@ -26,8 +26,8 @@ JSON_VERSION = 1
 _EMPTY = "-"
 # On a narrow terminal: which columns may be folded, down to which width, and what is left out then.
 _GAP = 2
-_FOLDED_WIDTHS = {"id": 16, "started": 10, "applied": 10, "note": 14}
-_FIRST_TO_GO = ("started", "version", "duration", "applied", "order id")
+_FOLDED_WIDTHS = {"started": 10, "applied": 10, "note": 14, "id": 16}
+_FIRST_TO_GO = ("started", "version", "duration", "applied", "order id", "type", "note")
 _FRAMES_LEFT_OUT = (
     f"{Path(__file__).parent}{os.sep}",
     f"{Path(logging.__file__).parents[1] / 'asyncio'}{os.sep}",
@@ -66,7 +66,7 @@ def dry_run(records: Sequence["MigrationRecord"], kind: str) -> str:
 def finding_line(finding: "Finding") -> str:
     """Return a finding as compilers write theirs: file, line if there is one, message."""
     line = f":{finding.line}" if finding.line else ""
-    return f"{finding.file}{line}: {finding.message}"
+    return _printable(f"{finding.file}{line}: {finding.message}")
 
 
 def summary(outcome: "Outcome") -> str:
@@ -138,13 +138,13 @@ def _cells(entry: "Entry") -> dict[str, str]:
     seconds = _seconds(entry)
     return {
         "order id": str(entry.order_id),
-        "id": entry.migration_id,
+        "id": _printable(entry.migration_id),
         "type": entry.type or _EMPTY,
         "status": entry.status,
         "started": _moment(record.started_at if record else None),
         "applied": _moment(record.applied_at if record else None),
         "duration": _EMPTY if seconds is None else duration(seconds),
-        "version": (record and record.version) or _EMPTY,
+        "version": _printable((record and record.version) or _EMPTY),
         "note": "; ".join(entry.notes) or _EMPTY,
     }
 
@@ -176,16 +176,13 @@ def _rich_table(columns: Sequence[str], rows: Sequence[Mapping[str, str]], width
     from rich.table import Table
     from rich.text import Text
 
-    longest = {name: max(len(name), *(len(row[name]) for row in rows)) for name in columns}
-    least = {name: min(longest[name], _FOLDED_WIDTHS.get(name, longest[name])) for name in columns}
-    shown = list(columns)
-    for name in _FIRST_TO_GO:
-        if name in shown and sum(least[name] + _GAP for name in shown) > width + _GAP:
-            shown.remove(name)
+    widths = _fitted(
+        {name: max(map(len, [name, *(r[name] for r in rows)])) for name in columns}, width
+    )
+    shown = list(widths)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for name in shown:
-        foldable = name in _FOLDED_WIDTHS
-        table.add_column(name, min_width=least[name], no_wrap=not foldable, overflow="fold")
+        table.add_column(name, width=widths[name], overflow="fold")
     if len(shown) < len(columns):
         left_out = ", ".join(name for name in columns if name not in shown)
         table.caption = f"No room for: {left_out}. A wider terminal, a pipe and --json show all."
@@ -196,6 +193,27 @@ def _rich_table(columns: Sequence[str], rows: Sequence[Mapping[str, str]], width
             *(Text(row[name], _STYLES[status] if name == "status" else "") for name in shown)
         )
     return table
+
+
+def _fitted(longest: Mapping[str, int], width: int) -> dict[str, int]:
+    """Return the widths of the columns that a terminal has room for: folded, else left out."""
+    least = {name: min(size, _FOLDED_WIDTHS.get(name, size)) for name, size in longest.items()}
+    widths = dict(longest)
+    for name in _FIRST_TO_GO:
+        if sum(least[shown] + _GAP for shown in widths) > width + _GAP:
+            widths.pop(name, None)
+    excess = sum(widths.values()) + _GAP * (len(widths) - 1) - width
+    for name in _FOLDED_WIDTHS:
+        if name in widths and excess > 0:
+            folded = max(least[name], widths[name] - excess)
+            excess -= widths[name] - folded
+            widths[name] = folded
+    return widths
+
+
+def _printable(text: str) -> str:
+    """Return the text with an escape for each line break and whatever else would move a cursor."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _listed(migration_ids: Sequence[str]) -> str:

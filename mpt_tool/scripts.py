@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import ModuleType
+from unicodedata import normalize
 
 from mpt_tool.enums import MigrationTypeEnum
 from mpt_tool.errors import ScriptError, ScriptFailedError
@@ -81,7 +82,7 @@ def check(scripts: Sequence[Script]) -> list[Finding]:
     for script in scripts:
         if script.name_problem:
             findings.append(Finding(script.path.name, f"malformed name: {script.name_problem}"))
-        inspection = inspect(script.path)
+        inspection = inspect(script.path, compiles=True)
         if inspection.problem:
             findings.append(Finding(script.path.name, inspection.problem, inspection.line))
     for what, keys in (
@@ -112,7 +113,7 @@ def scaffold(
         with _only_writer(folder):
             scripts = find(folder)
             for script in scripts:
-                if script.migration_id == migration_id:
+                if _as_identifier(script.migration_id) == _as_identifier(migration_id):
                     raise ScriptError(f"Migration {migration_id} already exists: {script.path}")
             taken = {script.order_id for script in scripts}
             while int(now.strftime(_TIMESTAMP)) in taken:
@@ -120,7 +121,9 @@ def scaffold(
             path = folder / f"{now.strftime(_TIMESTAMP)}_{migration_id}.py"
             path.write_text(_TEMPLATE.format(base=base), encoding="utf-8")
     except OSError as error:
-        raise ScriptError(f"Migration {migration_id} cannot be created: {error}") from error
+        raise ScriptError(
+            f"Migration {migration_id} cannot be created: {error.strerror}: {error.filename}"
+        ) from error
     return path
 
 
@@ -132,12 +135,18 @@ def load(script: Script, root: Path) -> BaseMigration:
 
     Raises:
         ScriptFailedError: importing the script or making its migration failed.
-        ScriptError: the script holds no migration.
+        ScriptError: the script cannot be read, or holds no migration.
     """
     if str(root) not in sys.path:
         sys.path.append(str(root))
+    # An earlier script may have changed the working folder.
+    path = root / script.path
     try:
-        migration_class = getattr(_import(script, root), "Migration", None)
+        source = path.read_bytes()
+    except OSError as error:
+        raise ScriptError(f"{script.path} cannot be read: {error.strerror}") from error
+    try:
+        migration_class = getattr(_import(path, source), "Migration", None)
         if isinstance(migration_class, type) and issubclass(migration_class, BaseMigration):
             migration = migration_class()
             MigrationTypeEnum(migration.type)  # raises for a type of the author's own
@@ -149,18 +158,21 @@ def load(script: Script, root: Path) -> BaseMigration:
     raise ScriptError(f"{script.path} has no class Migration that derives from {bases}")
 
 
-def _import(script: Script, root: Path) -> ModuleType:
-    name = f"migration_{script.path.stem}"
-    # An earlier script may have changed the working folder.
-    path = root / script.path
+def _import(path: Path, source: bytes) -> ModuleType:
+    name = f"migration_{path.stem}"
     # Compiled anew: a cached file could be that of the script as it was a moment ago.
-    code = compile(path.read_bytes(), path, "exec", dont_inherit=True)
+    code = compile(source, path, "exec", dont_inherit=True)
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     exec(code, module.__dict__)  # noqa: S102 - running the author's code is what this tool is for
     return module
+
+
+def _as_identifier(migration_id: str) -> str:
+    """Return the id as Python spells it: of two that look alike only one may exist."""
+    return normalize("NFKC", migration_id)
 
 
 def _duplicates(keyed: Iterable[tuple[str, Script]]) -> Iterator[tuple[str, list[Script]]]:

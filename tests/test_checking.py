@@ -40,6 +40,7 @@ def broken_project(project: Project) -> None:
         "6_empty.py": "",
         "7_stranger.py": "x = 1\nclass Migration:\n    def run(self): ...",
         "8_binary.py": "\0",
+        "9_breaks.py": "class Migration(DataBaseMigration): ...\nbreak",
     }
     for name, text in texts.items():
         project.file(f"migrations/{name}", text)
@@ -59,6 +60,7 @@ EXPECTED = [
         "Migration derives from neither DataBaseMigration nor SchemaBaseMigration",
     ),
     ("8_binary.py", None, ""),
+    ("9_breaks.py", 2, "syntax error: 'break' outside loop"),
 ]
 
 
@@ -73,7 +75,7 @@ def test_every_finding_is_told_at_once_with_its_file(project: Project) -> None:
     for line, (file, number, message) in zip(lines, EXPECTED, strict=True):
         place = f"{file}:{number}" if number else file
         assert line.startswith(f"{place}: {message}")
-    assert result.stderr.startswith("Error running check command: 9 ")
+    assert result.stderr.startswith("Error running check command: 10 ")
     assert result.stderr.endswith("\nAborted.\n")
 
 

@@ -87,6 +87,13 @@ def offers(answer: str, shell: str) -> list[str]:
     return [line.split('"')[1] for line in lines]
 
 
+def test_a_malformed_id_is_never_offered(project: Project) -> None:
+    project.script("malformed;id>file;")
+    project.script("malformed$(id)")
+
+    assert completions(project, "bash", "mpt-tool migrate --fake malformed") == []
+
+
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize(
     ("line", "expected"),

@@ -258,6 +258,15 @@ def test_help_is_grouped_and_has_an_example_for_each_action(project: Project) ->
     }
 
 
+def test_a_working_folder_that_is_gone_is_said(project: Project) -> None:
+    gone = "mkdir gone && cd gone && rmdir ../gone"
+
+    result = project.execute(["sh", "-c", f"{gone} && exec {COMMAND} migrate --list"])
+
+    assert result.exit_code == 1
+    assert "Error running list command: The working folder is gone" in result.stderr
+
+
 def test_a_long_chain_of_exceptions_is_reported_to_its_end(project: Project) -> None:
     body = """
         error = ValueError("first")

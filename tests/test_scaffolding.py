@@ -120,3 +120,12 @@ def test_a_folder_that_cannot_be_made_is_told(project: Project) -> None:
     assert result.exit_code == 1
     assert result.stderr.startswith("Error running newdata command: Migration first cannot be")
     assert result.stderr.count("\n") == 2
+
+
+def test_an_id_that_python_takes_for_an_existing_one_is_refused(project: Project) -> None:
+    project.script("caf\u00e9")
+
+    result = project.run("migrate", "--new-data", "cafe\u0301")
+
+    assert result.exit_code == 1
+    assert " already exists: migrations/" in result.stderr

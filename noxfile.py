@@ -82,5 +82,6 @@ def pictures(session: nox.Session) -> None:
 @nox.session(python=OLDEST)
 def benchmarks(session: nox.Session) -> None:
     """Measure; arguments after `--` go to the benchmarks."""
-    session.install("--editable", ".", "--group", "test")
+    # Without the tools of the tests: Rich imports attrs where it is installed.
+    session.install(".")
     session.run("python", "-m", "benchmarks", *session.posargs)

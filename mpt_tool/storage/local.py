@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from math import isinf
 from pathlib import Path
-from secrets import token_hex
 from types import MappingProxyType
 from typing import Any, NoReturn
 
@@ -105,21 +104,22 @@ class LocalRepository:
         return record
 
     def _write(self, members: Mapping[str, str]) -> None:
-        temporary = self._path.with_name(f"{self._path.name}.{token_hex(4)}.tmp")
+        temporary = self._path.with_name(f"{self._path.name}.{os.urandom(4).hex()}.tmp")
         try:
             with temporary.open("x", encoding="utf-8") as file:
                 file.write(_object(members.values()))
                 file.flush()
                 os.fsync(file.fileno())
-            if self._path.exists():
+            with suppress(FileNotFoundError):
                 shutil.copymode(self._path, temporary)
             temporary.replace(self._path)
             _flush_folder(self._path.parent)
-        except OSError as error:
-            raise StorageError(f"{self._path} cannot be written: {error.strerror}") from error
-        finally:
+        except BaseException as error:
             with suppress(OSError):
                 temporary.unlink()
+            if isinstance(error, OSError):
+                raise StorageError(f"{self._path} cannot be written: {error.strerror}") from error
+            raise
 
 
 def _member(key: str, document: object) -> str:

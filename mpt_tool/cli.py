@@ -78,10 +78,12 @@ def main() -> None:
 
 
 def _prepare_streams() -> None:
-    """Give Python the streams that the caller closed, and an escape for what an encoding lacks."""
+    """Replace the streams that somebody closed, and escape what the encoding of stdout lacks."""
     nowhere = Path(os.devnull)
-    sys.stdout = sys.stdout or nowhere.open("w", encoding="utf-8")
-    sys.stderr = sys.stderr or nowhere.open("w", encoding="utf-8")
+    if sys.stdout is None or sys.stdout.closed:
+        sys.stdout = nowhere.open("w", encoding="utf-8")
+    if sys.stderr is None or sys.stderr.closed:
+        sys.stderr = nowhere.open("w", encoding="utf-8")
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
@@ -357,6 +359,8 @@ def _run(migration_type: MigrationTypeEnum, migration_id: str | None, output: Ou
         reporter = LiveReporter(sys.stdout, sys.stderr) if shows_progress else SilentReporter()
         version = project.settings.service_version
         outcome = runner.run(prepared, repository, _now, version, reporter)
+        # A script may have closed one of them.
+        _prepare_streams()
         if outcome.failure:
             typer.echo(render.summary(outcome))
             raise outcome.failure

@@ -33,6 +33,8 @@ def logs(level: int, redact: Redact) -> Iterator[None]:
     root.setLevel(level)
     for name in _CHATTY_LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # A stream that a script has closed loses its log, not the run.
+    logging.raiseExceptions = False
     logging.captureWarnings(capture=True)
     threading.excepthook = _log_end_of_thread
     try:

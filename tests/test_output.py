@@ -258,6 +258,19 @@ def test_help_is_grouped_and_has_an_example_for_each_action(project: Project) ->
     }
 
 
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_script_that_closes_a_stream_changes_no_outcome(project: Project, stream: str) -> None:
+    project.script("closes", above="import sys", body=f"sys.{stream}.close()")
+    project.script("follows")
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 0
+    assert "Traceback" not in result.stderr
+    assert all(record["applied_at"] for record in project.state().values())
+    assert set(project.state()) == {"closes", "follows"}
+
+
 def test_a_working_folder_that_is_gone_is_said(project: Project) -> None:
     gone = "mkdir gone && cd gone && rmdir ../gone"
 

@@ -55,10 +55,10 @@ def status_table(entries: Sequence["Entry"], stream: TextIO) -> None:
         stream.writelines(_aligned([columns, *([row[name] for name in columns] for row in rows)]))
 
 
-def dry_run(records: Sequence["MigrationRecord"], kind: str) -> str:
+def dry_run(records: Sequence["MigrationRecord"], migration_type: str) -> str:
     """Return what a run would run, in order."""
     if not records:
-        return f"No pending {kind} migrations."
+        return f"No pending {migration_type} migrations."
     lines = (f"  {record.order_id}  {record.migration_id}" for record in records)
     return "\n".join([f"Would run, in this order ({len(records)}):", *lines])
 

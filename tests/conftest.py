@@ -1,8 +1,10 @@
-"""Fixtures that all tests share."""
+"""Fixtures that tests share."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.airtable_server import BASE, TABLE, AirtableServer
 from support.project import Project
 
 
@@ -12,3 +14,11 @@ def project(tmp_path: Path) -> Project:
     root = tmp_path / "extension"
     root.mkdir()
     return Project(root)
+
+
+@pytest.fixture
+def server() -> Iterator[AirtableServer]:
+    """An Airtable with an empty table that has the five columns."""
+    with AirtableServer() as server:
+        server.add_table(BASE, TABLE)
+        yield server

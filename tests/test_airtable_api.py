@@ -6,23 +6,14 @@ from typing import Any
 import pytest
 from pyairtable import Api
 from requests import PreparedRequest, ReadTimeout, RequestException, Response, Session
-from support.airtable_server import AirtableServer, RateLimit
+from support.airtable_server import BASE, TABLE, AirtableServer, RateLimit
 
 from mpt_tool.airtable_api import TIME_OUT, PoliteAdapter, open_api
 from mpt_tool.settings import Settings
 from mpt_tool.storage.airtable import AirtableRepository
 from mpt_tool.testing import RUNNING
 
-BASE = "appStateOfTheTests"
-TABLE = "Migrations"
 AT_ONCE = {"Retry-After": "0"}
-
-
-@pytest.fixture
-def server() -> Iterator[AirtableServer]:
-    with AirtableServer() as server:
-        server.add_table(BASE, TABLE)
-        yield server
 
 
 @pytest.fixture

@@ -1,30 +1,20 @@
 """State in an Airtable table, from outside: the installed command against the test server."""
 
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from support.airtable_server import STATE_COLUMNS, AirtableServer, RateLimit
+from support.airtable_server import BASE, STATE_COLUMNS, TABLE, AirtableServer, RateLimit
 from support.project import COMMAND, FIRST_ORDER_ID, Project, record
 from support.terminal import Terminal
 
-BASE = "appStateOfTheTests"
-TABLE = "Migrations"
 ROWS = f"/{TABLE}$"
 TIME = "2026-01-13T18:05:20.000Z"
 AT_ONCE = {"Retry-After": "0"}
 
 type Spoil = Callable[[AirtableServer, Project], object]
-
-
-@pytest.fixture
-def server() -> Iterator[AirtableServer]:
-    """An Airtable with an empty table that has the five columns."""
-    with AirtableServer() as server:
-        server.add_table(BASE, TABLE)
-        yield server
 
 
 @pytest.fixture

@@ -5,14 +5,12 @@ from pathlib import Path
 
 import pytest
 from pyairtable import Api
-from support.airtable_server import AirtableServer
+from support.airtable_server import BASE, AirtableServer
 from support.project import Project
 
 from mpt_tool.storage.airtable import AirtableRepository
 from mpt_tool.storage.local import LocalRepository
 from mpt_tool.testing import MemoryRepository, OpenRepository, StateRepositoryContract
-
-BASE = "appStateOfTheTests"
 
 
 class TestMemoryRepository(StateRepositoryContract):

@@ -23,6 +23,9 @@ _IN_UTC = {
     "dateFormat": {"name": "iso"},
     "timeFormat": {"name": "24hour"},
 }
+# Where the tests keep state.
+BASE = "appStateOfTheTests"
+TABLE = "Migrations"
 STATE_COLUMNS: Sequence[Mapping[str, Any]] = (
     {"name": "migration_id", "type": "singleLineText"},
     {"name": "order_id", "type": "number", "options": {"precision": 0}},

@@ -11,6 +11,10 @@ nox.options.error_on_missing_interpreters = True
 nox.options.sessions = ["lint", "types", "tests", "lowest"]
 
 OLDEST, NEWEST = "3.12", "3.13"
+# More than there are cores: many tests wait for a lock, a lease or a pace.
+WORKERS = "--numprocesses=4"
+# What takes long is about processes and time, and has a session of its own.
+QUICK = ("-m", "not slow")
 
 
 @nox.session(python=OLDEST)
@@ -33,7 +37,14 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Tests with the newest dependencies; arguments after `--` go to pytest."""
     session.install("--editable", ".", "--group", "test")
-    session.run("pytest", "--numprocesses=auto", *session.posargs)
+    session.run("pytest", WORKERS, *QUICK, *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def slow(session: nox.Session) -> None:
+    """Tests with real waiting: killed processes, leases, terminals; minutes on two cores."""
+    session.install("--editable", ".", "--group", "test")
+    session.run("pytest", WORKERS, "-m", "slow", *session.posargs)
 
 
 @nox.session(python=OLDEST)
@@ -44,7 +55,7 @@ def lowest(session: nox.Session) -> None:
     session.install("--group", "test")
     # Typer before 0.26 imports names that the newest Click deprecates.
     click = "--pythonwarnings=ignore:'click:DeprecationWarning"
-    session.run("pytest", "--numprocesses=auto", click, *session.posargs)
+    session.run("pytest", WORKERS, click, *QUICK, *session.posargs)
 
 
 @nox.session(python=OLDEST)
@@ -85,3 +96,10 @@ def benchmarks(session: nox.Session) -> None:
     # Without the tools of the tests: Rich imports attrs where it is installed.
     session.install(".")
     session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def torture(session: nox.Session) -> None:
+    """Kill, crowd and misfeed the tool, and count the faults; takes an hour or so."""
+    session.install(".", "--group", "test")
+    session.run("python", "-m", "torture", *session.posargs)

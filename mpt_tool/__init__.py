@@ -1,1 +1,32 @@
 """Scaffold, run and audit migrations for extensions of the SoftwareOne Marketplace Platform."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mpt_tool.enums import MigrationTypeEnum
+    from mpt_tool.plan import Entry
+
+
+def pending(
+    migration_type: "MigrationTypeEnum | None" = None, root: Path | None = None
+) -> "list[Entry]":
+    """Return what is pending, in order of runs, for a readiness check; writes nothing.
+
+    Args:
+        migration_type: `data` or `schema`; None for both.
+        root: the project's root; by default the working folder.
+
+    Raises:
+        mpt_tool.errors.MptToolError: the settings, the folder, a name in it or the store is wrong.
+    """
+    # Here, so that nobody who imports a part of the package pays for all of it.
+    from mpt_tool import plan, runner, scripts
+    from mpt_tool.settings import load_settings
+    from mpt_tool.storage import open_repository
+
+    root = (root or Path()).absolute()
+    settings = load_settings(root)
+    found = scripts.find_sound(root / settings.folder)
+    entries = runner.read_plan(found, open_repository(settings, root))
+    return plan.all_pending(entries, migration_type)

@@ -21,6 +21,8 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import ChunkedEncodingError, ProxyError, SSLError
 from tenacity import RetryCallState, Retrying, stop_before_delay
 
+from mpt_tool.guard import Guard, allow_all
+from mpt_tool.politeness import Pauses, asked_pause
 from mpt_tool.settings import Settings
 
 # Seconds to connect, and to wait for a reply.
@@ -32,8 +34,8 @@ _LONGEST_PAUSE_SECONDS = 30.0
 log = logging.getLogger(__name__)
 
 
-def open_api(settings: Settings) -> Api:
-    """Return a client for the Airtable that the settings name.
+def open_api(settings: Settings, guard: Guard = allow_all) -> Api:
+    """Return a client for the Airtable that the settings name; several threads may use it.
 
     Raises:
         SettingsError: the key is missing or the address is none.
@@ -44,7 +46,7 @@ def open_api(settings: Settings) -> Api:
         retry_strategy=None,
         endpoint_url=settings.require_url("storage_airtable_endpoint_url"),
     )
-    adapter = PoliteAdapter(settings.storage_airtable_retry_seconds)
+    adapter = PoliteAdapter(settings.storage_airtable_retry_seconds, guard)
     api.session.mount("https://", adapter)
     api.session.mount("http://", adapter)
     return api
@@ -55,14 +57,17 @@ class PoliteAdapter(HTTPAdapter):
 
     Args:
         retry_seconds: how long after its first attempt a request may still be sent again.
+        guard: what may refuse a request.
     """
 
-    def __init__(self, retry_seconds: float) -> None:
+    def __init__(self, retry_seconds: float, guard: Guard = allow_all) -> None:
         super().__init__()
         self._retry_seconds = retry_seconds
+        self._guard = guard
 
     def send(self, request: PreparedRequest, **kwargs: Any) -> Response:  # type: ignore[override] # same call
         """Return the first reply that is final, or the last one there was time for."""
+        self._guard(str(request.method), str(request.url))
         # Some releases of pyairtable keep the time-out that they are given to themselves.
         kwargs["timeout"] = kwargs.get("timeout") or TIME_OUT
         retrying = Retrying(
@@ -75,13 +80,17 @@ class PoliteAdapter(HTTPAdapter):
         return retrying(self._send_paced, request, **kwargs)
 
     def _send_paced(self, request: PreparedRequest, **kwargs: Any) -> Response:
-        slots = _slots_by_host[urlsplit(request.url or "").netloc]
+        host = urlsplit(request.url or "").netloc
+        slots = _slots_by_host[host]
         free_from = slots.get()
         try:
             time.sleep(max(0.0, free_from - time.monotonic()))
+            _pauses.wait(host)
             reply = super().send(request, **kwargs)
             # Read while a cut in the body still counts as an attempt that failed.
             _ = reply.content
+            if pause := _asked_of_all(reply):
+                _pauses.ask(host, pause)
             return reply
         finally:
             # Counted from the reply: the request reached Airtable before it, nobody knows when.
@@ -98,6 +107,18 @@ def _slots() -> SimpleQueue[float]:
 
 # Shared by all clients of the process: Airtable counts what a base gets, whoever sends it.
 _slots_by_host: defaultdict[str, SimpleQueue[float]] = defaultdict(_slots)
+
+
+# Until when a host wants nothing, for all clients of the process too.
+_pauses = Pauses()
+
+
+def _asked_of_all(reply: Response) -> float | None:
+    """Return for how many seconds Airtable takes no request, whoever sends it."""
+    asked = asked_pause(reply.headers.get("Retry-After", ""))
+    if reply.status_code == 429:
+        return LOCK_OUT_SECONDS if asked is None else asked
+    return asked if reply.status_code == 503 else None
 
 
 def _may_be_sent_again(request: PreparedRequest) -> Callable[[RetryCallState], bool]:
@@ -126,9 +147,9 @@ def _pause(state: RetryCallState) -> float:
     """Return how many seconds to wait: what the reply asks for, else 1, 2, 4 and so on."""
     if state.outcome is not None and not state.outcome.failed:
         reply: Response = state.outcome.result()
-        asked = reply.headers.get("Retry-After", "")
-        if asked.replace(".", "", 1).isdecimal():
-            return float(asked)
+        asked = asked_pause(reply.headers.get("Retry-After", ""))
+        if asked is not None:
+            return asked
         if reply.status_code == 429:
             return LOCK_OUT_SECONDS
     return min(2.0 ** (state.attempt_number - 1), _LONGEST_PAUSE_SECONDS)

@@ -1,28 +1,22 @@
 """The command line: options in, one call, one view, an exit code out."""
 
-import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from io import TextIOWrapper
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from mpt_tool.enums import MigrationTypeEnum
-from mpt_tool.errors import ExitCode, MptToolError, ScriptError, ScriptFailedError
+from mpt_tool import actions
+from mpt_tool.actions import DEFAULT_LIMIT, Output
+from mpt_tool.enums import MigrationTypeEnum, ResumeEnum
+from mpt_tool.errors import ExitCode
+from mpt_tool.isolation import prepare_streams
 
-if TYPE_CHECKING:
-    from mpt_tool.plan import Entry
-    from mpt_tool.settings import Settings
-    from mpt_tool.storage import StateRepository
-
-RUN, CREATE, INSPECT, OUTPUT = "Run", "Create", "Inspect", "Output"
+RUN, BATCH, CREATE = "Run", "Batch migrations: with --data MIGRATION_ID", "Create"
+INSPECT, OUTPUT = "Inspect", "Output"
 EXAMPLES = """\
 [bold]Examples[/bold]
 
@@ -38,9 +32,17 @@ mpt-tool migrate --data sync_users          run just this one
 
 mpt-tool migrate --data --dry-run           show what would run
 
+mpt-tool migrate --data sync_users --restart  begin a batch migration anew
+
 mpt-tool migrate --fake sync_users          mark it as applied without running it
 
+mpt-tool migrate --unlock web-1:4711:1a2b   take the lock from a run that is dead
+
 mpt-tool migrate --list --json              show where every migration stands
+
+mpt-tool migrate --pending --type schema    exit with 3 if a schema migration is pending
+
+mpt-tool migrate --history sync_users       show every attempt at it in full
 
 mpt-tool migrate --check                    look for mistakes in the folder
 
@@ -61,7 +63,7 @@ NoColor = Annotated[
 
 def main() -> None:
     """Run the command line; the entry point of both console scripts."""
-    _prepare_streams()
+    prepare_streams()
     _settle_colour()
     try:
         try:
@@ -75,17 +77,6 @@ def main() -> None:
         if not isinstance(error, BrokenPipeError):
             typer.echo(f"Error: {error}", err=True)
             sys.exit(ExitCode.FAILED)
-
-
-def _prepare_streams() -> None:
-    """Replace the streams that somebody closed, and escape what the encoding of stdout lacks."""
-    nowhere = Path(os.devnull)
-    if sys.stdout is None or sys.stdout.closed:
-        sys.stdout = nowhere.open("w", encoding="utf-8")
-    if sys.stderr is None or sys.stderr.closed:
-        sys.stderr = nowhere.open("w", encoding="utf-8")
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _settle_colour() -> None:
@@ -147,7 +138,7 @@ def migrate(
         str | None,
         typer.Argument(
             metavar="MIGRATION_ID",
-            help="With --data or --schema: run just this migration.",
+            help="With --data or --schema: run just this migration. With --history: show it.",
             autocompletion=_complete_id_to_run,
         ),
     ] = None,
@@ -176,6 +167,60 @@ def migrate(
             rich_help_panel=RUN,
         ),
     ] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            min=1,
+            metavar="N",
+            help="With --dry-run of a batch migration: look at so many items at most.",
+            rich_help_panel=BATCH,
+        ),
+    ] = None,
+    rehearse: Annotated[
+        bool,
+        typer.Option(
+            "--rehearse",
+            help="With --dry-run of a batch migration: process the items, but refuse all writes.",
+            rich_help_panel=BATCH,
+        ),
+    ] = False,
+    restart: Annotated[
+        bool,
+        typer.Option("--restart", help="Begin at the first item again.", rich_help_panel=BATCH),
+    ] = False,
+    resume_anyway: Annotated[
+        bool,
+        typer.Option(
+            "--resume-anyway",
+            help="Go on although the script was changed meanwhile.",
+            rich_help_panel=BATCH,
+        ),
+    ] = False,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed", help="Handle just the items that failed.", rich_help_panel=BATCH
+        ),
+    ] = False,
+    wait: Annotated[
+        float | None,
+        typer.Option(
+            "--wait",
+            min=0,
+            metavar="SECONDS",
+            help="With --data, --schema, --fake or --init: wait that long for another run's lock.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    unlock: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOLDER",
+            help="Take the lock away from a holder that cannot be alive.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     new_data: Annotated[
         str | None,
         typer.Option(
@@ -188,6 +233,14 @@ def migrate(
             metavar="NAME", help="Create a schema migration script.", rich_help_panel=CREATE
         ),
     ] = None,
+    batch: Annotated[
+        bool,
+        typer.Option(
+            "--batch",
+            help="With --new-data: one that walks over items and can be resumed.",
+            rich_help_panel=CREATE,
+        ),
+    ] = False,
     init: Annotated[
         bool,
         typer.Option(
@@ -202,17 +255,45 @@ def migrate(
             "--list", help="List all migrations and their status.", rich_help_panel=INSPECT
         ),
     ] = False,
+    pending: Annotated[
+        bool,
+        typer.Option(
+            "--pending",
+            help="List what is pending; exit with 3 if anything is.",
+            rich_help_panel=INSPECT,
+        ),
+    ] = False,
+    type_: Annotated[
+        MigrationTypeEnum | None,
+        typer.Option("--type", help="With --pending: of this type only.", rich_help_panel=INSPECT),
+    ] = None,
+    history: Annotated[
+        bool,
+        typer.Option(
+            "--history",
+            help="Show all attempts, or those at one migration in full.",
+            rich_help_panel=INSPECT,
+        ),
+    ] = False,
     check: Annotated[
         bool,
         typer.Option(
             "--check", help="Check all scripts without importing them.", rich_help_panel=INSPECT
         ),
     ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="With --check: hold the scripts against the store too.",
+            rich_help_panel=INSPECT,
+        ),
+    ] = False,
     as_json: Annotated[
         bool,
         typer.Option(
             "--json",
-            help="With --list, --check or --dry-run: write one JSON document.",
+            help="With an action that inspects, or --dry-run: write one JSON document.",
             rich_help_panel=OUTPUT,
         ),
     ] = False,
@@ -227,231 +308,72 @@ def migrate(
 ) -> None:
     """Create, run and inspect migrations: exactly one action at a time."""
     output = Output(as_json=as_json, verbose=verbose, quiet=quiet)
-    run = _dry_run if dry_run else _run
-    actions: dict[str, tuple[bool, Callable[[], None]]] = {
-        "--data": (data, lambda: run(MigrationTypeEnum.DATA, migration_id, output)),
-        "--schema": (schema, lambda: run(MigrationTypeEnum.SCHEMA, migration_id, output)),
-        "--fake": (fake is not None, lambda: _fake(str(fake), output)),
-        "--new-data": (
-            new_data is not None,
-            lambda: _scaffold("newdata", str(new_data), MigrationTypeEnum.DATA, output),
-        ),
+    seconds = wait or 0.0
+
+    resumptions = {
+        ResumeEnum.RESTART: restart,
+        ResumeEnum.ANYWAY: resume_anyway,
+        ResumeEnum.RETRY_FAILED: retry_failed,
+    }
+    resume = next((each for each, wanted in resumptions.items() if wanted), ResumeEnum.IF_UNCHANGED)
+
+    def run(migration_type: MigrationTypeEnum) -> None:
+        if dry_run and (limit or rehearse):
+            look = actions.Look(limit or DEFAULT_LIMIT, rehearse)
+            actions.dry_run(migration_type, migration_id, output, resume, look)
+        elif dry_run:
+            actions.dry_run(migration_type, migration_id, output, resume)
+        else:
+            actions.run(migration_type, migration_id, seconds, output, resume)
+
+    def scaffold(migration_type: MigrationTypeEnum, name: str | None) -> None:
+        actions.scaffold(migration_type, str(name), output, batch=batch)
+
+    given: dict[str, tuple[bool, Callable[[], None]]] = {
+        "--data": (data, lambda: run(MigrationTypeEnum.DATA)),
+        "--schema": (schema, lambda: run(MigrationTypeEnum.SCHEMA)),
+        "--fake": (fake is not None, lambda: actions.fake(str(fake), seconds, output)),
+        "--unlock": (unlock is not None, lambda: actions.unlock(str(unlock), output)),
+        "--new-data": (new_data is not None, lambda: scaffold(MigrationTypeEnum.DATA, new_data)),
         "--new-schema": (
             new_schema is not None,
-            lambda: _scaffold("newschema", str(new_schema), MigrationTypeEnum.SCHEMA, output),
+            lambda: scaffold(MigrationTypeEnum.SCHEMA, new_schema),
         ),
-        "--init": (init, lambda: _initialize(output)),
-        "--list": (list_, lambda: _list(output)),
-        "--check": (check, lambda: _check(output)),
+        "--init": (init, lambda: actions.initialize(seconds, output)),
+        "--list": (list_, lambda: actions.list_(output)),
+        "--pending": (pending, lambda: actions.pending(type_, output)),
+        "--history": (history, lambda: actions.history(migration_id, output)),
+        "--check": (check, lambda: actions.check(output, strict=strict)),
     }
-    chosen = [act for given, act in actions.values() if given]
+    chosen = [act for is_given, act in given.values() if is_given]
     runs = data or schema
+    writes = runs or fake is not None or init
+    reports = list_ or pending or history or check or dry_run
     mistakes = {
-        f"use exactly one of {', '.join(actions)}": len(chosen) != 1,
-        "MIGRATION_ID goes with --data or --schema": migration_id is not None and not runs,
+        f"use exactly one of {', '.join(given)}": len(chosen) != 1,
+        "MIGRATION_ID goes with --data, --schema or --history": migration_id is not None
+        and not (runs or history),
         "--dry-run goes with --data or --schema": dry_run and not runs,
-        "--json goes with --list, --check or --dry-run": as_json
-        and not (list_ or check or dry_run),
+        "--limit and --rehearse go with --data MIGRATION_ID --dry-run": bool(limit or rehearse)
+        and not (data and dry_run and migration_id),
+        "--restart, --resume-anyway and --retry-failed go with --data MIGRATION_ID": any(
+            resumptions.values()
+        )
+        and not (data and migration_id),
+        "--restart, --resume-anyway and --retry-failed exclude each other": sum(
+            resumptions.values()
+        )
+        > 1,
+        "--retry-failed and --dry-run exclude each other": retry_failed and dry_run,
+        "--batch goes with --new-data": batch and new_data is None,
+        "--wait goes with --data, --schema, --fake or --init": wait is not None and not writes,
+        "--type goes with --pending": type_ is not None and not pending,
+        "--strict goes with --check": strict and not check,
+        "--json goes with --list, --pending, --history, --check or --dry-run": as_json
+        and not reports,
         "--verbose and --quiet exclude each other": verbose and quiet,
     }
     for mistake, made in mistakes.items():
         if made:
             context.fail(mistake)
     chosen[0]()
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """How much a command writes, and in which form."""
-
-    as_json: bool
-    verbose: bool
-    quiet: bool
-
-    @property
-    def log_level(self) -> int:
-        """The level from which on events are logged."""
-        if self.verbose:
-            return logging.DEBUG
-        return logging.WARNING if self.quiet else logging.INFO
-
-    def say(self, message: str) -> None:
-        """Write a message for people."""
-        if not (self.as_json or self.quiet):
-            typer.echo(message)
-
-
-@dataclass(frozen=True, slots=True)
-class Project:
-    """What every action needs."""
-
-    root: Path
-    settings: "Settings"
-
-
-@contextmanager
-def _action(command: str, output: Output) -> Iterator[Project]:
-    """Set up what an action needs, and turn an error of ours into messages and an exit code.
-
-    Raises:
-        typer.Exit: the action failed; the messages are written.
-    """
-    from mpt_tool.logs import logs
-    from mpt_tool.redaction import make_redact, secrets_in
-    from mpt_tool.settings import load_settings, read_env_file
-
-    redact = make_redact(secrets_in({**read_env_file(Path()), **os.environ}))
-    try:
-        with logs(output.log_level, redact):
-            root = _working_folder()
-            yield Project(root, load_settings(root))
-    except MptToolError as error:
-        from mpt_tool import render
-
-        if isinstance(error, ScriptFailedError) and error.__cause__:
-            typer.echo(redact(render.script_traceback(error.__cause__)), err=True, nl=False)
-        if output.as_json:
-            render.json_document(command, {"error": redact(str(error))}, sys.stdout)
-        typer.echo(redact(f"Error running {command} command: {error}"), err=True)
-        typer.echo("Aborted.", err=True)
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        typer.echo("Aborted.", err=True)
-        raise typer.Exit(ExitCode.INTERRUPTED) from None
-
-
-def _working_folder() -> Path:
-    try:
-        return Path.cwd()
-    except FileNotFoundError as error:
-        raise MptToolError("The working folder is gone: change to the project's root") from error
-
-
-def _open_plan(project: Project) -> "tuple[StateRepository, list[Entry]]":
-    """Return the store, and the plan of a folder whose names leave no doubt about what is to run.
-
-    Raises:
-        MptToolError: the settings, the folder, a name in it or the store is wrong.
-    """
-    from mpt_tool import runner, scripts
-    from mpt_tool.storage import open_repository
-
-    repository = open_repository(project.settings, project.root)
-    found = scripts.find(project.settings.folder)
-    scripts.require_sound(found)
-    return repository, runner.read_plan(found, repository)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _run(migration_type: MigrationTypeEnum, migration_id: str | None, output: Output) -> None:
-    output.say(f"Running {migration_type} migrations...")
-    with _action(migration_type, output) as project:
-        from mpt_tool import render, runner
-        from mpt_tool.progress import LiveReporter, SilentReporter
-        from mpt_tool.terminal import is_live
-
-        repository, entries = _open_plan(project)
-        prepared = runner.prepare(entries, migration_type, migration_id, project.root)
-        shows_progress = is_live(sys.stderr) and not output.quiet
-        reporter = LiveReporter(sys.stdout, sys.stderr) if shows_progress else SilentReporter()
-        version = project.settings.service_version
-        outcome = runner.run(prepared, repository, _now, version, reporter)
-        # A script may have closed one of them.
-        _prepare_streams()
-        if outcome.failure:
-            typer.echo(render.summary(outcome))
-            raise outcome.failure
-        output.say(render.summary(outcome))
-    if migration_type is MigrationTypeEnum.DATA:
-        output.say("Migrations completed successfully.")
-    else:
-        output.say("schema migrations applied successfully.")
-
-
-def _dry_run(migration_type: MigrationTypeEnum, migration_id: str | None, output: Output) -> None:
-    # What the scripts import is not to leave compiled files behind.
-    sys.dont_write_bytecode = True
-    with _action(migration_type, output) as project:
-        from mpt_tool import render, runner
-
-        _, entries = _open_plan(project)
-        # What a script prints while it is loaded is no part of the plan.
-        with redirect_stdout(sys.stderr):
-            prepared = runner.prepare(entries, migration_type, migration_id, project.root)
-        records = [step.record for step in prepared.steps]
-        if output.as_json:
-            documents = [render.record_document(record) for record in records]
-            render.json_document(migration_type, {"would_run": documents}, sys.stdout)
-        else:
-            typer.echo(render.dry_run(records, migration_type))
-
-
-def _fake(migration_id: str, output: Output) -> None:
-    output.say(f"Running migration {migration_id} in fake mode.")
-    with _action("fake", output) as project:
-        from mpt_tool import runner
-
-        repository, entries = _open_plan(project)
-        version = project.settings.service_version
-        runner.fake(entries, migration_id, repository, _now, version, project.root)
-    output.say(f"Migration {migration_id} applied successfully.")
-
-
-def _scaffold(
-    command: str, migration_id: str, migration_type: MigrationTypeEnum, output: Output
-) -> None:
-    output.say(f"Scaffolding migration: {migration_id}.")
-    with _action(command, output) as project:
-        from mpt_tool import scripts
-
-        path = scripts.scaffold(project.settings.folder, migration_id, migration_type, _now())
-    output.say(f"Migration file: {path.name} has been created.")
-
-
-def _initialize(output: Output) -> None:
-    output.say("Initializing migration tool...")
-    with _action("init", output) as project:
-        from mpt_tool.storage import open_repository
-
-        created = open_repository(project.settings, project.root).initialize()
-    for name in created:
-        output.say(f"Created {name}.")
-    output.say("Migration tool initialized successfully.")
-
-
-def _list(output: Output) -> None:
-    output.say("Listing migrations...")
-    with _action("list", output) as project:
-        from mpt_tool import render, runner, scripts
-        from mpt_tool.storage import open_repository
-
-        folder = project.settings.folder
-        found = scripts.find(folder) if os.path.lexists(folder) else []
-        entries = runner.read_plan(found, open_repository(project.settings, project.root))
-        if output.as_json:
-            documents = [render.entry_document(entry) for entry in entries]
-            render.json_document("list", {"migrations": documents}, sys.stdout)
-        elif entries:
-            render.status_table(entries, sys.stdout)
-        else:
-            typer.echo("No migrations found.")
-
-
-def _check(output: Output) -> None:
-    output.say("Checking migrations...")
-    with _action("check", output) as project:
-        from mpt_tool import render, scripts
-
-        findings = scripts.check(scripts.find(project.settings.folder))
-        if output.as_json:
-            documents = [asdict(finding) for finding in findings]
-            render.json_document("check", {"findings": documents}, sys.stdout)
-            raise typer.Exit(ExitCode.FAILED if findings else ExitCode.DONE)
-        for finding in findings:
-            typer.echo(render.finding_line(finding))
-        if findings:
-            raise ScriptError(f"{len(findings)} problem(s) found in {project.settings.folder}")
-    output.say("Migrations check passed successfully.")

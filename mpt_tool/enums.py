@@ -18,3 +18,22 @@ class MigrationStatusEnum(StrEnum):
     FAKED = "faked"
     APPLIED = "applied"
     NOT_APPLIED = "not applied"
+
+
+class ResumeEnum(StrEnum):
+    """What a run does with the checkpoint of a batch migration."""
+
+    IF_UNCHANGED = "if unchanged"
+    ANYWAY = "resume anyway"
+    RESTART = "restart"
+    RETRY_FAILED = "retry failed"
+
+
+class OutcomeEnum(StrEnum):
+    """How an attempt at a migration ended; `found dead` if nobody lived to see its end."""
+
+    APPLIED = "applied"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    FAKED = "faked"
+    FOUND_DEAD = "found dead"

@@ -5,7 +5,12 @@
     ├── ScriptError              the migrations folder or a script in it is wrong
     ├── ScriptFailedError        a script raised; the exit code is its own if it asked for one
     ├── SelectionError           the asked-for migration cannot be run or faked
+    ├── ItemsFailedError         a batch migration came to its end, but items failed
+    ├── LockedError              exit code 75: another run holds the lock
+    ├── StoppedError             a run was stopped from outside; the exit code says by what
     └── StorageError             the state store cannot be reached, read or written
+        ├── LockLostError        the lock was taken away, so nothing more is written
+        └── NoHistoryError       the store keeps no history
 
 Each is raised once, with a message that says what is wrong, where, and what to do next, and caught
 once, in `mpt_tool.cli`, which prints the message and exits with `exit_code`.
@@ -20,6 +25,8 @@ class ExitCode(IntEnum):
     DONE = 0
     FAILED = 1
     USAGE = 2
+    PENDING = 3
+    TRY_LATER = 75
     INTERRUPTED = 130
 
 
@@ -48,7 +55,7 @@ class ScriptFailedError(MptToolError):
     """
 
     def __init__(self, what: str, cause: BaseException) -> None:
-        super().__init__(f"{what}: {_message(cause)}")
+        super().__init__(f"{what}: {message_of(cause)}")
         self.__cause__ = cause
         self.exit_code = _exit_code(cause)
 
@@ -57,14 +64,46 @@ class SelectionError(MptToolError):
     """The migration that was asked for is unknown, of another type or already applied."""
 
 
+class ItemsFailedError(MptToolError):
+    """A batch migration handled all items, and some of them failed."""
+
+
+class LockedError(MptToolError):
+    """Another run holds the lock; the message names it."""
+
+    exit_code = ExitCode.TRY_LATER
+
+
+class StoppedError(MptToolError):
+    """A run was stopped from outside between two migrations.
+
+    Args:
+        message: by what, and before what.
+        exit_code: what the process is to exit with.
+    """
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class StorageError(MptToolError):
     """The state store cannot be reached, cannot be read as state, or refuses a change."""
 
 
-def _message(cause: BaseException) -> str:
+class LockLostError(StorageError):
+    """The lock that a run held was taken away: what it would write could undo another's work."""
+
+
+class NoHistoryError(StorageError):
+    """The store keeps no history; the message says how it would."""
+
+
+def message_of(cause: BaseException) -> str:
+    """Return what an exception says, or else its class; a script's may fail to say anything."""
     try:
         message = str(cause)
-    except Exception:  # noqa: BLE001 - an exception of a script may fail to describe itself
+    except BaseException:  # noqa: BLE001 - an exception of a script may fail to describe itself
         message = ""
     if isinstance(cause, SystemExit):
         return f"it exited with {message}"
@@ -74,7 +113,7 @@ def _message(cause: BaseException) -> str:
 def _exit_code(cause: BaseException) -> int:
     """Return the code that a script asked for, unless the system would cut it to 0."""
     if isinstance(cause, KeyboardInterrupt):
-        return ExitCode.INTERRUPTED
+        return int(getattr(cause, "exit_code", ExitCode.INTERRUPTED))
     if isinstance(cause, SystemExit) and isinstance(cause.code, int):
         return cause.code % 256 or ExitCode.FAILED
     return ExitCode.FAILED

@@ -1,20 +1,27 @@
 """What a script's syntax tree tells, so that listing and checking never import a script."""
 
 import ast
+import hashlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mpt_tool.enums import MigrationTypeEnum
-from mpt_tool.migration import BASES
+from mpt_tool.migration import BASES, BatchDataMigration
+
+_CHECKSUM_DIGITS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """The type of a script's migration, if it can be told, and what is wrong with it and where."""
+    """The type of a script's migration, if it can be told, and what is wrong with it and where.
+
+    `is_batch` tells that it derives from `BatchDataMigration`.
+    """
 
     type: MigrationTypeEnum | None = None
+    is_batch: bool = False
     problem: str | None = None
     line: int | None = None
 
@@ -42,6 +49,33 @@ def inspect(path: Path, *, compiles: bool = False) -> Inspection:
         return Inspection(problem=f"cannot be parsed: {error}")
 
 
+def tree_checksum(source: bytes) -> str | None:
+    """Return a checksum of a script's syntax tree; None if there is none.
+
+    Comments and formatting do not count, and every release of Python returns the same.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            tree = ast.parse(source)
+        return hashlib.sha256(_shape(tree).encode()).hexdigest()[:_CHECKSUM_DIGITS]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _shape(node: object) -> str:
+    """Return the tree as text, without what is empty: newer releases have more of that."""
+    if isinstance(node, ast.AST):
+        fields = [
+            f"{name}={_shape(value)}"
+            for name in node._fields
+            if (value := getattr(node, name, None)) is not None and value != []
+        ]
+        return f"{type(node).__name__}({','.join(fields)})"
+    if isinstance(node, list):
+        return f"[{','.join(map(_shape, node))}]"
+    return repr(node)
+
+
 def _inspect(tree: ast.Module) -> Inspection:
     statements = list(_statements(tree.body))
     classes = {node.name: node for node in statements if isinstance(node, ast.ClassDef)}
@@ -52,8 +86,15 @@ def _inspect(tree: ast.Module) -> Inspection:
         return Inspection(problem="no Migration class")
     bases = list(_bases("Migration", classes, imported, frozenset()))
     known = [BASES[name] for name in bases if name in BASES]
+    is_batch = BatchDataMigration.__name__ in bases
+    methods = {getattr(node, "name", None): node for node in classes["Migration"].body}
+    if is_batch and "run" in methods:
+        return Inspection(
+            problem="Migration defines run() and is driven by its items",
+            line=methods["run"].lineno,
+        )
     if known and not any(_sets_type(node) for node in classes.values()):
-        return Inspection(known[0])
+        return Inspection(known[0], is_batch)
     if bases:
         return Inspection()
     return Inspection(
@@ -103,7 +144,7 @@ def _bases(
 ) -> Iterator[str]:
     """Yield the original names of the bases of a class, through the classes of the script."""
     for base in classes[name].bases:
-        match base:
+        match base.value if isinstance(base, ast.Subscript) else base:
             case ast.Attribute(attr=attribute):
                 yield attribute
             case ast.Name(id=other) if other in classes and other not in seen:
@@ -112,5 +153,5 @@ def _bases(
                 yield imported.get(other, other)
             case ast.Name():
                 pass
-            case _:
-                yield ast.unparse(base)
+            case other_base:
+                yield ast.unparse(other_base)

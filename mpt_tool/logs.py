@@ -3,8 +3,9 @@
 import logging
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from mpt_tool.redaction import Redact
 from mpt_tool.terminal import is_live
@@ -24,11 +25,14 @@ def logs(level: int, redact: Redact) -> Iterator[None]:
         # Without a file of its own the console writes to what stderr is at the moment.
         console = Console(stderr=True, force_terminal=True)
         handler = RichHandler(console=console, show_path=False, log_time_format="%X")
-        handler.setFormatter(_RedactingFormatter("%(message)s", redact))
+        handler.setFormatter(logging.Formatter("%(message)s"))
     else:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(_OneLineFormatter(LOG_FORMAT, redact))
+        handler.setFormatter(_OneLineFormatter(LOG_FORMAT))
     root = logging.getLogger()
+    make = logging.getLogRecordFactory()
+    # Here, not in a formatter of ours: a script may set up logging anew.
+    logging.setLogRecordFactory(_redacting(make, redact))
     root.addHandler(handler)
     root.setLevel(level)
     for name in _CHATTY_LIBRARIES:
@@ -42,6 +46,7 @@ def logs(level: int, redact: Redact) -> Iterator[None]:
     finally:
         threading.excepthook = threading.__excepthook__
         logging.captureWarnings(capture=False)
+        logging.setLogRecordFactory(make)
         root.removeHandler(handler)
 
 
@@ -52,23 +57,31 @@ def _log_end_of_thread(arguments: threading.ExceptHookArgs) -> None:
     )
 
 
-class _RedactingFormatter(logging.Formatter):
-    def __init__(self, form: str, redact: Redact) -> None:
-        super().__init__(form)
-        self._redact = redact
+def _redacting(
+    make: Callable[..., logging.LogRecord], redact: Redact
+) -> Callable[..., logging.LogRecord]:
+    """Return a factory of log records that hold no secret, in their tracebacks neither."""
 
+    def make_redacted(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = make(*args, **kwargs)
+        record.msg, record.args = redact(_message(record)), ()
+        if record.exc_info:
+            record.exc_text = redact(logging.Formatter().formatException(record.exc_info))
+        if record.stack_info:
+            record.stack_info = redact(record.stack_info)
+        return record
+
+    return make_redacted
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception as error:  # noqa: BLE001 - what a script logs may fail to describe itself
+        # Of a wrong log call in a script its author is to see the message, not our frames.
+        return f"A message that could not be formatted ({type(error).__name__})"
+
+
+class _OneLineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        try:
-            text = super().format(record)
-        except Exception as error:  # noqa: BLE001 - what a script logs may fail to describe itself
-            # Of a wrong log call in a script its author is to see the message, not our frames.
-            reason = type(error).__name__
-            record.msg, record.args = f"A message that could not be formatted ({reason})", ()
-            text = super().format(record)
-        return self._redact(text)
-
-
-class _OneLineFormatter(_RedactingFormatter):
-    def format(self, record: logging.LogRecord) -> str:
-        # Joined last: a secret of several lines could not be told once it stands in one.
         return "\\n".join(super().format(record).splitlines())

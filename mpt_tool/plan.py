@@ -1,7 +1,7 @@
 """Scripts held against records: what is pending, what is odd, what was run. Does no I/O."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from mpt_tool.errors import MptToolError, SelectionError
 from mpt_tool.records import MigrationRecord
 
 MAX_ID_LENGTH = 124
+MALFORMED_NAME, DUPLICATE_ID = NAME_NOTES = ("malformed name", "duplicate id")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -80,6 +81,7 @@ def build(
     records: Mapping[str, MigrationRecord],
     declared: Mapping[str, MigrationTypeEnum | None],
     store_notes: Mapping[str, str],
+    changed: Collection[str] = (),
 ) -> list[Entry]:
     """Return an entry for every script and for every record whose file is gone, in order of runs.
 
@@ -88,14 +90,28 @@ def build(
         records: what is in the store, by migration id.
         declared: the types that scripts without a record declare, by migration id.
         store_notes: what the store found odd, by migration id.
+        changed: the ids of scripts that were changed since they were applied.
     """
     times = Counter(script.migration_id for script in scripts)
+    newest = _newest_applied(records)
 
     def notes(script: Script) -> Iterator[str]:
+        migration_id = script.migration_id
+        record = records.get(migration_id)
+        later = newest.get(record.type if record else declared.get(migration_id))
+        is_pending = record is None or record.applied_at is None
+        if is_pending and later and script.order_id < later.order_id:
+            yield f"older than {later.migration_id}, which is applied"
+        if record and record.checkpoint:
+            yield f"resumes after {record.checkpoint}"
+            if record.checkpoint.failed:
+                yield f"{record.checkpoint.failed:,} items failed"
+        if migration_id in changed:
+            yield "changed since it was applied"
         if script.name_problem:
-            yield "malformed name"
+            yield MALFORMED_NAME
         if times[script.migration_id] > 1:
-            yield "duplicate id"
+            yield DUPLICATE_ID
         if script.migration_id in store_notes:
             yield store_notes[script.migration_id]
 
@@ -127,6 +143,14 @@ def build(
     )
 
 
+def _newest_applied(
+    records: Mapping[str, MigrationRecord],
+) -> dict[MigrationTypeEnum | None, MigrationRecord]:
+    """Return the last of the applied migrations of each type, in order of runs."""
+    applied = [record for record in records.values() if record.applied_at]
+    return {each.type: each for each in sorted(applied, key=lambda record: record.order_id)}
+
+
 def pending(entries: Iterable[Entry], migration_type: MigrationTypeEnum) -> list[Entry]:
     """Return the entries that a run of this type may have to run, in order.
 
@@ -137,6 +161,13 @@ def pending(entries: Iterable[Entry], migration_type: MigrationTypeEnum) -> list
         for entry in entries
         if entry.script and not entry.is_applied and entry.type in (None, migration_type)
     ]
+
+
+def all_pending(entries: Sequence[Entry], migration_type: MigrationTypeEnum | None) -> list[Entry]:
+    """Return the pending entries of this type, or of both, in order."""
+    wanted = [migration_type] if migration_type else list(MigrationTypeEnum)
+    ids = {entry.migration_id for each in wanted for entry in pending(entries, each)}
+    return [entry for entry in entries if entry.migration_id in ids]
 
 
 def applied(entries: Iterable[Entry], migration_type: MigrationTypeEnum) -> list[Entry]:

@@ -1,4 +1,4 @@
-"""What is kept of a migration: the record, its status and its transitions."""
+"""What is kept: the record of a migration with its transitions, and of each attempt at it."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
@@ -8,11 +8,11 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     ValidationError,
-    field_serializer,
 )
 
-from mpt_tool.enums import MigrationStatusEnum, MigrationTypeEnum
+from mpt_tool.enums import MigrationStatusEnum, MigrationTypeEnum, OutcomeEnum
 
 
 def _in_utc(value: object) -> datetime | None:
@@ -32,7 +32,44 @@ def _text(value: object) -> str:
     raise ValueError("a date-time in ISO 8601 or null is needed")
 
 
-Timestamp = Annotated[datetime | None, BeforeValidator(_in_utc)]
+def _isoformat(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
+
+
+Timestamp = Annotated[datetime | None, BeforeValidator(_in_utc), PlainSerializer(_isoformat)]
+
+
+class FailedItem(BaseModel):
+    """An item of a batch migration that failed for good: its cursor, and why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    cursor: Any
+    error: str
+
+
+class Checkpoint(BaseModel):
+    """How far a batch migration is: all items up to the cursor are done, or among the failures.
+
+    `since` is when the first run began, `checksum` that of the script, `total` how many items there
+    are in all if that is known. `done` tells that no item is left but failed ones.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    cursor: Any
+    processed: Annotated[int, Field(ge=0)]
+    failed: Annotated[int, Field(ge=0)] = 0
+    total: int | None = None
+    since: Timestamp
+    checksum: str | None = None
+    done: bool = False
+    failures: tuple[FailedItem, ...] = ()
+
+    def __str__(self) -> str:
+        """Return how many items lie behind, of how many."""
+        handled = f"{self.processed + self.failed:,}"
+        return handled if self.total is None else f"{handled} of {self.total:,}"
 
 
 class MigrationRecord(BaseModel):
@@ -50,6 +87,7 @@ class MigrationRecord(BaseModel):
     applied_at: Timestamp
     type: MigrationTypeEnum
     version: str | None = None
+    checkpoint: Checkpoint | None = None
 
     @classmethod
     def new(cls, migration_id: str, order_id: int, migration_type: MigrationTypeEnum) -> Self:
@@ -80,29 +118,81 @@ class MigrationRecord(BaseModel):
         update = {"started_at": now, "applied_at": None, "version": version}
         return self.model_copy(update=update)
 
+    def reach(self, checkpoint: Checkpoint | None) -> Self:
+        """Return the record of a run that came so far."""
+        return self.model_copy(update={"checkpoint": checkpoint})
+
     def finish(self, now: datetime) -> Self:
         """Return the record of a run that ended well now."""
-        return self.model_copy(update={"applied_at": now})
+        return self.model_copy(update={"applied_at": now, "checkpoint": None})
 
     def fail(self) -> Self:
-        """Return the record of a run that failed."""
+        """Return the record of a run that failed; its checkpoint stays."""
         return self.model_copy(update={"started_at": None, "applied_at": None})
 
     def fake(self, now: datetime, version: str | None) -> Self:
         """Return the record of a migration marked as applied without a run."""
-        update = {"started_at": None, "applied_at": now, "version": version}
+        update = {
+            "started_at": None,
+            "applied_at": now,
+            "version": version,
+            "checkpoint": None,
+        }
         return self.model_copy(update=update)
-
-    @field_serializer("started_at", "applied_at")
-    def _isoformat(self, value: datetime | None) -> str | None:
-        return value.isoformat() if value else None
 
     def document(self) -> dict[str, Any]:
         """Return the record as JSON values: the five columns always, the rest where it is set."""
         document = self.model_dump(mode="json")
-        if self.version is None:
-            del document["version"]
+        for optional in ("version", "checkpoint"):
+            if document[optional] is None:
+                del document[optional]
         return document
+
+
+class Origin(BaseModel):
+    """The process that makes a change: which run it is, by whom, where and from which versions."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    user: str
+    host: str
+    process: int
+    version: str | None = None
+    tool_version: str
+
+
+class ErrorReport(BaseModel):
+    """What a script raised: the class, the message, and the frames in the script itself."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str
+    message: str
+    frames: tuple[str, ...] = ()
+
+
+class Attempt(Origin):
+    """One attempt at a migration, as the history keeps it. Timestamps are in UTC.
+
+    `ended_at` is empty if nobody knows when it ended. `checksum` is of the script's syntax tree.
+    `counts` are those of a batch migration.
+    """
+
+    migration_id: str
+    order_id: int
+    type: MigrationTypeEnum
+    outcome: OutcomeEnum
+    started_at: Timestamp = None
+    ended_at: Timestamp = None
+    seconds: float | None = None
+    checksum: str | None = None
+    counts: dict[str, int] | None = None
+    error: ErrorReport | None = None
+
+    def document(self) -> dict[str, Any]:
+        """Return the attempt as JSON values, without what is not known."""
+        return self.model_dump(mode="json", exclude_none=True)
 
 
 def describe(error: ValidationError) -> str:

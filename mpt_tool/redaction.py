@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from json import dumps
-from urllib.parse import quote, unquote
+from urllib.parse import quote, quote_plus, unquote
 
 HIDDEN = "***"
 _SHORTEST = 6
@@ -51,4 +51,4 @@ def _spellings(secret: str) -> Iterator[str]:
     bare = secret.strip()
     yield from (secret, bare, *bare.splitlines())
     yield from (repr(bare)[1:-1], dumps(bare)[1:-1])
-    yield from (quote(bare, safe=""), unquote(bare))
+    yield from (quote(bare), quote(bare, safe=""), quote_plus(bare), unquote(bare))

@@ -1,45 +1,38 @@
-"""What people and programs read: the status table, plans, summaries, findings, tracebacks, JSON."""
+"""What people and programs read: tables, plans, summaries, findings, JSON."""
 
 import json
-import logging
-import os
-import sys
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from mpt_tool.enums import MigrationStatusEnum
-from mpt_tool.errors import MptToolError, ScriptFailedError
-from mpt_tool.terminal import is_coloured, width_of
+from mpt_tool.enums import MigrationStatusEnum, OutcomeEnum
+from mpt_tool.errors import ItemsFailedError, MptToolError, ScriptFailedError, StoppedError
+from mpt_tool.terminal import duration, is_coloured, width_of
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
     from mpt_tool.plan import Entry, Outcome
-    from mpt_tool.records import MigrationRecord
+    from mpt_tool.records import Attempt, MigrationRecord
+    from mpt_tool.rehearsal import Sight
     from mpt_tool.scripts import Finding
 
 JSON_VERSION = 1
 _EMPTY = "-"
 # On a narrow terminal: which columns may be folded, down to which width, and what is left out then.
 _GAP = 2
-_FOLDED_WIDTHS = {"started": 10, "applied": 10, "note": 14, "id": 16}
-_FIRST_TO_GO = ("started", "version", "duration", "applied", "order id", "type", "note")
-_FRAMES_LEFT_OUT = (
-    f"{Path(__file__).parent}{os.sep}",
-    f"{Path(logging.__file__).parents[1] / 'asyncio'}{os.sep}",
-    "<frozen importlib",
-)
+_FOLDED_WIDTHS = {"started": 10, "applied": 10, "by": 12, "note": 14, "id": 16}
+_FIRST_TO_GO = ("started", "version", "duration", "by", "applied", "order id", "type", "note")
 _ANY_HEIGHT = 25
-_STYLES = {
+_STYLES: Mapping[str, str] = {
     MigrationStatusEnum.RUNNING: "yellow",
     MigrationStatusEnum.FAILED: "red",
     MigrationStatusEnum.FAKED: "cyan",
     MigrationStatusEnum.APPLIED: "green",
     MigrationStatusEnum.NOT_APPLIED: "magenta",
+    OutcomeEnum.INTERRUPTED: "yellow",
+    OutcomeEnum.FOUND_DEAD: "red",
 }
 
 
@@ -48,11 +41,44 @@ def status_table(entries: Sequence["Entry"], stream: TextIO) -> None:
     columns = ["order id", "id", "type", "status", "started", "applied", "duration"]
     columns += ["version"] if any(e.record and e.record.version for e in entries) else []
     columns += ["note"] if any(e.notes for e in entries) else []
-    rows = [_cells(entry) for entry in entries]
+    _write_table(columns, [_cells(entry) for entry in entries], stream)
+
+
+def history_table(attempts: Sequence["Attempt"], stream: TextIO) -> None:
+    """Write a line an attempt, the newest last, fitted like the status table."""
+    columns = ["started", "id", "type", "outcome", "duration", "by", "version", "note"]
+    _write_table(columns, [_attempt_cells(attempt) for attempt in attempts], stream)
+
+
+def attempt_details(attempt: "Attempt") -> str:
+    """Return everything that the history keeps of an attempt."""
+    document = attempt.document()
+    error = document.pop("error", None)
+    lines = [f"{key}: {_printable(str(value))}" for key, value in document.items()]
+    if error:
+        lines.append(f"error: {_printable(error['kind'])}: {_printable(error['message'])}")
+        lines += [f"  {_printable(frame)}" for frame in error["frames"]]
+    return "\n".join(lines)
+
+
+def _write_table(columns: Sequence[str], rows: Sequence[Mapping[str, str]], stream: TextIO) -> None:
     if stream.isatty() or is_coloured(stream):
         _console(stream).print(_rich_table(columns, rows, width_of(stream)))
     else:
         stream.writelines(_aligned([columns, *([row[name] for name in columns] for row in rows)]))
+
+
+def _attempt_cells(attempt: "Attempt") -> dict[str, str]:
+    return {
+        "started": _moment(attempt.started_at or attempt.ended_at),
+        "id": _printable(attempt.migration_id),
+        "type": attempt.type,
+        "outcome": attempt.outcome,
+        "duration": _EMPTY if attempt.seconds is None else duration(attempt.seconds),
+        "by": _printable(f"{attempt.user}@{attempt.host}"),
+        "version": _printable(attempt.version or _EMPTY),
+        "note": _printable(attempt.error.message) if attempt.error else _EMPTY,
+    }
 
 
 def dry_run(records: Sequence["MigrationRecord"], migration_type: str) -> str:
@@ -61,6 +87,25 @@ def dry_run(records: Sequence["MigrationRecord"], migration_type: str) -> str:
         return f"No pending {migration_type} migrations."
     lines = (f"  {record.order_id}  {record.migration_id}" for record in records)
     return "\n".join([f"Would run, in this order ({len(records)}):", *lines])
+
+
+def sight(sight: "Sight") -> str:
+    """Return what a dry run saw of a batch migration."""
+    more, plural = "" if sight.is_all else "More than ", "" if sight.items == 1 else "s"
+    lines = [f"{more}{sight.items:,} item{plural}"]
+    lines += [f"  {_printable(name)}" for name in sight.shown]
+    if sight.items > len(sight.shown):
+        lines.append("  ...")
+    if sight.writes is not None:
+        lines.append(f"Writes that were refused ({len(sight.writes):,}):")
+        lines += [f"  {_printable(write)}" for write in sight.writes]
+        lines.append(f"Items that failed ({len(sight.failures):,}):")
+        lines += [f"  {_printable(failure)}" for failure in sight.failures]
+        lines.append(
+            "Guarded were self.mpt_client and self.airtable_client alone:"
+            " what the script wrote by any other means was written."
+        )
+    return "\n".join(lines)
 
 
 def finding_line(finding: "Finding") -> str:
@@ -78,15 +123,21 @@ def summary(outcome: "Outcome") -> str:
             f"{_what_failed(outcome.failure)}: {outcome.failed}",
             f"Not reached: {_listed(outcome.not_reached)}",
         ]
-    counts = (
-        f"{len(outcome.applied)} applied, {len(outcome.skipped)} skipped,"
-        f" {1 if outcome.failure else 0} failed in {duration(outcome.seconds)}."
-    )
-    return "\n".join([*lines, counts])
+    is_stopped = isinstance(outcome.failure, StoppedError)
+    failed = 1 if outcome.failure and not is_stopped else 0
+    counts = f"{len(outcome.applied)} applied, {len(outcome.skipped)} skipped, {failed} failed"
+    stopped = ", 1 stopped" if is_stopped else ""
+    return "\n".join([*lines, f"{counts}{stopped} in {duration(outcome.seconds)}."])
 
 
 def _what_failed(failure: MptToolError) -> str:
-    return "Failed" if isinstance(failure, ScriptFailedError) else "Not recorded"
+    match failure:
+        case ScriptFailedError() | ItemsFailedError():
+            return "Failed"
+        case StoppedError():
+            return "Stopped"
+        case _:
+            return "Not recorded"
 
 
 def json_document(command: str, content: Mapping[str, Any], stream: TextIO) -> None:
@@ -119,18 +170,6 @@ def record_document(record: "MigrationRecord") -> dict[str, Any]:
         "migration_id": record.migration_id,
         "type": record.type,
     }
-
-
-def duration(seconds: float) -> str:
-    """Return a span of seconds in the two largest units that matter to a reader."""
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 def _cells(entry: "Entry") -> dict[str, str]:
@@ -188,11 +227,12 @@ def _rich_table(columns: Sequence[str], rows: Sequence[Mapping[str, str]], width
         table.caption = f"No room for: {left_out}. A wider terminal, a pipe and --json show all."
         table.caption_justify = "left"
     for row in rows:
-        status = MigrationStatusEnum(row["status"])
-        table.add_row(
-            *(Text(row[name], _STYLES[status] if name == "status" else "") for name in shown)
-        )
+        table.add_row(*(Text(row[name], _style(name, row[name])) for name in shown))
     return table
+
+
+def _style(column: str, value: str) -> str:
+    return _STYLES[value] if column in {"status", "outcome"} else ""
 
 
 def _fitted(longest: Mapping[str, int], width: int) -> dict[str, int]:
@@ -228,24 +268,3 @@ def _console(stream: TextIO) -> "Console":
         return Console(file=stream, force_terminal=True, width=width)
     # Rich takes a dumb terminal for one of 80 columns, unless it is told the height too.
     return Console(file=stream, color_system=None, width=width, height=_ANY_HEIGHT)
-
-
-def script_traceback(error: BaseException) -> str:
-    """Return what a script raised, with its own frames: the whole chain and all group members."""
-    report = traceback.TracebackException.from_exception(
-        error, max_group_width=sys.maxsize, max_group_depth=sys.maxsize
-    )
-    _drop_our_frames(report)
-    return "".join(report.format())
-
-
-def _drop_our_frames(report: traceback.TracebackException) -> None:
-    """Leave out the frames of this package and those that Python puts between it and a script."""
-    reports = [report]
-    while reports:
-        each = reports.pop()
-        each.stack[:] = [
-            frame for frame in each.stack if not frame.filename.startswith(_FRAMES_LEFT_OUT)
-        ]
-        related = (each.__cause__, each.__context__, *(each.exceptions or []))
-        reports += [other for other in related if other is not None]

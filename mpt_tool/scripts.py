@@ -16,7 +16,7 @@ from mpt_tool.enums import MigrationTypeEnum
 from mpt_tool.errors import ScriptError, ScriptFailedError
 from mpt_tool.inspection import inspect
 from mpt_tool.migration import BASES, BaseMigration
-from mpt_tool.plan import Script, id_problem
+from mpt_tool.plan import NAME_NOTES, Entry, Script, id_problem
 
 _FILE_NAME = re.compile(r"(?P<order_id>[0-9]+)_(?P<migration_id>.*)\.py", re.DOTALL)
 _LOCK_SECONDS = 10
@@ -28,6 +28,22 @@ from mpt_tool.migration import {base}
 class Migration({base}):
     def run(self):
         # implement your logic here
+        pass
+"""
+
+
+_BATCH_TEMPLATE = """\
+from mpt_tool.migration import BatchDataMigration
+from mpt_tool.migration.mixins import MPTAPIClientMixin
+
+
+class Migration(BatchDataMigration, MPTAPIClientMixin):
+    def items(self, cursor):
+        # everything after the cursor, in an order that is always the same
+        return self.each(self.mpt_client.commerce.agreements, after=cursor)
+
+    def process(self, item):
+        # implement your logic here; an item may come again after a crash
         pass
 """
 
@@ -61,12 +77,14 @@ def find(folder: Path) -> list[Script]:
     )
 
 
-def require_sound(scripts: Sequence[Script]) -> None:
-    """Refuse malformed names and duplicate ids: which script was meant could not be told.
+def find_sound(folder: Path) -> list[Script]:
+    """Return the scripts in the folder, in order of runs, if each name tells which one is meant.
 
     Raises:
-        ScriptError: the message names the files.
+        ScriptError: there is no such folder, or an id in it is malformed or stands twice; the
+            message names the files.
     """
+    scripts = find(folder)
     for script in scripts:
         if script.name_problem:
             raise ScriptError(f"Invalid migration file name {script.path}: {script.name_problem}")
@@ -74,6 +92,7 @@ def require_sound(scripts: Sequence[Script]) -> None:
         raise ScriptError(
             f"Duplicate migration id {migration_id}: {_names(same)}. Rename or delete all but one"
         )
+    return scripts
 
 
 def check(scripts: Sequence[Script]) -> list[Finding]:
@@ -95,12 +114,29 @@ def check(scripts: Sequence[Script]) -> list[Finding]:
     return sorted(findings, key=lambda finding: (finding.file, finding.line or 0))
 
 
+def drift(entries: Sequence[Entry], store_notes: Sequence[str]) -> list[Finding]:
+    """Return what `check` objects to, beyond the names, once the store is there to compare."""
+    of_entries = [
+        Finding(entry.script.path.name if entry.script else entry.migration_id, note)
+        for entry in entries
+        for note in entry.notes
+        if note not in NAME_NOTES
+    ]
+    return of_entries + [Finding("store", note) for note in store_notes]
+
+
 def scaffold(
-    folder: Path, migration_id: str, migration_type: MigrationTypeEnum, now: datetime
+    folder: Path,
+    migration_id: str,
+    migration_type: MigrationTypeEnum,
+    now: datetime,
+    *,
+    batch: bool = False,
 ) -> Path:
     """Create a script, and the folder if there is none, and return the script's path.
 
-    Its timestamp is `now`, or the next second that no script of the folder has.
+    With `batch` it walks over items. Its timestamp is `now`, or the next second that no script of
+    the folder has.
 
     Raises:
         ScriptError: the id is malformed or exists already, or the file cannot be written.
@@ -108,6 +144,7 @@ def scaffold(
     if problem := id_problem(migration_id):
         raise ScriptError(f"Invalid migration id {migration_id!r}: {problem}")
     base = next(name for name, base_type in BASES.items() if base_type is migration_type)
+    template = _BATCH_TEMPLATE if batch else _TEMPLATE.format(base=base)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _only_writer(folder):
@@ -119,7 +156,7 @@ def scaffold(
             while int(now.strftime(_TIMESTAMP)) in taken:
                 now += timedelta(seconds=1)
             path = folder / f"{now.strftime(_TIMESTAMP)}_{migration_id}.py"
-            path.write_text(_TEMPLATE.format(base=base), encoding="utf-8")
+            path.write_text(template, encoding="utf-8")
     except OSError as error:
         raise ScriptError(
             f"Migration {migration_id} cannot be created: {error.strerror}: {error.filename}"

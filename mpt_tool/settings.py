@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     storage_airtable_table_name: Annotated[
         str, Field(validation_alias=_variable("STORAGE_AIRTABLE_TABLE_NAME"))
     ] = "Migrations"
+    storage_airtable_history_table_name: Annotated[
+        str, Field(validation_alias=_variable("STORAGE_AIRTABLE_HISTORY_TABLE_NAME"))
+    ] = "Migrations History"
     storage_airtable_endpoint_url: Annotated[
         str, Field(validation_alias=_variable("STORAGE_AIRTABLE_ENDPOINT_URL"))
     ] = AIRTABLE_URL
@@ -64,6 +67,18 @@ class Settings(BaseSettings):
             validation_alias=_variable("STORAGE_AIRTABLE_RETRY_SECONDS"), ge=0, allow_inf_nan=False
         ),
     ] = 180
+    storage_airtable_lease_seconds: Annotated[
+        float,
+        Field(
+            validation_alias=_variable("STORAGE_AIRTABLE_LEASE_SECONDS"), ge=5, allow_inf_nan=False
+        ),
+    ] = 90
+    schema_time_limit: Annotated[
+        float, Field(validation_alias=_variable("SCHEMA_TIME_LIMIT"), ge=0, allow_inf_nan=False)
+    ] = 15 * 60
+    data_time_limit: Annotated[
+        float, Field(validation_alias=_variable("DATA_TIME_LIMIT"), ge=0, allow_inf_nan=False)
+    ] = 0
     mpt_api_token: Annotated[SecretStr | None, Field(validation_alias="MPT_API_TOKEN")] = None
     mpt_api_base_url: Annotated[str | None, Field(validation_alias="MPT_API_BASE_URL")] = None
     service_version: Annotated[str | None, Field(validation_alias="SERVICE_VERSION")] = None

@@ -23,3 +23,15 @@ def is_live(stream: TextIO) -> bool:
 def width_of(stream: TextIO) -> int:
     """Return how many columns fit: those of a terminal; elsewhere as many as anybody needs."""
     return shutil.get_terminal_size().columns if stream.isatty() else _UNBOUNDED
+
+
+def duration(seconds: float) -> str:
+    """Return a span of seconds in the two largest units that matter to a reader."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

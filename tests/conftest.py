@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from support.airtable_server import BASE, TABLE, AirtableServer
 from support.project import Project
+from support.terminal import Gate
 
 
 @pytest.fixture
@@ -22,3 +23,10 @@ def server() -> Iterator[AirtableServer]:
     with AirtableServer() as server:
         server.add_table(BASE, TABLE)
         yield server
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """What holds up a script until the test lets it pass."""
+    with Gate(tmp_path / "gate") as gate:
+        yield gate

@@ -11,7 +11,7 @@ from support.airtable_server import BASE, TABLE, AirtableServer, RateLimit
 from mpt_tool.airtable_api import TIME_OUT, PoliteAdapter, open_api
 from mpt_tool.settings import Settings
 from mpt_tool.storage.airtable import AirtableRepository
-from mpt_tool.testing import RUNNING
+from mpt_tool.testing.storage import RUNNING
 
 AT_ONCE = {"Retry-After": "0"}
 
@@ -45,7 +45,7 @@ def test_every_request_has_a_time_out(server: AirtableServer, api: Api) -> None:
             return super().build_response(req, resp)
 
     api.session.mount("http://", NotingAdapter(retry_seconds=0))
-    repository = AirtableRepository(api, BASE, "New")
+    repository = AirtableRepository(api, BASE, "New", "History", 60)
 
     repository.initialize()
     repository.save(RUNNING)

@@ -189,11 +189,39 @@ def test_more_than_ten_records_are_refused(api: Api, table: Table) -> None:
     assert (status, body["error"]["type"]) == (422, "INVALID_REQUEST_UNKNOWN")
 
 
-def test_a_formula_is_refused(table: Table) -> None:
-    with pytest.raises(HTTPError) as failure:
-        table.all(formula="{order_id} = 1")
+@pytest.mark.parametrize("formula", ['LEFT({migration_id}, 5) = "lock:"', 'LEFT({type},2)="da"'])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_lists_the_rows_that_begin_as_the_formula_says(
+    server: AirtableServer, api: Api, table: Table, method: str, formula: str
+) -> None:
+    found = server.add_row(BASE, TABLE, {"migration_id": "lock:any", "type": "data"})
+    server.add_row(BASE, TABLE, {"migration_id": "block:any", "type": "schema"})
+    server.add_row(BASE, TABLE, {"order_id": 1})
 
-    assert error_of(failure)[0] == 422
+    if method == "GET":
+        document = api.get(table.urls.records, params={"filterByFormula": formula})
+    else:
+        document = api.post(table.urls.records_post, json={"filterByFormula": formula})
+
+    assert [row["id"] for row in document["records"]] == [found]
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        ({"formula": 'LEFT({x}, 5) = "lock:"'}, "INVALID_FILTER_BY_FORMULA"),
+        ({"formula": "{order_id} = 1"}, "INVALID_REQUEST_UNKNOWN"),
+        ({"fields": ["type", "x"]}, "UNKNOWN_FIELD_NAME"),
+    ],
+)
+def test_a_list_of_unknown_columns_or_by_another_formula_is_refused(
+    table: Table, options: dict[str, Any], kind: str
+) -> None:
+    with pytest.raises(HTTPError) as failure:
+        table.all(**options)
+
+    status, body = error_of(failure)
+    assert (status, body["error"]["type"]) == (422, kind)
 
 
 def test_a_wrong_token_is_refused(api: Api, table: Table) -> None:

@@ -2,9 +2,12 @@
 
 import json
 import re
+import shlex
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import closing
+from fnmatch import fnmatch
 from pathlib import Path
 from sqlite3 import connect
 from typing import Any
@@ -13,10 +16,15 @@ import pytest
 import typer
 from pydantic import AliasChoices
 from support.airtable_server import AirtableServer
-from support.project import Project
+from support.project import HISTORY_FILE, Project, record
 
 from mpt_tool.cli import app
+from mpt_tool.enums import MigrationStatusEnum, OutcomeEnum
+from mpt_tool.errors import ExitCode
+from mpt_tool.records import Attempt, ErrorReport
 from mpt_tool.settings import Settings
+from mpt_tool.storage import StateRepository
+from mpt_tool.storage.airtable_history import COLUMNS as HISTORY_COLUMNS
 
 REPOSITORY = Path(__file__).parents[1]
 EXAMPLE = REPOSITORY / "examples" / "extension"
@@ -24,6 +32,8 @@ README = REPOSITORY / "README.md"
 USAGE = REPOSITORY / "docs" / "usage.md"
 CONTRIBUTING = REPOSITORY / "docs" / "contributing.md"
 CONFIGURATION = REPOSITORY / "docs" / "configuration.md"
+OPERATIONS = REPOSITORY / "docs" / "operations.md"
+STORES = REPOSITORY / "docs" / "stores.md"
 PAGES = sorted(
     path
     for folder, pattern in ((".", "*.md"), ("docs", "**/*.md"), ("examples", "**/*.md"))
@@ -33,6 +43,7 @@ BASE = "appStateOfTheTests"
 RECORD_KEYS = ("migration_id", "order_id", "started_at", "applied_at", "type", "version")
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_COMMAND = re.compile(r"`(mpt-tool [^`]*)`|^(mpt-tool [^\[\n]+)$|\[(mpt-tool, .+)\]$", re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
@@ -50,8 +61,17 @@ def commands(block: str) -> list[list[str]]:
     return [line.split()[1:] for line in block.splitlines() if line.startswith("mpt-tool ")]
 
 
-def documented_json() -> list[dict[str, Any]]:
-    return [json.loads(text) for language, text in code_blocks(USAGE) if language == "json"]
+def documented_json(command: str) -> list[dict[str, Any]]:
+    """Return the documents of a command that the page on usage shows, in their order."""
+    documents = [json.loads(text) for language, text in code_blocks(USAGE) if language == "json"]
+    return [document for document in documents if document["command"] == command]
+
+
+def first_cells(page: Path, heading: str) -> set[str]:
+    """Return the code in the first cells of the tables of a page's section."""
+    section = page.read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2]
+    rows = re.findall(r"^\| ([^|]*) \|", section.partition("\n## ")[0], re.MULTILINE)
+    return {code for row in rows for code in re.findall(r"`([^`]*)`", row)}
 
 
 @pytest.fixture
@@ -85,7 +105,8 @@ def test_the_examples_migrations_run_as_they_stand(example: Project) -> None:
             ("MON-001", 4500),
         ]
     new = {name for name in set(example.tree()) - before if "__pycache__" not in name}
-    assert new == set((EXAMPLE / ".gitignore").read_text(encoding="utf-8").split())
+    ignored = (EXAMPLE / ".gitignore").read_text(encoding="utf-8").split()
+    assert {name for name in new if not any(fnmatch(name, each) for each in ignored)} == set()
 
 
 def test_the_examples_migrations_may_run_again(example: Project) -> None:
@@ -137,8 +158,9 @@ def test_the_readmes_first_migration_runs(project: Project, store: str) -> None:
     assert project.state_file.exists() == (store == "local")
 
 
-def test_the_documented_list_and_dry_run_are_what_is_written(example: Project) -> None:
-    listed, dry_run = documented_json()[:2]
+def test_the_documented_list_pending_and_dry_run_are_what_is_written(example: Project) -> None:
+    [listed], [pending] = documented_json("list"), documented_json("pending")
+    [dry_run] = documented_json("data")
     example.write_state(
         *(
             {key: migration[key] for key in RECORD_KEYS}
@@ -147,20 +169,92 @@ def test_the_documented_list_and_dry_run_are_what_is_written(example: Project) -
         )
     )
 
+    result = example.run("migrate", "--pending", "--json")
+
+    assert (result.exit_code, result.json()) == (ExitCode.PENDING, pending)
     assert example.run("migrate", "--list", "--json").json() == listed
     assert example.run("migrate", "--data", "--dry-run", "--json").json() == dry_run
 
 
+def test_the_documented_history_is_what_is_written(project: Project) -> None:
+    [history] = documented_json("history")
+    lines = [json.dumps(attempt) for attempt in history["attempts"]]
+    project.file(HISTORY_FILE, "\n".join(lines) + "\n")
+
+    assert project.run("migrate", "--history", "--json").json() == history
+
+
 def test_the_documented_check_and_failure_are_what_is_written(project: Project) -> None:
-    findings, failure = documented_json()[2:]
+    findings, strict_findings, failure = documented_json("check")
 
     assert project.run("migrate", "--check", "--json").json() == failure
 
-    project.file("migrations/20260120080000_set_currency.py", "class Migration\n")
+    script = project.file("migrations/20260120080000_set_currency.py", "class Migration\n")
     result = project.run("migrate", "--check", "--json")
 
     assert result.json() == findings
     assert result.exit_code == 1
+
+    script.unlink()
+    project.write_state(record("drop_prices", applied_at="2026-01-18T12:30:00+00:00"))
+
+    assert project.run("migrate", "--check", "--strict", "--json").json() == strict_findings
+
+
+@pytest.mark.parametrize("applied", [False, True])
+def test_the_documented_gate_tells_what_is_pending(project: Project, applied: bool) -> None:
+    [code] = [text for language, text in code_blocks(OPERATIONS) if language == "python"]
+    project.script("add_region", type="schema", order_id=1)
+    project.script("import_regions", type="data", order_id=2)
+    if applied:
+        applied_at = "2026-01-18T12:30:00+00:00"
+        project.write_state(record("add_region", type="schema", order_id=1, applied_at=applied_at))
+
+    result = project.execute([sys.executable, "-c", code])
+
+    assert result.stdout == ("ready\n" if applied else "['add_region']\n")
+
+
+def test_every_note_is_documented(project: Project) -> None:
+    project.script("late", order_id=1)
+    project.script("X", order_id=2)
+    project.script("bad-name", order_id=3)
+    project.script("twin", order_id=4)
+    project.script("twin", order_id=5)
+    project.script("gone", order_id=6).rename(project.root / "gone.py")
+    project.write_state(
+        record("X", order_id=2, applied_at="2026-01-18T12:30:00+00:00"),
+        record("gone", order_id=6),
+    )
+
+    migrations = project.run("migrate", "--list", "--json").json()["migrations"]
+
+    notes = {note for migration in migrations for note in migration["notes"]}
+    assert len(notes) == 4
+    assert notes - first_cells(OPERATIONS, "Every note") == set()
+
+
+def test_every_status_outcome_and_key_of_the_history_is_documented() -> None:
+    keys = {*Attempt.model_fields, *HISTORY_COLUMNS}
+    of_history = first_cells(OPERATIONS, "The history")
+
+    assert set(MigrationStatusEnum) - first_cells(OPERATIONS, "Every status") == set()
+    assert {*OutcomeEnum, *keys} - of_history == set()
+    text = OPERATIONS.read_text(encoding="utf-8")
+    assert {key for key in ErrorReport.model_fields if f"`{key}`" not in text} == set()
+
+
+def test_every_member_of_a_backend_is_documented() -> None:
+    members = {name for name in vars(StateRepository) if not name.startswith("_")}
+    documented = {cell.partition("(")[0] for cell in first_cells(STORES, "A backend of your own")}
+
+    assert members - documented == set()
+
+
+def test_every_exit_code_is_documented() -> None:
+    text = USAGE.read_text(encoding="utf-8")
+
+    assert [code for code in ExitCode if f"\n| {code} |" not in text] == []
 
 
 @pytest.mark.parametrize("field", Settings.model_fields)
@@ -198,6 +292,18 @@ def test_the_documented_test_commands_are_what_ci_runs() -> None:
     assert len(steps) == 2
     assert command.strip().split(" && ") == steps
     assert block.splitlines() == steps
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_documented_commands_have_options_that_exist(page: Path) -> None:
+    group = typer.main.get_command(app)
+    [migrate] = group.commands.values()  # type: ignore[attr-defined] # a group has commands
+    written = ("".join(found) for found in _COMMAND.findall(page.read_text(encoding="utf-8")))
+    for command in written:
+        arguments = shlex.split(command.replace(", ", " "), comments=True)
+        if migrate.name in arguments:
+            arguments.remove(migrate.name)
+            migrate.make_context(migrate.name, arguments[1:])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))

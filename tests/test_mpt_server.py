@@ -2,9 +2,11 @@
 
 import inspect
 from collections.abc import Callable, Iterator
+from typing import Literal
 
+import httpx
 import pytest
-from mpt_api_client import MPTClient
+from mpt_api_client import MPTClient, RQLQuery
 from mpt_api_client.exceptions import MPTAPIError, MPTHttpError
 from support.mpt_server import MPTServer
 
@@ -102,6 +104,43 @@ def test_a_wrong_token_is_refused(connect: Callable[[str], MPTClient]) -> None:
         connect("another").commerce.agreements.get(AGREEMENT)
 
     assert failure.value.status_code == 401
+
+
+def test_a_list_can_be_ordered_by_id_and_filtered(server: MPTServer, client: MPTClient) -> None:
+    for number, status in [(3, "Active"), (1, "Active"), (2, "Terminated"), (4, "Active")]:
+        server.add_agreement(f"AGR-{number}", status=status, name="by hand")
+    agreements = client.commerce.agreements.order_by("-id").filter(RQLQuery(status="Active"))
+
+    known = agreements.filter(RQLQuery(name="by hand")).filter(RQLQuery(id__gt="AGR-1"))
+
+    assert [agreement.id for agreement in known.iterate()] == ["AGR-4", "AGR-3"]
+
+
+@pytest.mark.parametrize("query", [RQLQuery(name__like="F*"), ~RQLQuery(name="First")])
+def test_another_filter_is_refused(client: MPTClient, query: RQLQuery) -> None:
+    with pytest.raises(MPTAPIError) as failure:
+        client.commerce.agreements.filter(query).fetch_page()
+
+    assert failure.value.status_code == 400
+
+
+@pytest.mark.parametrize(("greater_than", "status"), [("refused", 400), ("ignored", 200)])
+def test_a_platform_may_not_support_to_select_by_id(
+    greater_than: Literal["refused", "ignored"], status: int
+) -> None:
+    with MPTServer(greater_than=greater_than) as server:
+        server.add_agreement(AGREEMENT)
+        url = f"{server.url}/public/v1/commerce/agreements?gt(id,{AGREEMENT})"
+
+        reply = httpx.get(url, headers={"Authorization": f"Bearer {server.token}"})
+
+    assert reply.status_code == status
+
+
+def test_an_agreement_can_be_created(server: MPTServer, client: MPTClient) -> None:
+    client.commerce.agreements.create({"id": "AGR-0", "name": "Second"})
+
+    assert server.agreements()[1] == {"id": "AGR-0", "name": "Second"}
 
 
 def test_the_server_may_ask_to_come_back_later(server: MPTServer, client: MPTClient) -> None:

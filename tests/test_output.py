@@ -8,7 +8,7 @@ import pytest
 from support.project import COMMAND, Project
 
 import mpt_tool
-from mpt_tool.render import script_traceback
+from mpt_tool.tracebacks import script_traceback
 
 LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - [A-Z]+ - .*")
 SECRETS = {
@@ -253,8 +253,8 @@ def test_help_is_grouped_and_has_an_example_for_each_action(project: Project) ->
     examples = result.stdout.partition("Examples")[2]
     options = re.findall(r"mpt-tool migrate (--[\w-]+)", examples)
     assert set(options) == {
-        *("--data", "--schema", "--fake", "--new-data", "--new-schema"),
-        *("--list", "--check", "--init"),
+        *("--data", "--schema", "--fake", "--unlock", "--new-data", "--new-schema", "--init"),
+        *("--list", "--pending", "--history", "--check"),
     }
 
 

@@ -233,7 +233,8 @@ def test_any_source_is_inspected(source: bytes) -> None:
         inspection = inspect(path)
 
     assert inspection.type is None
-    assert inspection.problem
+    # A name that is assigned or imported may be anything.
+    assert inspection.problem or b"Migration" in source
 
 
 @pytest.mark.parametrize("size", [100, 1_000, 2_000, 10_000])

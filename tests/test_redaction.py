@@ -1,13 +1,13 @@
 """What is hidden in a text, and what is not."""
 
 import json
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import pytest
 
 from mpt_tool.redaction import make_redact, secrets_in
 
-KEY = """-----BEGIN-----\nquote"and\\slash'\n-----END-----"""
+KEY = """-----BEGIN-----\nquote"and\\slash' /+\n-----END-----"""
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,10 @@ def test_the_password_of_an_address_is_hidden(address: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [KEY, repr(KEY), json.dumps(KEY), quote(KEY), repr(RuntimeError(KEY)), KEY.splitlines()[1]],
+    [
+        *(KEY, repr(KEY), json.dumps(KEY), repr(RuntimeError(KEY)), KEY.splitlines()[1]),
+        *(quote(KEY), quote(KEY, safe=""), quote_plus(KEY)),
+    ],
 )
 def test_a_secret_is_hidden_in_every_spelling(text: str) -> None:
     redacted = make_redact([KEY + "\n"])(f"it is {text}!")

@@ -32,7 +32,7 @@ class TestAirtableRepository(StateRepositoryContract):
         with AirtableServer() as server:
             server.add_base(BASE)
             api = Api(server.token, retry_strategy=None, endpoint_url=server.url)
-            yield lambda: AirtableRepository(api, BASE, "Migrations")
+            yield lambda: AirtableRepository(api, BASE, "Migrations", "History", 60)
             api.session.close()
 
 

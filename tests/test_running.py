@@ -6,7 +6,7 @@ import re
 from datetime import datetime, timedelta
 
 import pytest
-from support.project import Project, record
+from support.project import HISTORY_FILE, LOCK_FILE, STATE_FILE, Project, record
 
 LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - (\w+) - (.*)")
 DAY = "2026-01-13T18:05:20.000000"
@@ -370,7 +370,7 @@ def test_the_state_file_is_replaced_not_written_over(project: Project) -> None:
     assert project.state().keys() == {"first"}
     assert project.state_file.stat().st_mode & 0o777 == 0o640
     assert {path.name for path in project.root.iterdir()} == {
-        *("migrations", "old_state", ".migrations-state.json"),
+        *("migrations", "old_state", STATE_FILE, HISTORY_FILE, LOCK_FILE),
     }
 
 
@@ -393,7 +393,7 @@ def test_a_script_does_not_run_if_its_start_cannot_be_stored(project: Project) -
 
     assert result.exit_code == 1
     assert "ran" not in result.stdout.splitlines()
-    assert "state.json cannot be written: No such file or directory\nAborted.\n" in result.stderr
+    assert "state.json cannot be written: its folder is not there\nAborted.\n" in result.stderr
 
 
 def test_an_end_that_cannot_be_stored_is_told_with_what_to_do(project: Project) -> None:

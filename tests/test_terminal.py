@@ -1,13 +1,14 @@
 """What people see on a terminal, and what goes elsewhere instead, from a real pty."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import takewhile
-from pathlib import Path
 
 import pytest
 from support.project import COMMAND, FIRST_ORDER_ID, Project, record
 from support.terminal import Gate, Terminal
+
+pytestmark = pytest.mark.slow
 
 MOMENT, LATER = "2026-01-13T18:05:20+00:00", "2026-01-13T18:05:23+00:00"
 LONG_ID = "rename_" + 117 * "x"
@@ -54,12 +55,6 @@ def statuses(project: Project) -> Project:
         )
     )
     return project
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    with Gate(tmp_path / "gate") as gate:
-        yield gate
 
 
 def on_terminal(
@@ -346,6 +341,24 @@ def test_logs_that_go_elsewhere_are_plain_while_stdout_is_a_terminal(project: Pr
     assert all(LOG_LINE.fullmatch(line) for line in lines)
     assert terminal.lines[:2] == ["Running data migrations...", "printed"]
     assert not terminal.has_escapes
+
+
+@pytest.mark.parametrize("redirect", ["", ">stdout.txt"], ids=["terminal", "file"])
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_script_that_closes_a_stream_takes_it_from_nobody_else(
+    project: Project, stream: str, redirect: str
+) -> None:
+    project.script("first", above="import sys", body=f"sys.{stream}.close()")
+    project.script("second", body="print('second prints')")
+
+    with on_terminal(project, "migrate", "--data", redirect=redirect) as terminal:
+        assert terminal.wait() == 0
+
+    assert all(each["applied_at"] for each in project.state().values())
+    assert "INFO     Applied migration: second" in without_times(terminal.lines)
+    if not redirect:
+        assert "second prints" in terminal.lines
+        assert terminal.lines[-1] == "Migrations completed successfully."
 
 
 def test_ctrl_c_ends_a_run_and_records_the_migration_as_failed(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from mpt_tool.enums import MigrationTypeEnum
+from mpt_tool.guard import Guard, allow_all
 
 
 class BaseMigration(ABC):
@@ -16,6 +17,8 @@ class BaseMigration(ABC):
     type: ClassVar[MigrationTypeEnum]
     project_root: Path = Path()
     """The folder in which the command was started; `.env` and pyproject.toml are there."""
+    guard: Guard = staticmethod(allow_all)
+    """What may refuse the requests of the mixins' clients, in a rehearsal."""
 
     @abstractmethod
     def run(self) -> Awaitable[None] | None:
@@ -40,6 +43,3 @@ class SchemaBaseMigration(BaseMigration):
     """A change of structure: runs before a release, in 15 minutes at most."""
 
     type = MigrationTypeEnum.SCHEMA
-
-
-BASES = {base.__name__: base.type for base in (DataBaseMigration, SchemaBaseMigration)}

@@ -1,22 +1,29 @@
 """Keeps the state in a table of Airtable, a row a migration."""
 
+import json
 import logging
+import os
+import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pyairtable import Api
+from pyairtable import Api, Table
 from pyairtable.api.types import RecordDict
 from pydantic import ValidationError
 from requests import HTTPError
-from requests.exceptions import InvalidHeader
 
 from mpt_tool.airtable_api import open_api
 from mpt_tool.enums import MigrationTypeEnum
 from mpt_tool.errors import StorageError
-from mpt_tool.records import MigrationRecord, describe
-from mpt_tool.settings import Settings, variables
+from mpt_tool.lease import RENEWALS_A_LEASE, Lease, Pace, acquire, renewed, unlock
+from mpt_tool.records import Attempt, MigrationRecord, Origin, describe
+from mpt_tool.settings import Settings
+from mpt_tool.storage.airtable_claims import PREFIX, AirtableClaims
+from mpt_tool.storage.airtable_errors import explaining_errors, is_gone, unknown_column
+from mpt_tool.storage.airtable_history import COLUMNS as HISTORY_COLUMNS
+from mpt_tool.storage.airtable_history import AirtableHistory
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +46,10 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
         "options": {"choices": [{"name": str(name)} for name in MigrationTypeEnum]},
     },
     "version": {"type": "singleLineText"},
+    # As JSON.
+    "checkpoint": {"type": "multilineText"},
 }
-OPTIONAL_COLUMNS = frozenset({"version"})
+OPTIONAL_COLUMNS = frozenset({"version", "checkpoint"})
 
 
 def open_airtable(settings: Settings) -> "AirtableRepository":
@@ -50,21 +59,45 @@ def open_airtable(settings: Settings) -> "AirtableRepository":
         SettingsError: the key or the base is not set, or the address is none.
     """
     base_id = settings.require("storage_airtable_base_id")
-    return AirtableRepository(open_api(settings), base_id, settings.storage_airtable_table_name)
+    return AirtableRepository(
+        open_api(settings),
+        base_id,
+        settings.storage_airtable_table_name,
+        settings.storage_airtable_history_table_name,
+        settings.storage_airtable_lease_seconds,
+    )
 
 
 class AirtableRepository:
     """Keeps records in an Airtable table, whose row ids it remembers from `load`.
 
-    Loading N records takes ⌈N/100⌉ requests, saving one takes one.
+    Loading N records takes ⌈N/100⌉ requests, saving one takes one; so does adding an attempt to
+    the history, which is a second table. The lock takes three, and one more a renewal.
+
+    Args:
+        api: the client.
+        base_id: the base of both tables.
+        table_name: the table of the records and of the lock.
+        history_name: the table of the attempts; it may be missing.
+        lease_seconds: how long the lock of a process outlives it.
     """
 
-    def __init__(self, api: Api, base_id: str, table_name: str) -> None:
+    is_remote = True
+
+    def __init__(
+        self, api: Api, base_id: str, table_name: str, history_name: str, lease_seconds: float
+    ) -> None:
         self.notes: dict[str, str] = {}
+        self.missing: set[str] = set()
         self._base = api.base(base_id)
         self._table = api.table(base_id, table_name)
+        self._history_table = api.table(base_id, history_name)
+        self._history = AirtableHistory(self._history_table)
+        self._claims = AirtableClaims(self._table)
+        self._pace = Pace(lease_seconds, time.monotonic, time.sleep)
+        self._lease: Lease | None = None
         self._rows: dict[str, RecordDict] = {}
-        self._missing: set[str] = set()
+        self._told: set[str] = set()
 
     def load(self) -> dict[str, MigrationRecord]:
         """Return all records by migration id; of several rows with one id, the one that counts.
@@ -97,77 +130,157 @@ class AirtableRepository:
 
         Raises:
             StorageError: Airtable cannot be reached or refuses.
+            LockLostError: the lock that this repository held is gone.
         """
+        if self._lease:
+            self._lease.require()
         document = record.document()
+        if record.checkpoint:
+            document["checkpoint"] = record.checkpoint.model_dump_json()
         # An optional column is named only where there is something to write or to clear.
         row = self._rows.get(record.migration_id)
         filled = row["fields"] if row else {}
         fields = {
             column: document.get(column)
             for column in COLUMNS
-            if (column in document or column in filled) and column not in self._missing
+            if column in document or column in filled
         }
-        with self._explaining_errors():
+        with explaining_errors(self._table):
             try:
-                self._write(record.migration_id, fields)
+                self._write(record.migration_id, self._without_missing(fields))
             except HTTPError as error:
-                column = _unknown_column(error)
-                if column not in OPTIONAL_COLUMNS:
-                    raise
-                log.warning(
-                    "Airtable table %s has no column %s, so that is not recorded;"
-                    " `mpt-tool migrate --init` adds it",
-                    self._table.name,
-                    column,
-                )
-                self._missing.add(column)
-                del fields[column]
-                self._write(record.migration_id, fields)
+                self._note_missing(error)
+                self._write(record.migration_id, self._without_missing(fields))
 
     def initialize(self) -> Sequence[str]:
-        """Create the table, or the columns that it lacks; return what was created.
+        """Create both tables, or the columns that they lack; return what was created.
 
         Raises:
             StorageError: nothing is lacking, a column is of another type, or Airtable refuses.
         """
-        name = self._table.name
-        with self._explaining_errors():
+        created = [
+            *self._complete(self._table, COLUMNS),
+            *self._complete(self._history_table, HISTORY_COLUMNS),
+        ]
+        if not created:
+            raise StorageError(
+                f"Cannot initialize - Airtable tables {self._table.name} and"
+                f" {self._history_table.name} exist and lack no column"
+            )
+        return created
+
+    @contextmanager
+    def lock(self, origin: Origin, wait_seconds: float, lost: Callable[[], None]) -> Iterator[None]:
+        """Hold the lock, by a lease that is renewed in the background; see `mpt_tool.lease`.
+
+        Raises:
+            LockedError: another holds it and did not give it back in time.
+            StorageError: Airtable cannot be reached or refuses.
+        """
+        name = f"{origin.host}:{origin.process}:{os.urandom(4).hex()}"
+        lease = acquire(self._claims, name, wait_seconds, self._pace)
+        self._lease = lease
+        try:
+            with renewed(lease, self._pace.lease_seconds / RENEWALS_A_LEASE, lost):
+                yield
+        finally:
+            self._lease = None
+            try:
+                lease.release()
+            except StorageError as error:
+                log.warning("The lock could not be given back, it will run out: %s", error)
+
+    def unlock(self, name: str) -> None:
+        """Delete the claim of this name.
+
+        Raises:
+            StorageError: it does not hold the lock, or Airtable cannot be reached or refuses.
+        """
+        unlock(self._claims, name)
+
+    def append(self, attempt: Attempt) -> None:
+        """Add the attempt to the table of the history.
+
+        Raises:
+            NoHistoryError: there is no such table.
+            StorageError: Airtable cannot be reached or refuses.
+        """
+        self._history.append(attempt)
+
+    def attempts(self) -> Sequence[Attempt]:
+        """Return all attempts, the oldest first.
+
+        Raises:
+            NoHistoryError: there is no table of the history.
+            StorageError: Airtable cannot be reached or refuses.
+        """
+        return self._history.attempts()
+
+    def _complete(self, wanted: Table, columns: Mapping[str, Mapping[str, Any]]) -> Collection[str]:
+        """Create the table, or the columns that it lacks; return what was created."""
+        name = wanted.name
+        with explaining_errors(wanted):
             tables = self._base.schema(force=True).tables
             table = next((each for each in tables if name in (each.name, each.id)), None)
             if table is None:
-                self._base.create_table(
-                    name, [{"name": column, **COLUMNS[column]} for column in COLUMNS]
-                )
+                self._base.create_table(name, [{"name": each, **columns[each]} for each in columns])
                 return [f"table {name}"]
             present = {field.name: field.type for field in table.fields}
-            for column, definition in COLUMNS.items():
+            for column, definition in columns.items():
                 if present.get(column, definition["type"]) != definition["type"]:
                     raise StorageError(
                         f"Airtable table {name}: column {column} is not of type"
                         f" {definition['type']}: change it"
                     )
-            lacking = [column for column in COLUMNS if column not in present]
+            lacking = [column for column in columns if column not in present]
             for column in lacking:
-                definition = COLUMNS[column]
+                definition = columns[column]
                 self._base.table(table.id).create_field(
                     column, definition["type"], options=definition.get("options")
                 )
-        if not lacking:
-            raise StorageError(
-                f"Cannot initialize - Airtable table {name} exists and lacks no column"
-            )
         return [f"column {column}" for column in lacking]
 
+    def _without_missing(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields that the table has columns for, and warn once of each other."""
+        for column in fields.keys() & self.missing - self._told:
+            log.warning(
+                "Airtable table %s has no column %s, so that is not recorded;"
+                " `mpt-tool migrate --init` adds it",
+                self._table.name,
+                column,
+            )
+            self._told.add(column)
+        return {column: value for column, value in fields.items() if column not in self.missing}
+
+    def _note_missing(self, error: HTTPError) -> None:
+        """Remember the optional column that a request failed for; raise any other error."""
+        column = unknown_column(error)
+        if column not in OPTIONAL_COLUMNS:
+            raise error
+        self.missing.add(column)
+
     def _read_rows(self) -> list[RecordDict]:
-        """Return all rows that hold anything of a record.
+        """Return all rows that hold anything of a record, and note which columns are missing."""
+        with explaining_errors(self._table):
+            while True:
+                try:
+                    rows = self._read_columns()
+                except HTTPError as error:
+                    self._note_missing(error)
+                else:
+                    return [row for row in rows if _holds_record(row)]
+
+    def _read_columns(self) -> list[RecordDict]:
+        """Return all rows, in columns that are named, so that one that is missing is refused.
 
         Not `Table.all()`, which takes a reply without rows, of a proxy say, for an empty table:
         everything would run again.
         """
-        with self._explaining_errors():
-            pages = self._table.api.iterate_requests("get", self._table.urls.records)
-            rows: list[RecordDict] = [row for page in pages for row in page["records"]]
-            return [row for row in rows if COLUMNS.keys() & row["fields"].keys()]
+        columns = [column for column in COLUMNS if column not in self.missing]
+        pages = self._table.api.iterate_requests(
+            "get", self._table.urls.records, params={"fields[]": columns}
+        )
+        return [row for page in pages for row in page["records"]]
 
     def _record(self, row: RecordDict) -> MigrationRecord:
         fields = {column: row["fields"].get(column) for column in COLUMNS}
@@ -175,7 +288,14 @@ class AirtableRepository:
         if isinstance(fields["order_id"], float) and fields["order_id"].is_integer():
             fields["order_id"] = int(fields["order_id"])
         try:
+            if fields["checkpoint"] is not None:
+                fields["checkpoint"] = json.loads(fields["checkpoint"])
             return MigrationRecord.model_validate(fields)
+        except json.JSONDecodeError as error:
+            raise StorageError(
+                f"Airtable table {self._table.name}: row {row['id']}: its checkpoint is no JSON:"
+                " mend or empty it"
+            ) from error
         except ValidationError as error:
             raise StorageError(
                 f"Airtable table {self._table.name}: row {row['id']} is no record:"
@@ -188,7 +308,7 @@ class AirtableRepository:
             try:
                 self._rows[migration_id] = self._table.update(row["id"], fields)
             except HTTPError as error:
-                if error.response.status_code not in (403, 404):
+                if not is_gone(error):
                     raise
                 # Somebody may have deleted the row meanwhile: what it said is written anew.
                 del self._rows[migration_id]
@@ -198,92 +318,13 @@ class AirtableRepository:
         result = self._table.batch_upsert([{"fields": fields}], key_fields=["migration_id"])
         self._rows[migration_id] = result["records"][0]
 
-    @contextmanager
-    def _explaining_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except HTTPError as error:
-            raise StorageError(self._explanation(error)) from error
-        except (InvalidHeader, UnicodeEncodeError) as error:
-            raise StorageError(
-                f"{variables('airtable_api_key')} holds a character that no key has"
-            ) from error
-        except OSError as error:
-            raise StorageError(
-                f"Airtable cannot be reached ({type(error).__name__}):"
-                f" check the network and {variables('storage_airtable_endpoint_url')}"
-            ) from error
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise StorageError(
-                "What answers is not Airtable, for its reply has another form:"
-                f" check {variables('storage_airtable_endpoint_url')}"
-            ) from error
 
-    def _explanation(self, error: HTTPError) -> str:
-        table, base = self._table.name, self._base.id
-        kind, message = _error_body(error)
-        match error.response.status_code:
-            case 401:
-                return f"Airtable refuses the key (401): check {variables('airtable_api_key')}"
-            case 403:
-                return (
-                    f"Airtable refuses base {base}, table {table} (403): they do not exist, or the"
-                    " key lacks access to the base or a scope (data.records:read and :write;"
-                    " for --init schema.bases:read and :write)"
-                )
-            case 404:
-                return (
-                    f"Airtable has no base {base} or no table {table} in it (404): check"
-                    f" {variables('storage_airtable_base_id')} and"
-                    f" {variables('storage_airtable_table_name')},"
-                    " or create the table: mpt-tool migrate --init"
-                )
-            case 422 if column := _unknown_column(error):
-                return (
-                    f"Airtable table {table} has no column {column}: add it by hand,"
-                    " or run: mpt-tool migrate --init"
-                )
-            case 422 if kind == "INVALID_MULTIPLE_CHOICE_OPTIONS":
-                choices = " and ".join(MigrationTypeEnum)
-                return (
-                    f"Airtable table {table}: column type needs the choices {choices}:"
-                    f" add what is missing ({message})"
-                )
-            case status if status == 429 or status >= 500:
-                return (
-                    f"Airtable has no time for table {table} ({status}): raise"
-                    f" {variables('storage_airtable_retry_seconds')} to go on asking for longer"
-                )
-            case status:
-                reason = " ".join(filter(None, [str(status), kind, message]))
-                return f"Airtable refuses a request to table {table}: {reason}"
+def _holds_record(row: RecordDict) -> bool:
+    """Whether the row is neither empty nor a claim of the lock."""
+    fields = row["fields"]
+    return bool(fields) and not str(fields.get("migration_id", "")).startswith(PREFIX)
 
 
 def _precedence(candidate: tuple[RecordDict, MigrationRecord]) -> tuple[bool, bool, str, str]:
     row, record = candidate
     return record.applied_at is None, record.started_at is None, row["createdTime"], row["id"]
-
-
-def _error_body(error: HTTPError) -> tuple[str, str]:
-    """Return the type and the message of Airtable's error; it answers in more than one shape."""
-    try:
-        body = error.response.json()
-    except ValueError:
-        return "", error.response.reason or ""
-    match body:
-        case {"error": {"type": kind, **rest}}:
-            return str(kind), str(rest.get("message", ""))
-        case {"error": kind}:
-            return str(kind), ""
-        case {"errors": [{"error": kind, **rest}, *_]}:
-            return str(kind), str(rest.get("message", ""))
-        case _:
-            return "", ""
-
-
-def _unknown_column(error: HTTPError) -> str | None:
-    """Return the column that Airtable says the table lacks."""
-    kind, message = _error_body(error)
-    if kind != "UNKNOWN_FIELD_NAME":
-        return None
-    return message.partition('"')[2].rpartition('"')[0] or None

@@ -1,10 +1,12 @@
-"""Keeps the state in a JSON file in the project's root."""
+"""Keeps the state, the lock and the history in files in the project's root."""
 
 import json
+import logging
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from math import isinf
 from pathlib import Path
 from types import MappingProxyType
@@ -12,25 +14,39 @@ from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
-from mpt_tool.errors import StorageError
-from mpt_tool.records import MigrationRecord, describe
+from mpt_tool.errors import LockedError, LockLostError, StorageError
+from mpt_tool.records import Attempt, MigrationRecord, Origin, describe
 
 STATE_FILE = ".migrations-state.json"
+HISTORY_FILE = ".migrations-history.jsonl"
+LOCK_FILE = ".migrations-state.lock"
+# Who holds the lock: some releases of filelock empty the file that they lock.
+HOLDER_FILE = ".migrations-state.lock.json"
+
+log = logging.getLogger(__name__)
 
 
 class LocalRepository:
     """Keeps records in `.migrations-state.json`, one object by migration id.
 
-    The file is replaced as a whole: at every instant it holds either the old state or the new.
+    The file is replaced as a whole: at every instant it holds either the old state or the new. The
+    history is in `.migrations-history.jsonl` beside it, an attempt a line.
     """
 
     notes: Mapping[str, str] = MappingProxyType({})
+    missing: Collection[str] = frozenset()
+    is_remote = False
 
     def __init__(self, root: Path) -> None:
         # Resolved, so that a link to a file elsewhere stays a link when the file is replaced.
         self._path = Path(os.path.realpath(root / STATE_FILE))
+        self._documents: dict[str, Any] | None = None
         # Kept as text: a save formats its own record, not all the others again.
         self._members: dict[str, str] | None = None
+        # Which file `load` read, or `save` wrote.
+        self._known: object = None
+        # The content of the holder's file while this repository holds the lock.
+        self._holder: str | None = None
 
     def load(self) -> dict[str, MigrationRecord]:
         """Return all records by migration id; without a file there are none.
@@ -39,31 +55,35 @@ class LocalRepository:
             StorageError: the file cannot be read as state; the message names the key or position.
         """
         try:
+            self._known = self._identity()
             text = self._path.read_bytes()
         except FileNotFoundError:
             text = b"{}"
         except OSError as error:
             raise StorageError(f"{self._path} cannot be read: {error.strerror}") from error
         documents = self._parse(text)
-        records = {key: self._record(key, document) for key, document in documents.items()}
-        try:
-            self._members = {key: _member(key, document) for key, document in documents.items()}
-        except RecursionError as error:
-            raise StorageError(f"{self._path} cannot be read as state: it is too deep") from error
-        return records
+        self._documents, self._members = documents, None
+        return {key: self._record(key, document) for key, document in documents.items()}
 
     def save(self, record: MigrationRecord) -> None:
         """Put the record into the file; all others stay in it as they were.
 
         Raises:
-            StorageError: the file cannot be written; it is as it was.
+            StorageError: the file cannot be written, or something else changed it since it was
+                read; it is as it was.
+            LockLostError: the lock that this repository held is gone.
         """
-        if self._members is None:
+        if self._documents is None:
             self.load()
         key = record.migration_id
-        members = {**(self._members or {}), key: _member(key, record.document())}
+        members = {**self._formatted(), key: _member(key, record.document())}
+        self._require_lock()
+        if self._identity() != self._known:
+            raise StorageError(
+                f"{self._path} was changed by something else since it was read: it is left alone"
+            )
         self._write(members)
-        self._members = members
+        self._members, self._known = members, self._identity()
 
     def initialize(self) -> Sequence[str]:
         """Create an empty state file.
@@ -75,6 +95,148 @@ class LocalRepository:
             raise StorageError(f"Cannot initialize - State file already exists at {self._path}")
         self._write({})
         return [STATE_FILE]
+
+    @contextmanager
+    def lock(self, origin: Origin, wait_seconds: float, lost: Callable[[], None]) -> Iterator[None]:
+        """Hold the lock on a file beside the state; the system frees it when the process dies.
+
+        Raises:
+            LockedError: another process holds it and did not give it back in time.
+            StorageError: the file cannot be locked.
+        """
+        from filelock import FileLock, Timeout
+
+        if not self._path.parent.is_dir():
+            # Not created on the way, as filelock would.
+            raise StorageError(f"{self._path} cannot be written: its folder is not there")
+        lock = FileLock(self._beside(LOCK_FILE))
+        try:
+            with suppress(Timeout):
+                lock.acquire(timeout=0)
+            if not lock.is_locked and wait_seconds:
+                log.info("Waiting for the lock, held by %s", self._holder_name())
+                lock.acquire(timeout=wait_seconds)
+        except Timeout:
+            pass
+        except (OSError, NotImplementedError) as error:
+            raise StorageError(f"{lock.lock_file} cannot be locked: {error}") from error
+        if not lock.is_locked:
+            raise LockedError(
+                f"Locked by {self._holder_name()}. Try again later, or wait for it with"
+                " --wait SECONDS. The system frees the lock when that process ends"
+            )
+        try:
+            self._holder = self._write_holder(origin)
+            yield
+        finally:
+            self._holder = None
+            with suppress(OSError):
+                self._beside(HOLDER_FILE).unlink()
+            lock.release()
+
+    def unlock(self, name: str) -> None:
+        """Refuse: what holds a lock of the system is a process that lives.
+
+        Raises:
+            StorageError: always; the message names the process to end.
+        """
+        from filelock import FileLock, Timeout
+
+        try:
+            with FileLock(self._beside(LOCK_FILE), timeout=0):
+                raise StorageError("Nothing to unlock: nobody holds the lock")
+        except Timeout:
+            raise StorageError(
+                f"The lock cannot be taken from {name}, only from a process that ended. It is held"
+                f" by {self._holder_name()}: end that one"
+            ) from None
+
+    def append(self, attempt: Attempt) -> None:
+        """Add a line to the history file, on a line of its own even after one that was torn.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        path = self._beside(HISTORY_FILE)
+        line = json.dumps(attempt.document()).encode() + b"\n"
+        try:
+            with path.open("ab+", buffering=0) as file:
+                if file.tell():
+                    file.seek(-1, os.SEEK_END)
+                    line = line if file.read(1) == b"\n" else b"\n" + line
+                file.write(line)
+        except OSError as error:
+            raise StorageError(f"{path} cannot be written: {error.strerror}") from error
+
+    def attempts(self) -> Sequence[Attempt]:
+        """Return all attempts, the oldest first; a line that is none, a torn one say, is left out.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        path = self._beside(HISTORY_FILE)
+        try:
+            lines = path.read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StorageError(f"{path} cannot be read: {error.strerror}") from error
+        attempts = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                attempts.append(Attempt.model_validate_json(line))
+            except ValidationError:
+                log.debug("%s:%d is no attempt: left out", path, number)
+        return attempts
+
+    def _beside(self, name: str) -> Path:
+        return self._path.with_name(name)
+
+    def _identity(self) -> object:
+        """Return what differs between the state file and any that replaces or changes it."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+    def _formatted(self) -> dict[str, str]:
+        if self._members is None:
+            documents = self._documents or {}
+            try:
+                self._members = {key: _member(key, each) for key, each in documents.items()}
+            except RecursionError as error:
+                raise StorageError(f"{self._path} cannot be written: it is too deep") from error
+        return self._members
+
+    def _write_holder(self, origin: Origin) -> str:
+        path = self._beside(HOLDER_FILE)
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        holder = json.dumps({**origin.model_dump(mode="json"), "since": since})
+        try:
+            path.write_text(holder, encoding="utf-8")
+        except OSError as error:
+            raise StorageError(f"{path} cannot be written: {error.strerror}") from error
+        return holder
+
+    def _holder_name(self) -> str:
+        """Return who holds the lock, as far as it can be told."""
+        try:
+            holder = json.loads(self._beside(HOLDER_FILE).read_bytes())
+            return f"process {holder['process']} on {holder['host']} since {holder['since']}"
+        except (OSError, ValueError, LookupError, TypeError):
+            return "another process"
+
+    def _require_lock(self) -> None:
+        if self._holder is None:
+            return
+        with suppress(OSError):
+            if self._beside(HOLDER_FILE).read_text(encoding="utf-8") == self._holder:
+                return
+        raise LockLostError(
+            f"The lock was lost: somebody deleted or replaced {self._beside(HOLDER_FILE)};"
+            " nothing more is recorded by this run"
+        )
 
     def _parse(self, text: bytes) -> dict[str, Any]:
         try:

@@ -5,6 +5,7 @@ field), the rate limit and the error bodies. A request that uses more is refused
 """
 
 import math
+import re
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,6 +27,7 @@ _IN_UTC = {
 # Where the tests keep state.
 BASE = "appStateOfTheTests"
 TABLE = "Migrations"
+HISTORY_TABLE = "Migrations History"
 STATE_COLUMNS: Sequence[Mapping[str, Any]] = (
     {"name": "migration_id", "type": "singleLineText"},
     {"name": "order_id", "type": "number", "options": {"precision": 0}},
@@ -37,7 +39,12 @@ STATE_COLUMNS: Sequence[Mapping[str, Any]] = (
         "options": {"choices": [{"name": "data"}, {"name": "schema"}]},
     },
 )
-_LIST_OPTIONS = {"pageSize", "maxRecords", "offset", "fields", "returnFieldsByFieldId"}
+_LIST_OPTIONS = {
+    *("pageSize", "maxRecords", "offset", "fields", "returnFieldsByFieldId", "filterByFormula")
+}
+# The formulas that are understood here.
+_IS_ONE_OF = re.compile(r'OR\((RECORD_ID\(\) = "\w+"(, )?)+\)')
+_BEGINS_WITH = re.compile(r'LEFT\(\{(?P<column>[^}]+)\}, *(?P<length>\d+)\) *= *"(?P<text>[^"]*)"')
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,37 @@ class AirtableServer(LoopbackServer):
         self._bases: dict[str, list[Table]] = {}
         self._accepted: defaultdict[str, deque[float]] = defaultdict(deque)
         self._locked_until: defaultdict[str, float] = defaultdict(float)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The environment of a project whose state is here."""
+        return {
+            "STORAGE_TYPE": "airtable",
+            "AIRTABLE_API_KEY": self.token,
+            "STORAGE_AIRTABLE_BASE_ID": BASE,
+            "STORAGE_AIRTABLE_ENDPOINT_URL": self.url,
+        }
+
+    def lock_requests(self) -> list[Request]:
+        """Return the requests so far that write, read, renew or delete claims of the lock."""
+        return [request for request in self.requests() if _is_about_lock(request)]
+
+    def record_requests(self) -> list[Request]:
+        """Return the requests so far to the table of the state, without those about the lock."""
+        asked = self.requests(path=f"/{TABLE}(/|$)")
+        return [request for request in asked if not _is_about_lock(request)]
+
+    def claims(self) -> list[Record]:
+        """Return the rows that claim the lock."""
+        return [row for row in self.rows(BASE, TABLE) if _is_claim(row["fields"])]
+
+    def records(self) -> dict[str, dict[str, Any]]:
+        """Return the cells of all other rows by migration id, of which each has just one."""
+        rows = [dict(row["fields"]) for row in self.rows(BASE, TABLE)]
+        rows = [fields for fields in rows if not _is_claim(fields)]
+        by_id = {str(fields["migration_id"]): fields for fields in rows}
+        assert len(by_id) == len(rows)
+        return by_id
 
     def add_base(self, base: str) -> None:
         """Add a base without tables, unless it is there."""
@@ -252,6 +290,23 @@ class AirtableServer(LoopbackServer):
         return table
 
 
+def _is_claim(fields: Mapping[str, object]) -> bool:
+    return str(fields.get("migration_id", "")).startswith("lock:")
+
+
+def _is_about_lock(request: Request) -> bool:
+    """Whether a request is one of the lock's: nothing else filters, deletes or renews rows."""
+    match request.method, request.body:
+        case "GET", _:
+            return "filterByFormula" in request.query
+        case "PATCH", {"records": [{"fields": fields}]}:
+            return _is_claim(fields)
+        case "PATCH", {"fields": fields}:
+            return set(fields) == {"applied_at"}
+        case method, _:
+            return method == "DELETE"
+
+
 def _body(request: Request) -> dict[str, Any]:
     """Return the body of a request, which must be a JSON object."""
     if not isinstance(request.body, dict):
@@ -275,7 +330,11 @@ def _list_records(table: Table, options: Mapping[str, Any]) -> dict[str, object]
     page_size = _positive(options.get("pageSize", PAGE_SIZE))
     if page_size > PAGE_SIZE:
         raise invalid_request()
+    for name in options.get("fields", []):
+        table.column(name)  # raises if there is none
     rows = list(table.rows.values())
+    if "filterByFormula" in options:
+        rows = _filtered(table, rows, str(options["filterByFormula"]))
     if "maxRecords" in options:
         rows = rows[: _positive(options["maxRecords"])]
     seen = _rows_seen(options.get("offset"))
@@ -289,6 +348,23 @@ def _list_records(table: Table, options: Mapping[str, Any]) -> dict[str, object]
     if len(rows) > page_size:
         document["offset"] = f"itr{page[-1].number:014}/{page[-1].id}"
     return document
+
+
+def _filtered(table: Table, rows: Iterable[Row], formula: str) -> list[Row]:
+    """Return the rows that have one of the ids, or whose text begins, as the formula says."""
+    if _IS_ONE_OF.fullmatch(formula):
+        ids = set(re.findall(r'"(\w+)"', formula))
+        return [row for row in rows if row.id in ids]
+    match = _BEGINS_WITH.fullmatch(formula)
+    if match is None:
+        raise invalid_request(f"not supported here: {formula}")
+    if not table.has_column(match["column"]):
+        message = (
+            f"The formula for filtering records is invalid: Unknown field names: {match['column']}"
+        )
+        raise refusal("INVALID_FILTER_BY_FORMULA", message)
+    column, length = table.column(match["column"]), int(match["length"])
+    return [row for row in rows if str(row.cells.get(column.id, ""))[:length] == match["text"]]
 
 
 def _rows_seen(offset: object) -> int:

@@ -105,6 +105,10 @@ class Table:
     rows: dict[str, Row] = field(default_factory=dict)
     rows_ever: int = 0
 
+    def has_column(self, name_or_id: object) -> bool:
+        """Whether there is a column of this name or id."""
+        return any(name_or_id in (column.name, column.id) for column in self.columns)
+
     def column(self, name_or_id: object) -> Column:
         """Return the column of that name or id.
 

@@ -12,6 +12,8 @@ from typing import Any
 
 COMMAND = str(Path(sysconfig.get_path("scripts")) / "mpt-tool")
 STATE_FILE = ".migrations-state.json"
+HISTORY_FILE = ".migrations-history.jsonl"
+LOCK_FILE = ".migrations-state.lock"
 FIRST_ORDER_ID = 20260101000000
 
 # All that a run sees of the environment of the tests: no setting of the tool, no wish for colour.
@@ -126,11 +128,25 @@ class Project:
         by_id = {record["migration_id"]: record for record in records}
         self.state_file.write_text(json.dumps(by_id), encoding="utf-8")
 
+    def attempts(self) -> list[dict[str, Any]]:
+        """Return what the history file holds, the oldest attempt first."""
+        path = self.root / HISTORY_FILE
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        return [json.loads(line) for line in lines]
+
+    def outcomes(self) -> list[tuple[str, str]]:
+        """Return id and outcome of all attempts, the oldest first."""
+        return [(attempt["migration_id"], attempt["outcome"]) for attempt in self.attempts()]
+
     def tree(self) -> dict[str, bytes | None]:
-        """Return everything in the project: the content of files, None for folders, by path."""
+        """Return everything in the project: the content of files, None for folders, by path.
+
+        The file that is locked is left out: it stays, and is empty.
+        """
         return {
             str(path.relative_to(self.root)): path.read_bytes() if path.is_file() else None
             for path in self.root.rglob("*")
+            if path.name != LOCK_FILE
         }
 
 

@@ -1,9 +1,10 @@
 """The Airtable client of migrations."""
 
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mpt_tool.guard import Guard, allow_all
+from mpt_tool.migration.mixins.shared import shared_property
 from mpt_tool.settings import load_settings
 
 if TYPE_CHECKING:
@@ -14,14 +15,17 @@ class AirtableAPIClientMixin:
     """Gives a migration `self.airtable_client`."""
 
     project_root: Path = Path()
+    guard: Guard = staticmethod(allow_all)
 
-    @cached_property
+    @shared_property
     def airtable_client(self) -> "Api":
         """The pyairtable client, with time-outs, in the pace that Airtable allows.
+
+        All workers share it. A pause that Airtable asks for holds for all of them.
 
         Raises:
             ValueError: AIRTABLE_API_KEY is not set.
         """
         from mpt_tool.airtable_api import open_api
 
-        return open_api(load_settings(self.project_root))
+        return open_api(load_settings(self.project_root), self.guard)

@@ -1,10 +1,10 @@
 """The client of the Marketplace Platform's API."""
 
-from functools import cached_property
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mpt_tool.guard import Guard, allow_all
+from mpt_tool.migration.mixins.shared import shared_property
 from mpt_tool.settings import load_settings
 
 if TYPE_CHECKING:
@@ -15,25 +15,22 @@ class MPTAPIClientMixin:
     """Gives a migration `self.mpt_client`."""
 
     project_root: Path = Path()
+    guard: Guard = staticmethod(allow_all)
 
-    @cached_property
+    @shared_property
     def mpt_client(self) -> "MPTClient":
         """The client of the platform that MPT_API_BASE_URL and MPT_API_TOKEN name.
+
+        All workers share it. A pause that the platform asks for holds for all of them.
 
         Raises:
             ValueError: one of the two is not set, or the address is none.
         """
         settings = load_settings(self.project_root)
-        token = settings.require("mpt_api_token")
-        base_url = settings.require_url("mpt_api_base_url")
+        # Before the library is imported: that takes long.
+        settings.require("mpt_api_token")
+        settings.require_url("mpt_api_base_url")
 
-        from mpt_api_client import MPTClient
+        from mpt_tool.mpt_api import open_client
 
-        if "api_token" in signature(MPTClient.from_config).parameters:
-            return MPTClient.from_config(api_token=token, base_url=base_url)  # type: ignore[call-arg] # before 6.3
-
-        from mpt_api_client import BearerTokenAuthentication
-
-        return MPTClient.from_config(
-            authentication=BearerTokenAuthentication(token), base_url=base_url
-        )
+        return open_client(settings, self.guard)

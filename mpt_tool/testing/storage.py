@@ -1,6 +1,6 @@
 """For authors of storage backends: the tests that a backend has to pass, and a backend in memory.
 
-Needs pytest, which the tool itself does without. A backend is tested by a class like this one:
+A backend is tested by a class like this one:
 
     class TestMyRepository(StateRepositoryContract):
         @pytest.fixture
@@ -11,15 +11,16 @@ Needs pytest, which the tool itself does without. A backend is tested by a class
 that a failing test compared.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
 import pytest
 
-from mpt_tool.enums import MigrationTypeEnum
-from mpt_tool.errors import StorageError
-from mpt_tool.records import MigrationRecord
+from mpt_tool.enums import MigrationTypeEnum, OutcomeEnum
+from mpt_tool.errors import LockedError, StorageError
+from mpt_tool.records import Attempt, Checkpoint, ErrorReport, FailedItem, MigrationRecord, Origin
 from mpt_tool.storage import StateRepository
 
 type OpenRepository = Callable[[], StateRepository]
@@ -31,15 +32,44 @@ APPLIED = datetime(2026, 1, 13, 18, 5, 23, 456_000, UTC)
 NEW = MigrationRecord.new("sync_users", 20260113180013, MigrationTypeEnum.DATA)
 OTHER = MigrationRecord.new("add_column", 20260214121033, MigrationTypeEnum.SCHEMA)
 RUNNING = NEW.start(STARTED, "1.2.3")
+ORIGIN = Origin(
+    run_id="run-1", user="ana", host="host-1", process=4711, version="1.2.3", tool_version="7.0.0"
+)
+CHECKPOINT = Checkpoint(
+    cursor={"page": 3, "id": "AGR-7"},
+    processed=1199,
+    failed=1,
+    total=5000,
+    since=STARTED,
+    checksum="c0ffee",
+    failures=(FailedItem(cursor="AGR-3", error="no such user"),),
+)
+ATTEMPT = Attempt(
+    **dict(ORIGIN),
+    migration_id=NEW.migration_id,
+    order_id=NEW.order_id,
+    type=NEW.type,
+    outcome=OutcomeEnum.FAILED,
+    started_at=STARTED,
+    ended_at=APPLIED,
+    seconds=3.333,
+    checksum="c0ffee",
+    counts={"processed": 3},
+    error=ErrorReport(kind="ValueError", message="no such user", frames=("line 7",)),
+)
 
 
 class MemoryRepository:
     """Keeps records for as long as it lives."""
 
     notes: Mapping[str, str] = MappingProxyType({})
+    missing: Collection[str] = frozenset()
+    is_remote = False
 
     def __init__(self) -> None:
         self._records: dict[str, MigrationRecord] | None = None
+        self._attempts: list[Attempt] = []
+        self._holder: Origin | None = None
 
     def load(self) -> dict[str, MigrationRecord]:
         """Return all records by migration id; without a store there are none."""
@@ -55,6 +85,31 @@ class MemoryRepository:
             raise StorageError("Cannot initialize - the store in memory exists")
         self._records = {}
         return ["store in memory"]
+
+    @contextmanager
+    def lock(self, origin: Origin, wait_seconds: float, lost: Callable[[], None]) -> Iterator[None]:
+        """Hold the lock; another holder is in this process, so waiting for it would be in vain."""
+        if self._holder:
+            raise LockedError(f"Locked by process {self._holder.process} on {self._holder.host}")
+        self._holder = origin
+        try:
+            yield
+        finally:
+            self._holder = None
+
+    def unlock(self, name: str) -> None:
+        """Take the lock away from the host of this name."""
+        if self._holder is None or self._holder.host != name:
+            raise StorageError(f"{name} does not hold the lock")
+        self._holder = None
+
+    def append(self, attempt: Attempt) -> None:
+        """Add the attempt."""
+        self._attempts.append(attempt)
+
+    def attempts(self) -> Sequence[Attempt]:
+        """Return all attempts, the oldest first."""
+        return list(self._attempts)
 
 
 class StateRepositoryContract:
@@ -105,6 +160,7 @@ class StateRepositoryContract:
             pytest.param(RUNNING.finish(APPLIED), id="applied"),
             pytest.param(RUNNING.fail(), id="failed"),
             pytest.param(OTHER.fake(APPLIED, None), id="faked"),
+            pytest.param(RUNNING.reach(CHECKPOINT), id="with a checkpoint"),
             pytest.param(NEW.model_copy(update={"order_id": 0}), id="order id 0"),
             pytest.param(NEW.model_copy(update={"migration_id": "x" * 124}), id="longest id"),
             pytest.param(NEW.model_copy(update={"migration_id": "größe_数"}), id="id in Unicode"),
@@ -136,6 +192,16 @@ class StateRepositoryContract:
             repository.save(record)
 
             assert open_repository().load() == {record.migration_id: record}
+
+    def test_the_end_of_a_run_clears_its_checkpoint(
+        self, repository: StateRepository, open_repository: OpenRepository
+    ) -> None:
+        """`save` removes an optional key that the record no longer has."""
+        repository.save(RUNNING.reach(CHECKPOINT))
+
+        repository.save(RUNNING.reach(CHECKPOINT).finish(APPLIED))
+
+        assert open_repository().load() == {RUNNING.migration_id: RUNNING.finish(APPLIED)}
 
     def test_saving_needs_no_loading(
         self, repository: StateRepository, open_repository: OpenRepository
@@ -179,3 +245,64 @@ class StateRepositoryContract:
         repository.load().clear()
 
         assert repository.load() == {RUNNING.migration_id: RUNNING}
+
+    def test_one_holds_the_lock_and_is_named_to_the_others(
+        self, repository: StateRepository, open_repository: OpenRepository
+    ) -> None:
+        """While one holds the lock, `lock` raises `LockedError` that names host and process."""
+        other = open_repository()
+
+        with repository.lock(ORIGIN, 0, _ignore):
+            with pytest.raises(LockedError, match=rf"4711.*{ORIGIN.host}"):
+                other.lock(ORIGIN, 0, _ignore).__enter__()
+            repository.save(RUNNING)
+
+        with other.lock(ORIGIN, 0, _ignore):
+            assert other.load() == {RUNNING.migration_id: RUNNING}
+
+    def test_an_error_gives_the_lock_back(
+        self, repository: StateRepository, open_repository: OpenRepository
+    ) -> None:
+        """The lock is free after its context was left by an exception."""
+        with pytest.raises(ZeroDivisionError), repository.lock(ORIGIN, 0, _ignore):
+            _ = 1 / 0
+
+        with open_repository().lock(ORIGIN, 0, _ignore):
+            pass
+
+    def test_unlocking_refuses_one_that_does_not_hold_the_lock(
+        self, repository: StateRepository, open_repository: OpenRepository
+    ) -> None:
+        """`unlock` raises `StorageError` unless the one that is named holds the lock."""
+        with pytest.raises(StorageError):
+            repository.unlock("nobody")
+
+        with repository.lock(ORIGIN, 0, _ignore):
+            with pytest.raises(StorageError):
+                open_repository().unlock("nobody")
+            repository.save(RUNNING)
+
+    def test_attempts_are_kept_in_their_order(
+        self, repository: StateRepository, open_repository: OpenRepository
+    ) -> None:
+        """`attempts` returns what was appended, as it was, the oldest first."""
+        found_dead = ATTEMPT.model_copy(
+            update={
+                "outcome": OutcomeEnum.FOUND_DEAD,
+                "ended_at": None,
+                "seconds": None,
+                "counts": None,
+                "error": None,
+            }
+        )
+        assert repository.attempts() == []
+
+        repository.append(ATTEMPT)
+        open_repository().append(found_dead)
+
+        assert open_repository().attempts() == [ATTEMPT, found_dead]
+        assert repository.load() == {}
+
+
+def _ignore() -> None:
+    """Do nothing about a lock that was lost."""

@@ -1,0 +1,20 @@
+from mpt_tool.migration import BatchDataMigration
+from mpt_tool.migration.mixins import MPTAPIClientMixin
+
+
+class Migration(BatchDataMigration, MPTAPIClientMixin):
+    workers = 4
+
+    def items(self, cursor):
+        return self.each(self.mpt_client.commerce.agreements, after=cursor)
+
+    def process(self, agreement):
+        # This sets what is to be there, so an agreement may come twice.
+        vendor_id = agreement.id.replace("AGR", "VND")
+        self.mpt_client.commerce.agreements.update(
+            agreement.id, {"externalIds": {"vendor": vendor_id}}
+        )
+
+    def count(self):
+        page = self.mpt_client.commerce.agreements.fetch_page(limit=1)
+        return page.meta.pagination.total

@@ -1,0 +1,207 @@
+"""Handles one item of a batch migration: in its pace, with further tries, in an event loop."""
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+)
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+from mpt_tool.migration import BatchDataMigration
+
+if TYPE_CHECKING:
+    # Not needed, and too slow to import, where there is no batch migration.
+    from asyncio import AbstractEventLoop
+    from concurrent.futures import Future
+
+_LONGEST_PAUSE_SECONDS = 60.0
+# So that a stop is noticed soon.
+_LONGEST_SLEEP_SECONDS = 0.5
+_TURN_MARGIN = 1.022
+_SPAN_MARGIN = 1.02
+
+
+class NotBegunError(BaseException):
+    """An item was not begun, for no more are taken; no `except Exception` swallows it."""
+
+
+RequireOpen = Callable[[], None]
+"""Raises `NotBegunError` if no more items are to be begun."""
+
+
+def handler(
+    migration: BatchDataMigration[Any], loop: "EventLoop", require_open: RequireOpen
+) -> Callable[[Any], object]:
+    """Return what handles one item, with its pace and its further tries."""
+    handle: Callable[[Any], object] = partial(handle_once, migration, loop)
+    if migration.max_per_second:
+        handle = _paced(handle, Pace(migration.max_per_second), require_open)
+    if migration.attempts > 1:
+        from tenacity import Retrying
+
+        return partial(Retrying(**_retry_options(migration)), handle)
+    return handle
+
+
+def handle_once(migration: BatchDataMigration[Any], loop: "EventLoop", item: Any) -> None:
+    """Process an item to the end, whether `process` is asynchronous or not.
+
+    Raises:
+        TypeError: `process` is a generator, so that nothing of it was run.
+        Exception: what else the author's code raised.
+    """
+    result: object = migration.process(item)
+    if result is None:
+        return
+    if isinstance(result, Generator | AsyncGenerator):
+        raise TypeError("process() holds a yield, so nothing of it was run: remove the yield")
+    if isinstance(result, Coroutine):
+        loop.submit(result).result()
+
+
+def _paced(
+    handle: Callable[[Any], object], pace: "Pace", require_open: RequireOpen
+) -> Callable[[Any], object]:
+    def handle_in_pace(item: Any) -> object:
+        for seconds in pace.pauses():
+            time.sleep(seconds)
+            require_open()
+        return handle(item)
+
+    return handle_in_pace
+
+
+def async_handler(
+    migration: BatchDataMigration[Any], require_open: RequireOpen
+) -> Callable[[Any], Coroutine[Any, Any, None]]:
+    """Return what handles one item if `process` is asynchronous."""
+    import asyncio
+
+    pace = Pace(migration.max_per_second) if migration.max_per_second else None
+
+    async def handle(item: Any) -> None:
+        if pace:
+            for seconds in pace.pauses():
+                await asyncio.sleep(seconds)
+                require_open()
+        await migration.process(item)  # type: ignore[misc] # asked for where this is called
+
+    if migration.attempts > 1:
+        from tenacity import AsyncRetrying
+
+        return partial(AsyncRetrying(**_retry_options(migration)), handle)
+    return handle
+
+
+def _retry_options(migration: BatchDataMigration[Any]) -> dict[str, Any]:
+    from tenacity import retry_if_exception_type, stop_after_attempt, wait_exponential
+
+    return {
+        "stop": stop_after_attempt(migration.attempts),
+        "wait": wait_exponential(migration.retry_seconds, max=_LONGEST_PAUSE_SECONDS),
+        "retry": retry_if_exception_type(migration.retry_on),
+        "reraise": True,
+    }
+
+
+class Pace:
+    """Lets so many a second begin, evenly, whichever threads they are in.
+
+    Their turns come a little slower than asked for, so that one that wakes up late is not followed
+    by more within a second than it allows, nor are their requests where they arrive.
+    """
+
+    def __init__(self, per_second: float) -> None:
+        count = math.ceil(per_second)
+        self._interval = _TURN_MARGIN / per_second
+        # Within this time no more than `count` begin.
+        self._span = _SPAN_MARGIN * count / per_second
+        self._begun: deque[float] = deque([-math.inf] * count, maxlen=count)
+        self._next_turn = 0.0
+        self._lock = threading.Lock()
+
+    def pauses(self) -> Iterator[float]:
+        """Yield the seconds to sleep, one after the other and none long, until one may begin."""
+        turn = self._take_turn()
+        while (seconds := turn - time.monotonic()) > 0:
+            yield min(seconds, _LONGEST_SLEEP_SECONDS)
+        while (seconds := self._begin()) > 0:
+            yield seconds
+
+    def _take_turn(self) -> float:
+        """Return when the next turn is; one that nobody took in time is not made up for."""
+        with self._lock:
+            turn = max(self._next_turn, time.monotonic())
+            self._next_turn = turn + self._interval
+            return turn
+
+    def _begin(self) -> float:
+        """Note that one begins, or return after how many seconds that may be tried again."""
+        with self._lock:
+            now = time.monotonic()
+            seconds = self._begun[0] + self._span - now
+            if seconds <= 0:
+                self._begun.append(now)
+            return seconds
+
+
+class EventLoop:
+    """An event loop in a thread of its own, begun when it is first needed."""
+
+    def __init__(self) -> None:
+        self._beginning = threading.Lock()
+        self._loop: AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._loop and self._thread:
+            # Author's code that exits has closed it already.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+
+    def submit(self, work: Coroutine[Any, Any, Any]) -> "Future[Any]":
+        """Begin the work in the loop."""
+        import asyncio
+
+        with self._beginning:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._run, args=(self._loop,), daemon=True)
+                self._thread.start()
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def iterate(self, items: Iterable[Any] | AsyncIterable[Any]) -> Iterator[Any]:
+        """Return the items, one after the other, however they come."""
+        return self._iterate(aiter(items)) if isinstance(items, AsyncIterable) else iter(items)
+
+    def _iterate(self, items: AsyncIterator[Any]) -> Iterator[Any]:
+        async def take() -> tuple[Any, ...]:
+            async for item in items:
+                return (item,)
+            return ()
+
+        while taken := self.submit(take()).result():
+            yield from taken
+
+    @staticmethod
+    def _run(loop: "AbstractEventLoop") -> None:
+        import asyncio
+
+        # Ends what is left, asynchronous generators too, as `asyncio.run` does.
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.get_loop().run_forever()

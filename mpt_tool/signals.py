@@ -1,0 +1,160 @@
+"""Stops a script from outside: at SIGINT or SIGTERM, on request, or when its time is over."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from mpt_tool.errors import ExitCode
+
+WARNED_AT = 0.8
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(KeyboardInterrupt):
+    """Raised in a script that is to stop.
+
+    Args:
+        reason: by what it is stopped, as the message.
+        exit_code: what the process is to exit with.
+    """
+
+    def __init__(self, reason: str, exit_code: int) -> None:
+        super().__init__(reason)
+        self.exit_code = exit_code
+
+
+class TimeLimitError(KeyboardInterrupt):
+    """Raised in a script whose time is over; no `except Exception` on the way swallows it."""
+
+    exit_code = ExitCode.FAILED
+
+
+class Stop:
+    """What SIGINT and SIGTERM do to the process.
+
+    The first one raises `Interrupted` in the main thread; while that is deferred it is only noted.
+    The second one ends the process at once, as SIGKILL would.
+    """
+
+    def __init__(self) -> None:
+        self.cause: Interrupted | None = None
+        """Why to stop, once there is a reason."""
+        self._request = ""
+        self._raises = True
+        self._process = os.getpid()
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Handle the signals meanwhile; in any other thread than the main one do nothing."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        earlier = {each: signal.getsignal(each) for each in _SIGNALS}
+        self._listen()
+        try:
+            yield
+        finally:
+            for each, handler in earlier.items():
+                signal.signal(each, handler)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Only note a signal meanwhile, so that what must not be torn apart is not."""
+        self._raises, earlier = False, self._raises
+        try:
+            yield
+        finally:
+            self._raises = earlier
+
+    @contextmanager
+    def allowed(self) -> Iterator[None]:
+        """Let a signal raise `Interrupted` meanwhile, at the end at the latest.
+
+        Raises:
+            Interrupted: there was a signal, now or while it was deferred.
+        """
+        self._raises, earlier = True, self._raises
+        try:
+            yield
+        finally:
+            self._raises = earlier
+            # A script may have set handlers of its own.
+            if threading.current_thread() is threading.main_thread():
+                self._listen()
+        if self.cause:
+            raise self.cause
+
+    def lose_lock(self) -> None:
+        """Act as at a signal, as the lock is lost; may be called from any thread.
+
+        It is no second signal: what is stopping already goes on cleaning up.
+        """
+        if self.cause:
+            return
+        self._request = "stopped because the lock was lost"
+        main = threading.main_thread().ident
+        if hasattr(signal, "pthread_kill") and main is not None:
+            # To the thread itself: it may be waiting for something.
+            signal.pthread_kill(main, signal.SIGINT)
+        else:
+            signal.raise_signal(signal.SIGINT)
+
+    def _listen(self) -> None:
+        for each in _SIGNALS:
+            signal.signal(each, self._handle)
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        exit_code = 128 + number
+        is_fork = os.getpid() != self._process
+        if is_fork and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if is_fork or self.cause:
+            os._exit(exit_code)
+        if self._request:
+            self.cause = Interrupted(self._request, ExitCode.FAILED)
+        else:
+            self.cause = Interrupted(f"stopped by {signal.Signals(number).name}", exit_code)
+        if self._raises:
+            raise self.cause
+
+
+@contextmanager
+def time_limit(seconds: float, warn: Callable[[], None]) -> Iterator[None]:
+    """Raise in the main thread once so many seconds are over; without interval timers do nothing.
+
+    Args:
+        seconds: the limit; 0 for none.
+        warn: called once, when four fifths of the time are over.
+
+    Raises:
+        TimeLimitError: the time is over, whatever was made of the error that said so.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not (seconds and in_main_thread and hasattr(signal, "setitimer")):
+        yield
+        return
+    over = TimeLimitError(f"it took longer than the limit of {seconds:g} seconds")
+    is_over = False
+
+    def raise_over(_number: int, _frame: FrameType | None) -> None:
+        nonlocal is_over
+        is_over = True
+        raise over
+
+    def warn_first(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGALRM, raise_over)
+        signal.setitimer(signal.ITIMER_REAL, seconds * (1 - WARNED_AT))
+        warn()
+
+    earlier = signal.signal(signal.SIGALRM, warn_first)
+    signal.setitimer(signal.ITIMER_REAL, seconds * WARNED_AT)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, earlier)
+    if is_over:
+        raise over

@@ -1,0 +1,113 @@
+"""For authors of batch migrations: drives one in memory."""
+
+import inspect
+from collections.abc import Callable, Collection, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from mpt_tool import batches
+from mpt_tool.batches import Tally, World
+from mpt_tool.migration import BatchDataMigration
+from mpt_tool.records import Checkpoint
+
+
+class InjectedError(Exception):
+    """What an item fails with that was told to fail."""
+
+
+class BatchRunner:
+    """Drives a batch migration as the tool does, but keeps its checkpoint in memory.
+
+    Args:
+        migration: what is driven; its `process` is watched from now on.
+
+    `checkpoint` is where it stands. `processed` are the cursors of the items that `process` handled
+    without an error, in the order in which it did; those that came again are there twice.
+    """
+
+    def __init__(self, migration: BatchDataMigration[Any]) -> None:
+        self.migration = migration
+        self.checkpoint: Checkpoint | None = None
+        self.processed: list[Any] = []
+        self._failing: Collection[Any] = ()
+        vars(migration)["process"] = self._watched(migration.process)
+
+    def run(
+        self,
+        *,
+        stop_after: int | None = None,
+        crash_after: int | None = None,
+        fail: Collection[Any] = (),
+    ) -> None:
+        """Go on from the checkpoint: to the end, unless something ends it before.
+
+        Args:
+            stop_after: stop as at SIGTERM, once so many items were handled in this run.
+            crash_after: die as at SIGKILL, once so many items were handled in this run: what came
+                after the last checkpoint is forgotten.
+            fail: the cursors of items that are to fail.
+
+        Raises:
+            mpt_tool.batches.ItemError: an item failed, and that ended the run.
+        """
+        self._failing = fail
+        limits = [limit for limit in (stop_after, crash_after) if limit is not None]
+        end = len(self.processed) + min(limits) if limits else None
+        world = self._world(lambda: end is not None and len(self.processed) >= end)
+        reached = batches.drive(self.migration, self.checkpoint, None, self._tally(), world)
+        if crash_after is None:
+            self.checkpoint = reached
+
+    def retry_failed(self, *, fail: Collection[Any] = ()) -> None:
+        """Handle just the items that failed, as `--retry-failed` does.
+
+        Args:
+            fail: the cursors of items that are to fail again.
+        """
+        assert self.checkpoint is not None, "nothing ran yet"
+        self._failing = fail
+        world = self._world(lambda: False)
+        self.checkpoint = batches.retry_failed(
+            self.migration, self.checkpoint, self._tally(), world
+        )
+
+    def assert_all_processed(self, cursors: Iterable[Any]) -> None:
+        """Assert that the migration is at its end, and handled the items of these cursors."""
+        assert self.checkpoint is not None, "nothing ran yet"
+        assert self.checkpoint.done, f"it stopped after {self.checkpoint}"
+        assert not self.checkpoint.failures, f"items failed: {self.checkpoint.failures}"
+        missing = [cursor for cursor in cursors if cursor not in self.processed]
+        assert not missing, f"not processed: {missing}"
+
+    def _world(self, is_stopped: Callable[[], bool]) -> World:
+        return World(self._save, is_stopped, lambda: datetime.now(UTC), redact=str)
+
+    def _save(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+
+    def _tally(self) -> Tally:
+        known = self.checkpoint
+        tally = Tally(known.processed, known.failed) if known else Tally()
+        tally.total = self.migration.count()
+        return tally
+
+    def _watched(self, process: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        if inspect.iscoroutinefunction(process):
+
+            async def watched_in_loop(item: Any) -> None:
+                self._require_sound(item)
+                await process(item)
+                self.processed.append(self.migration.cursor(item))
+
+            return watched_in_loop
+
+        def watched(item: Any) -> None:
+            self._require_sound(item)
+            process(item)
+            self.processed.append(self.migration.cursor(item))
+
+        return watched
+
+    def _require_sound(self, item: Any) -> None:
+        if self.migration.cursor(item) in self._failing:
+            raise InjectedError(f"{self.migration.describe(item)} was told to fail")

@@ -1,0 +1,107 @@
+"""The installed command at work, while the test looks on and interferes."""
+
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from types import TracebackType
+from typing import IO, Self
+
+from .project import COMMAND, Project, Result
+
+HANGS_SECONDS = 30
+_POLL_SECONDS = 0.02
+
+
+class Process:
+    """Runs `mpt-tool` in a project's root, away from any terminal; killed if it is left running.
+
+    Args:
+        project: where it runs.
+        arguments: those of the command.
+        env: variables beyond those of the project.
+    """
+
+    def __init__(
+        self, project: Project, *arguments: str, env: Mapping[str, str] | None = None
+    ) -> None:
+        with ExitStack() as opened:
+            self._stdout = opened.enter_context(tempfile.TemporaryFile())
+            self._stderr = opened.enter_context(tempfile.TemporaryFile())
+            self._child = subprocess.Popen(
+                [COMMAND, *arguments],
+                cwd=project.root,
+                env=project.environment_of_run(env),
+                stdin=subprocess.DEVNULL,
+                stdout=self._stdout,
+                stderr=self._stderr,
+            )
+            self._opened = opened.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        exc_traceback: TracebackType | None,
+    ) -> None:
+        self.kill()
+        self._opened.close()
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def stdout(self) -> str:
+        """What it has written to stdout so far."""
+        return _content(self._stdout)
+
+    @property
+    def stderr(self) -> str:
+        """What it has written to stderr so far."""
+        return _content(self._stderr)
+
+    def wait_for(self, text: str) -> None:
+        """Return once the text was logged or written to stderr."""
+
+        def is_there() -> bool:
+            ended = self._child.poll() is not None
+            there = text in self.stderr
+            assert there or not ended, f"ended without {text!r}:\n{self.stderr}"
+            return there
+
+        wait_until(is_there)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._child.send_signal(number)
+
+    def kill(self) -> None:
+        """End it at once, as a power cut would, and wait until it is gone."""
+        self._child.kill()
+        self._child.wait()
+
+    def wait(self) -> Result:
+        """Wait for its end and return what it left; the exit code is negative after a signal."""
+        exit_code = self._child.wait(HANGS_SECONDS)
+        return Result(exit_code, self.stdout, self.stderr)
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Look again and again until it is so."""
+    hangs_at = time.monotonic() + HANGS_SECONDS
+    while not is_so():
+        assert time.monotonic() < hangs_at, "that never came to be"
+        time.sleep(_POLL_SECONDS)
+
+
+def _content(file: IO[bytes]) -> str:
+    # Without moving the position, which the process that writes shares.
+    descriptor = file.fileno()
+    return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode()

@@ -1,0 +1,163 @@
+"""What a class that derives from `BatchDataMigration` may look like, and a scaffolded one."""
+
+import pytest
+from support.batches import ASYNC, MIGRATION, SYNC, TOTAL, numbers
+from support.mpt_server import MPTServer
+from support.project import Project
+
+pytestmark = pytest.mark.slow
+
+ALL = list(range(1, TOTAL + 1))
+BOTH = """\
+from mpt_tool.migration import BatchDataMigration, DataBaseMigration
+
+class Base(DataBaseMigration):
+    def run(self):
+        print("it ran")
+
+class Migration({bases}):
+    {run}
+
+    def items(self, cursor):
+        return []
+
+    def process(self, item):
+        pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("bases", "run"),
+    [
+        ("BatchDataMigration", "def run(self): print('it ran')"),
+        ("Base, BatchDataMigration", ""),
+    ],
+    ids=["defined", "inherited"],
+)
+def test_a_class_with_run_and_items_is_an_error_that_says_so(
+    project: Project, bases: str, run: str
+) -> None:
+    path = project.file("migrations/1_both.py", BOTH.format(bases=bases, run=run))
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 1
+    assert result.stderr.endswith(
+        f"Error running data command: {path.relative_to(project.root)} cannot be loaded:"
+        " Migration defines run() and is driven by items() and process(): remove run(), or derive"
+        " from DataBaseMigration\nAborted.\n"
+    )
+    assert "it ran" not in result.stdout
+    assert not project.state_file.exists()
+
+
+def test_items_mean_nothing_to_a_migration_that_runs(project: Project) -> None:
+    project.file("migrations/1_plain.py", BOTH.format(bases="Base", run=""))
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 0
+    assert "it ran" in result.stdout
+
+
+@pytest.mark.parametrize("method", ["items", "process"])
+def test_both_methods_are_needed(project: Project, method: str) -> None:
+    script = BOTH.format(bases="BatchDataMigration", run="").replace(f"def {method}", "def other")
+    project.file("migrations/1_half.py", script)
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 1
+    assert f"abstract method '{method}'" in result.stderr
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("process", [SYNC, ASYNC])
+def test_a_process_that_yields_fails_as_nothing_of_it_would_run(
+    project: Project, process: str, workers: int
+) -> None:
+    migration = numbers(project, "yield", process=process, workers=workers)
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 1
+    message = f"{MIGRATION} failed: 1: process() holds a yield, so nothing of it was run"
+    assert message in result.stderr
+    assert migration.processed == []
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_what_a_plain_process_returns_is_awaited(project: Project, workers: int) -> None:
+    methods = """
+    process_later = process
+
+    def process(self, number):
+        return self.process_later(number)
+    """
+    migration = numbers(project, process=ASYNC, methods=methods, workers=workers)
+
+    result = project.run("migrate", "--data")
+
+    assert (result.exit_code, sorted(migration.processed)) == (0, ALL)
+    assert "never awaited" not in result.stderr
+
+
+def test_asynchronous_items_and_process_share_one_event_loop(project: Project) -> None:
+    methods = """
+    async def items(self, cursor):
+        self.queue = asyncio.Queue()
+        for number in range(1, 4):
+            await self.queue.put(number)
+            yield number
+    """
+    body = "assert await asyncio.wait_for(self.queue.get(), 10) == number"
+    migration = numbers(project, body, process=ASYNC, methods=methods)
+
+    assert project.run("migrate", "--data").exit_code == 0
+
+    assert migration.processed == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("item", "cursor"),
+    [("{'id': 'AGR-1'}", "AGR-1"), ("types.SimpleNamespace(id='AGR-1')", "AGR-1"), ("7", 7)],
+)
+def test_the_cursor_is_the_id_of_an_item_or_what_has_none_itself(
+    project: Project, item: str, cursor: object
+) -> None:
+    methods = f"""
+    def items(self, cursor):
+        import types
+        yield {item}
+        raise ValueError("no more")
+    """
+    migration = numbers(project, "number = 0", methods=methods)
+
+    project.run("migrate", "--data")
+
+    assert migration.record["checkpoint"]["cursor"] == cursor
+
+
+def test_a_batch_migration_is_known_for_a_data_migration_without_an_import(
+    project: Project,
+) -> None:
+    numbers(project, methods="Path('imported').touch()")
+
+    [listed] = project.run("migrate", "--list", "--json").json()["migrations"]
+
+    assert (listed["migration_id"], listed["type"]) == (MIGRATION, "data")
+    assert not (project.root / "imported").exists()
+
+
+def test_a_scaffolded_batch_migration_runs_as_it_stands(project: Project) -> None:
+    created = project.run("migrate", "--new-data", "sync", "--batch")
+
+    assert created.exit_code == 0
+    assert project.run("migrate", "--check").exit_code == 0
+    with MPTServer() as server:
+        for number in range(3):
+            server.add_agreement(f"AGR-{number}")
+        project.environment = server.settings
+        ran = project.run("migrate", "--data")
+    assert ran.exit_code == 0, ran.stderr
+    assert [attempt["counts"]["processed"] for attempt in project.attempts()] == [3]

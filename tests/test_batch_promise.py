@@ -1,0 +1,299 @@
+"""What `BatchDataMigration` promises, sentence by sentence, of real processes."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.batches import (
+    ASYNC,
+    COPY_STATE,
+    MIGRATION,
+    SYNC,
+    TOTAL,
+    Numbers,
+    numbers,
+    seen_cursors,
+)
+from support.process import Process, wait_until
+from support.project import Project
+from support.terminal import Gate
+
+pytestmark = pytest.mark.slow
+
+ALL = list(range(1, TOTAL + 1))
+EVERY_KIND = pytest.mark.parametrize(
+    ("process", "items"),
+    [(SYNC, SYNC), (ASYNC, SYNC), (SYNC, ASYNC), (ASYNC, ASYNC)],
+    ids=["sync", "async process", "async items", "async"],
+)
+PROCESS_KINDS = pytest.mark.parametrize("process", [SYNC, ASYNC])
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    with Gate(tmp_path / "gate") as gate:
+        yield gate
+
+
+def held_at(gate: Gate, *held: int, process: str = SYNC) -> str:
+    """Return the statements that log that one of the numbers came, and wait for the gate."""
+    wait = gate.wait if process == SYNC else f"await asyncio.to_thread(lambda: {gate.wait})"
+    return f"if number in {held}:\n    self.log.info(f'at {{number}}.')\n    {wait}"
+
+
+def migrate(project: Project) -> Process:
+    """Begin a run of the migration."""
+    return Process(project, "migrate", "--data", MIGRATION)
+
+
+# --- all goes well
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@EVERY_KIND
+def test_every_item_is_processed_once_and_counted(
+    project: Project, workers: int, process: str, items: str
+) -> None:
+    migration = numbers(
+        project, workers=workers, process=process, items=items, methods=f"count = lambda _: {TOTAL}"
+    )
+
+    result = project.run("migrate", "--data")
+
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (
+        0,
+        "Migrations completed successfully.",
+    )
+    assert sorted(migration.processed) == ALL
+    assert "checkpoint" not in migration.record
+    counts = {"processed": TOTAL, "failed": 0, "total": TOTAL}
+    assert migration.attempts == [("applied", counts)]
+
+
+def test_a_migration_without_items_is_applied(project: Project) -> None:
+    migration = numbers(project, total=0)
+
+    assert project.run("migrate", "--data").exit_code == 0
+
+    assert migration.attempts == [("applied", {"processed": 0, "failed": 0})]
+
+
+# --- the cursor moves past an item only after it, and every item before it, was processed
+
+
+@EVERY_KIND
+def test_the_cursor_moves_past_an_item_only_after_it_was_processed(
+    project: Project, process: str, items: str
+) -> None:
+    numbers(project, COPY_STATE, batch_size=1, process=process, items=items)
+
+    assert project.run("migrate", "--data").exit_code == 0
+
+    assert seen_cursors(project) == [None, *ALL[:-1]]
+
+
+@PROCESS_KINDS
+def test_with_workers_the_checkpoint_is_the_highest_cursor_below_which_all_is_done(
+    project: Project, gate: Gate, process: str
+) -> None:
+    body = held_at(gate, 3, process=process)
+    migration = numbers(project, body, total=6, batch_size=1, workers=2, process=process)
+
+    with migrate(project) as run:
+        wait_until(lambda: len(migration.processed) == 5)
+        wait_until(lambda: migration.cursor is not None and migration.cursor >= 2)
+        at_the_kill = migration.cursor
+        run.kill()
+
+    assert sorted(migration.processed) == [1, 2, 4, 5, 6]
+    assert at_the_kill == migration.cursor == 2
+    gate.open()
+    again = project.run("migrate", "--data")
+    assert f"Resuming {MIGRATION} after 2 items" in again.stderr
+    assert sorted(migration.processed[5:]) == [3, 4, 5, 6]
+
+
+# --- a checkpoint is saved at least every batch_size items or checkpoint_seconds
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("attributes", "cursors"),
+    [
+        ({"batch_size": 3, "checkpoint_seconds": 1000}, {None, 3, 6, 9}),
+        ({"batch_size": 1000, "checkpoint_seconds": 0}, {None, *ALL[:-1]}),
+        ({"batch_size": 1000, "checkpoint_seconds": 1000}, {None}),
+    ],
+    ids=["every third item", "after no time", "neither"],
+)
+def test_a_checkpoint_is_saved_after_so_many_items_or_seconds_whichever_comes_first(
+    project: Project, workers: int, attributes: dict[str, Any], cursors: set[int | None]
+) -> None:
+    numbers(project, COPY_STATE, workers=workers, **attributes)
+
+    assert project.run("migrate", "--data").exit_code == 0
+
+    seen = seen_cursors(project)
+    assert set(seen) == cursors if workers == 1 else set(seen) <= cursors
+    assert len(seen) == TOTAL
+
+
+def test_seconds_count_from_the_last_checkpoint(project: Project) -> None:
+    body = f"{COPY_STATE}\nif number % 4 == 0: time.sleep(0.3)"
+    numbers(project, body, batch_size=1000, checkpoint_seconds=0.25)
+
+    assert project.run("migrate", "--data").exit_code == 0
+
+    assert {4, 8} <= set(seen_cursors(project))
+
+
+# --- SIGTERM and SIGINT
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@EVERY_KIND
+def test_a_signal_lets_the_item_in_flight_end_and_saves_the_checkpoint(
+    project: Project, gate: Gate, number: signal.Signals, process: str, items: str
+) -> None:
+    methods = f"count = lambda _: {TOTAL}"
+    body = held_at(gate, 3, process=process)
+    migration = numbers(project, body, process=process, items=items, methods=methods)
+
+    with migrate(project) as run:
+        run.wait_for("at 3.")
+        run.send(number)
+        gate.open()
+        result = run.wait()
+
+    assert result.exit_code == 75
+    assert migration.processed == [1, 2, 3]
+    assert (
+        f"Migration {MIGRATION} was stopped by {number.name} after 3 of {TOTAL} items:"
+        " its progress is kept, run it again to go on\n"
+    ) in result.stderr
+    assert f"Stopped: {MIGRATION}\n" in result.stdout
+    checkpoint = migration.record["checkpoint"]
+    counts = {"processed": 3, "failed": 0, "total": TOTAL}
+    assert checkpoint["cursor"] == 3
+    assert counts.items() <= checkpoint.items()
+    assert (migration.record["started_at"], migration.record["applied_at"]) == (None, None)
+    assert migration.attempts == [("interrupted", counts)]
+
+
+@PROCESS_KINDS
+def test_a_signal_lets_the_items_of_all_workers_end_and_begins_no_other(
+    project: Project, gate: Gate, tmp_path: Path, process: str
+) -> None:
+    with Gate(tmp_path / "second gate") as second:
+        body = [held_at(gate, 3, process=process), held_at(second, 4, process=process)]
+        body.append("if number > 4: time.sleep(0.02)")
+        migration = numbers(project, "\n".join(body), total=1000, workers=2, process=process)
+
+        with migrate(project) as run:
+            run.wait_for("at 3.")
+            run.wait_for("at 4.")
+            run.send(signal.SIGTERM)
+            gate.open()
+            second.open()
+            result = run.wait()
+
+    assert result.exit_code == 75
+    reached = migration.cursor or 0
+    assert 4 <= reached < 1000
+    assert set(range(1, reached + 1)) <= set(migration.processed)
+    assert len(migration.processed) <= reached + 2
+    assert migration.record["checkpoint"]["processed"] == reached
+
+
+def test_the_run_after_a_stop_resumes_there_says_so_and_goes_on_counting(
+    project: Project, gate: Gate
+) -> None:
+    migration = numbers(project, held_at(gate, 4))
+    with migrate(project) as run:
+        run.wait_for("at 4.")
+        run.send(signal.SIGINT)
+        gate.open()
+        run.wait()
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 0
+    assert f"Resuming {MIGRATION} after 4 items\n" in result.stderr
+    assert migration.processed == ALL
+    assert migration.attempts[-1] == ("applied", {"processed": TOTAL, "failed": 0})
+    assert "checkpoint" not in migration.record
+
+
+def test_migrations_after_a_stopped_one_are_not_begun(project: Project, gate: Gate) -> None:
+    numbers(project, held_at(gate, 4))
+    project.script("later")
+    with Process(project, "migrate", "--data") as run:
+        run.wait_for("at 4.")
+        run.send(signal.SIGTERM)
+        gate.open()
+        result = run.wait()
+
+    assert result.exit_code == 75
+    assert "Not reached: later\n" in result.stdout
+    assert "later" not in project.state()
+
+
+def test_a_signal_during_the_last_item_lets_the_migration_be_applied(
+    project: Project, gate: Gate
+) -> None:
+    migration = numbers(project, held_at(gate, TOTAL))
+    with migrate(project) as run:
+        run.wait_for(f"at {TOTAL}.")
+        run.send(signal.SIGTERM)
+        gate.open()
+        result = run.wait()
+
+    assert result.exit_code == 0
+    assert migration.record["applied_at"]
+
+
+# --- SIGKILL
+
+
+def assert_replayed(migration: Numbers, before: list[int], cursor: int) -> None:
+    """Assert that the run after a kill began after the last checkpoint, and went to the end."""
+    result = migration.project.run("migrate", "--data")
+
+    assert result.exit_code == 0
+    assert f"Resuming {MIGRATION} after {cursor} items\n" in result.stderr
+    assert migration.processed == [*before, *ALL[cursor:]]
+    assert [outcome for outcome, _ in migration.attempts] == ["found dead", "applied"]
+    assert migration.attempts[-1][1] == {"processed": TOTAL, "failed": 0}
+
+
+@EVERY_KIND
+def test_a_kill_replays_only_what_came_after_the_last_checkpoint(
+    project: Project, gate: Gate, process: str, items: str
+) -> None:
+    body = held_at(gate, 6, process=process)
+    migration = numbers(project, body, batch_size=3, process=process, items=items)
+
+    with migrate(project) as run:
+        run.wait_for("at 6.")
+        run.kill()
+
+    gate.open()
+    assert migration.cursor == 3
+    assert_replayed(migration, before=[1, 2, 3, 4, 5], cursor=3)
+
+
+def test_a_kill_before_the_first_checkpoint_replays_from_the_beginning(
+    project: Project, gate: Gate
+) -> None:
+    migration = numbers(project, held_at(gate, 3))
+
+    with migrate(project) as run:
+        run.wait_for("at 3.")
+        run.kill()
+
+    gate.open()
+    result = project.run("migrate", "--data")
+    assert "Resuming" not in result.stderr
+    assert migration.processed == [1, 2, *ALL]

@@ -1,0 +1,332 @@
+"""One run at a time: what becomes of the others, and of one that loses the lock."""
+
+import platform
+import re
+import signal
+from collections.abc import Callable
+
+import pytest
+from support.airtable_server import BASE, TABLE, AirtableServer
+from support.process import Process, wait_until
+from support.project import LOCK_FILE, Project
+from support.terminal import Gate
+
+pytestmark = pytest.mark.slow
+
+HOLDER_FILE = f"{LOCK_FILE}.json"
+# Renewed and found dead within a test.
+SHORT_LEASE = {"STORAGE_AIRTABLE_LEASE_SECONDS": "5"}
+LOST = "The lock was lost: "
+
+type TakeAway = Callable[[AirtableServer, Project], object]
+
+
+@pytest.fixture(params=["local", "airtable"])
+def project(request: pytest.FixtureRequest, project: Project, gate: Gate) -> Project:
+    """A project, on either store, with a script that holds the lock if it is told to."""
+    if request.param == "airtable":
+        server: AirtableServer = request.getfixturevalue("server")
+        project.environment = server.settings
+    project.script(
+        "first",
+        above="import os",
+        body=f"""
+        self.log.info("first runs")
+        if "HOLDS" in os.environ:
+            {gate.wait}
+        """,
+    )
+    return project
+
+
+on_airtable = pytest.mark.parametrize("project", ["airtable"], indirect=True)
+on_local = pytest.mark.parametrize("project", ["local"], indirect=True)
+
+
+def hold(project: Project, **env: str) -> Process:
+    """Start a run that holds the lock, and return once its script runs."""
+    process = Process(project, "migrate", "--data", env={"HOLDS": "1", **env})
+    process.wait_for("first runs")
+    return process
+
+
+def holder_of(refusal: str) -> str:
+    """Return the name to unlock that a refused run was told."""
+    (name,) = re.findall(r"mpt-tool migrate --unlock (\S+)", refusal)
+    return str(name)
+
+
+def statuses(project: Project) -> dict[str, str]:
+    """Return the status of each migration that is listed."""
+    listed = project.run("migrate", "--list", "--json").json()["migrations"]
+    return {migration["migration_id"]: migration["status"] for migration in listed}
+
+
+def test_every_action_that_writes_is_refused_while_another_holds_the_lock(
+    project: Project, gate: Gate
+) -> None:
+    project.script("column", type="schema", body="raise AssertionError")
+
+    with hold(project) as holder:
+        for action in (["--data"], ["--schema"], ["--fake", "column"], ["--init"]):
+            refused = project.run("migrate", *action)
+
+            assert refused.exit_code == 75
+            command = action[0].removeprefix("--")
+            assert f"Error running {command} command: Locked by " in refused.stderr
+            named = rf"process {holder.pid} on {re.escape(platform.node())} since \d{{4}}-\d\d-\d\d"
+            assert re.search(named, refused.stderr)
+            assert refused.stderr.endswith("\nAborted.\n")
+        gate.open()
+        assert holder.wait().exit_code == 0
+
+    assert statuses(project) == {"first": "applied", "column": "not applied"}
+
+
+def test_one_that_waits_goes_on_once_the_lock_is_free_and_runs_nothing_twice(
+    project: Project, gate: Gate
+) -> None:
+    env = {"STORAGE_AIRTABLE_LEASE_SECONDS": "5"}
+    with (
+        hold(project, **env) as holder,
+        Process(project, "migrate", "--data", "--wait", "60", env=env) as waiting,
+    ):
+        waiting.wait_for(f"Waiting for the lock, held by process {holder.pid} on ")
+        gate.open()
+
+        assert holder.wait().exit_code == 0
+        after = waiting.wait()
+
+    assert after.exit_code == 0
+    assert "0 applied, 1 skipped" in after.stdout
+
+
+def test_one_that_waits_in_vain_is_refused(project: Project) -> None:
+    with hold(project):
+        refused = project.run("migrate", "--data", "--wait", "0.2")
+
+    assert refused.exit_code == 75
+    assert "Locked by process " in refused.stderr
+
+
+def test_a_holder_that_was_killed_needs_nobody_to_free_the_lock(project: Project) -> None:
+    """The system frees a local lock at once; a lease has to run out first."""
+    with hold(project, **SHORT_LEASE) as holder:
+        holder.kill()
+
+    results = []
+
+    def is_free() -> bool:
+        results.append(project.run("migrate", "--data", env=SHORT_LEASE))
+        return results[-1].exit_code != 75
+
+    wait_until(is_free)
+
+    assert results[-1].exit_code == 0
+    assert "1 applied" in results[-1].stdout
+    assert "Migration first began at " in results[-1].stderr
+    if project.environment:
+        assert f"process {holder.pid} on {platform.node()} since" in results[-1].stderr
+        assert "is dead: taking its lock away" in results[-1].stderr
+    else:
+        assert len(results) == 1
+
+
+def test_reading_needs_no_lock_and_writes_nothing(
+    project: Project, request: pytest.FixtureRequest
+) -> None:
+    actions: list[list[str]] = [
+        ["--list"],
+        ["--check"],
+        ["--check", "--strict"],
+        ["--pending"],
+        ["--history"],
+        ["--data", "--dry-run"],
+    ]
+    with hold(project):
+        before = project.tree()
+        server = request.getfixturevalue("server") if project.environment else None
+        if server:
+            server.clear_requests()
+
+        results = {" ".join(action): project.run("migrate", *action) for action in actions}
+
+        assert project.tree() == before
+        if server:
+            assert {each.method for each in server.requests()} == {"GET"}
+
+    assert [name for name, result in results.items() if result.exit_code == 75] == []
+    assert results["--pending"].exit_code == 3
+    assert re.search("first +data +running", results["--list"].stdout)
+    assert "lock:" not in "".join(result.stdout for result in results.values())
+
+
+@on_airtable
+def test_claims_are_no_records(project: Project, server: AirtableServer) -> None:
+    claim = {"migration_id": "lock:web-1:4711:0a1b2c3d", "order_id": 0}
+    server.add_row(BASE, TABLE, claim)
+
+    assert statuses(project) == {"first": "not applied"}
+    assert project.run("migrate", "--check", "--strict").exit_code == 0
+
+
+@on_airtable
+def test_the_lock_costs_three_requests_and_leaves_no_row(
+    project: Project, server: AirtableServer
+) -> None:
+    assert project.run("migrate", "--data").exit_code == 0
+
+    methods = [request.method for request in server.lock_requests()]
+    assert methods == ["PATCH", "GET", "DELETE"]
+    assert server.claims() == []
+
+
+def unlock(server: AirtableServer, project: Project) -> None:
+    name = holder_of(project.run("migrate", "--data").stderr)
+    unlocked = project.run("migrate", "--unlock", name)
+    assert (unlocked.exit_code, unlocked.stdout) == (0, f"Took the lock away from {name}.\n")
+
+
+def delete_the_row(server: AirtableServer, project: Project) -> None:
+    (claim,) = server.claims()
+    server.delete_row(BASE, TABLE, claim["id"])
+
+
+@on_airtable
+@pytest.mark.parametrize("take_away", [unlock, delete_the_row])
+def test_a_run_whose_claim_is_taken_away_stops_its_script_and_writes_nothing(
+    project: Project, server: AirtableServer, take_away: TakeAway
+) -> None:
+    with hold(project, **SHORT_LEASE) as holder:
+        running = server.records()
+
+        take_away(server, project)
+
+        result = holder.wait()
+
+    assert result.exit_code == 1
+    assert LOST in result.stderr
+    assert "Migration first failed: stopped because the lock was lost" in result.stderr
+    assert server.records() == running
+    assert server.claims() == []
+
+
+@on_airtable
+def test_only_the_holder_that_is_named_is_unlocked(
+    project: Project, server: AirtableServer, gate: Gate
+) -> None:
+    with hold(project) as holder:
+        refused = project.run("migrate", "--unlock", "web-1:4711:0a1b2c3d")
+
+        assert refused.exit_code == 1
+        assert "web-1:4711:0a1b2c3d does not hold the lock: process " in refused.stderr
+        (claim,) = server.claims()
+        assert claim["fields"]["migration_id"] == f"lock:{holder_of_refusal(refused.stderr)}"
+        gate.open()
+        assert holder.wait().exit_code == 0
+
+
+def holder_of_refusal(refusal: str) -> str:
+    """Return the name in parentheses."""
+    (name,) = re.findall(r"\((\S+)\)", refusal)
+    return str(name)
+
+
+@on_local
+def test_a_local_lock_is_not_taken_from_a_process_that_lives(project: Project, gate: Gate) -> None:
+    with hold(project) as holder:
+        refused = project.run("migrate", "--unlock", "anybody")
+
+        assert refused.exit_code == 1
+        assert f"It is held by process {holder.pid} on {platform.node()}" in refused.stderr
+        gate.open()
+        assert holder.wait().exit_code == 0
+
+
+def test_there_is_nothing_to_unlock_while_nobody_holds_the_lock(project: Project) -> None:
+    refused = project.run("migrate", "--unlock", "anybody")
+
+    assert refused.exit_code == 1
+    assert "Nothing to unlock: nobody holds the lock" in refused.stderr
+
+
+@on_airtable
+@pytest.mark.parametrize("has_ended", [False, True], ids=["script goes on", "script ends"])
+def test_a_run_that_slept_past_its_lease_stops_without_writing_when_it_wakes(
+    project: Project, server: AirtableServer, gate: Gate, has_ended: bool
+) -> None:
+    with hold(project, **SHORT_LEASE) as sleeping:
+        sleeping.send(signal.SIGSTOP)
+        wait_until(lambda: project.run("migrate", "--data", env=SHORT_LEASE).exit_code == 0)
+        taken_over = server.records()
+        assert taken_over["first"]["applied_at"]
+
+        if has_ended:
+            gate.open()
+        sleeping.send(signal.SIGCONT)
+        result = sleeping.wait()
+
+    assert result.exit_code == 1
+    assert LOST in result.stderr
+    assert server.records() == taken_over
+    assert server.claims() == []
+
+
+@on_airtable
+def test_a_renewal_that_fails_is_tried_again(
+    project: Project, server: AirtableServer, gate: Gate
+) -> None:
+    env = {"STORAGE_AIRTABLE_LEASE_SECONDS": "5", "STORAGE_AIRTABLE_RETRY_SECONDS": "0"}
+    with hold(project, **env) as holder:
+        server.answer(500, method="PATCH")
+
+        holder.wait_for("The lock could not be renewed, trying again")
+        gate.open()
+
+        assert holder.wait().exit_code == 0
+    assert server.records()["first"]["applied_at"]
+
+
+@on_airtable
+def test_a_lock_that_cannot_be_given_back_changes_no_outcome(
+    project: Project, server: AirtableServer
+) -> None:
+    server.answer(500, method="DELETE")
+
+    result = project.run("migrate", "--data", env={"STORAGE_AIRTABLE_RETRY_SECONDS": "0"})
+
+    assert result.exit_code == 0
+    assert "WARNING - The lock could not be given back, it will run out" in result.stderr
+
+
+@on_local
+def test_a_run_stops_without_writing_if_the_file_that_names_it_is_deleted(
+    project: Project, gate: Gate
+) -> None:
+    with hold(project) as holder:
+        (project.root / HOLDER_FILE).unlink()
+        running = project.state()
+
+        gate.open()
+        result = holder.wait()
+
+    assert result.exit_code == 1
+    assert LOST in result.stderr
+    assert project.state() == running
+
+
+@on_local
+def test_a_run_stops_without_writing_if_the_lock_was_deleted_and_another_took_it(
+    project: Project, gate: Gate
+) -> None:
+    with hold(project) as holder:
+        (project.root / LOCK_FILE).unlink()
+        assert project.run("migrate", "--data").exit_code == 0
+        taken_over = project.state()
+
+        gate.open()
+        result = holder.wait()
+
+    assert result.exit_code == 1
+    assert LOST in result.stderr
+    assert project.state() == taken_over

@@ -1,0 +1,39 @@
+"""The cases of the torture, each in a long form for the figures and a short one for the tests."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from torture import broken_inputs, contention, random_kills, system_calls
+from torture.figures import Figure
+
+type Figures = Callable[[Path], Iterable[Figure]]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A case, as functions that make its figures in an empty folder."""
+
+    long: Figures
+    short: Figures
+
+
+CASES: Mapping[str, Case] = {
+    "contention": Case(
+        partial(contention.figures, rounds=20, processes=16, migrations=20),
+        partial(contention.figures, rounds=1, processes=2, migrations=2),
+    ),
+    "random-kills": Case(
+        partial(random_kills.figures, kills=300, migrations=100),
+        partial(random_kills.figures, kills=3, migrations=30),
+    ),
+    "system-calls": Case(
+        partial(system_calls.figures, migrations=3),
+        partial(system_calls.figures, migrations=1, every=25),
+    ),
+    "broken-inputs": Case(
+        partial(broken_inputs.figures, inputs=1700),
+        partial(broken_inputs.figures, inputs=6),
+    ),
+}

@@ -1,0 +1,76 @@
+"""Runs the command in this process, as fast as many thousand inputs need."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from mpt_tool.cli import main
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the command ended.
+
+    Args:
+        exit_code: what it exited with; None if it did not exit but raise.
+        error: what it raised instead.
+        output: what it wrote to stdout and stderr.
+    """
+
+    exit_code: int | None
+    error: BaseException | None
+    output: str
+
+
+def run(arguments: Sequence[str], root: Path, environment: Mapping[str, str]) -> Ending:
+    """Run `mpt-tool` in a folder with these variables and no others."""
+    with _streams() as output, contextlib.chdir(root), _replaced(arguments, environment):
+        exit_code, error = _main()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        output.seek(0)
+        return Ending(exit_code, error, output.read().decode(errors="replace"))
+
+
+def _main() -> tuple[int | None, BaseException | None]:
+    try:
+        main()
+    except SystemExit as end:
+        return int(end.code or 0), None
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it should not have come here
+        return None, error
+    return 0, None
+
+
+@contextlib.contextmanager
+def _streams() -> Iterator[IO[bytes]]:
+    """Let stdout and stderr end in one file, encoded as Python does it for a command."""
+    with (
+        tempfile.TemporaryFile() as file,
+        open(file.fileno(), "w", encoding="utf-8", closefd=False) as stdout,
+        open(
+            file.fileno(), "w", encoding="utf-8", errors="backslashreplace", closefd=False
+        ) as stderr,
+        contextlib.redirect_stdout(stdout),
+        contextlib.redirect_stderr(stderr),
+    ):
+        yield file
+
+
+@contextlib.contextmanager
+def _replaced(arguments: Sequence[str], environment: Mapping[str, str]) -> Iterator[None]:
+    own_arguments, own_environment = sys.argv, dict(os.environ)
+    sys.argv = ["mpt-tool", *arguments]
+    os.environ.clear()
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        sys.argv = own_arguments
+        os.environ.clear()
+        os.environ.update(own_environment)

@@ -2,34 +2,68 @@
 
 import argparse
 import os
+import re
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import comparison, growth, startup
+from benchmarks import batches, comparison, growth, startup
 from benchmarks.contenders import EARLIER_RELEASES, Contender, install
 
 RESULTS = Path(__file__).with_name("results.md")
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What is measured where.
+
+    Args:
+        interpreters: those that a release is installed for already, by its name.
+        folder: an empty folder.
+        runs: how often each command is measured.
+        longest: whether to run 10,000 migrations too.
+        quick: whether to measure little, to see that it can be.
+    """
+
+    interpreters: Mapping[str, str]
+    folder: Path
+    runs: int
+    longest: bool
+    quick: bool
+
+    @property
+    def ours(self) -> Contender:
+        """The tool as it is now."""
+        return Contender("ours", Path(self.interpreters.get("ours", sys.executable)))
+
+    def earlier(self) -> list[Contender]:
+        """Return the earlier releases; those that are not installed yet are, in the folder."""
+        return [
+            Contender(name, Path(self.interpreters.get(name) or install(name, self.folder)), script)
+            for name, script in EARLIER_RELEASES.items()
+        ]
+
+
 def main() -> None:
     """Measure as the options say and write the results; they are complete or left as they were."""
     options = _options()
-    given = dict(option.split("=", 1) for option in options.interpreter)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        ours = Contender("ours", Path(given.get("ours", sys.executable)))
-        earlier = [
-            Contender(version, Path(given.get(version) or install(version, folder)), script)
-            for version, script in EARLIER_RELEASES.items()
-        ]
+        bench = Bench(
+            interpreters=dict(option.split("=", 1) for option in options.interpreter),
+            folder=Path(name),
+            runs=1 if options.quick else options.runs,
+            longest=options.longest,
+            quick=options.quick,
+        )
         lines = []
-        for line in _report(ours, earlier, folder, options):
+        for line in _report(bench, options.only):
             print(line, flush=True)
             lines.append(line)
-    RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if not options.quick:
+        _write("\n".join(lines) + "\n")
 
 
 def _options() -> argparse.Namespace:
@@ -37,6 +71,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=7, help="how often each command is measured")
     parser.add_argument(
         "--longest", action="store_true", help="run 10,000 migrations too: takes minutes"
+    )
+    parser.add_argument(
+        "--only", choices=SECTIONS, help="measure one section, and leave the others as they are"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="measure little, and print the results only"
     )
     parser.add_argument(
         "--interpreter",
@@ -49,38 +89,75 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _report(
-    ours: Contender, earlier: Sequence[Contender], folder: Path, options: argparse.Namespace
-) -> Iterator[str]:
-    """Yield the lines of the results, each as soon as it is measured."""
-    runs = options.runs
+def _report(bench: Bench, only: str | None) -> Iterator[str]:
+    """Yield the lines of the results, or of one section, each as soon as it is measured."""
+    if only:
+        yield from SECTIONS[only](bench)
+        return
     yield f"""\
 # Benchmarks
 
 Written by `nox -s benchmarks` on {os.cpu_count()} cores, Python {PYTHON}. Times are medians of
-{runs} runs, after one that is not counted. The migrations do nothing.
+{bench.runs} runs, after one that is not counted. The migrations do nothing."""
+    for section in SECTIONS.values():
+        yield ""
+        yield from section(bench)
 
+
+def _comparison(bench: Bench) -> Iterator[str]:
+    yield """\
 ## Beside the earlier releases
 
 In parentheses the fastest and the slowest run. The releases take turns in equal projects; the share
 is ours of the faster one's.
 """
-    rows = comparison.compare([ours, *earlier], folder / "comparison", runs)
+    contenders = [bench.ours, *bench.earlier()]
+    rows = comparison.compare(contenders, bench.folder / "comparison", bench.runs)
     yield from _table(["Case", "ours", *EARLIER_RELEASES, "share", "target"], rows)
-    yield """
+
+
+def _growth(bench: Bench) -> Iterator[str]:
+    yield """\
 ## Growth
 
 Time and peak memory. TAB: what bash waits for until it can offer migrations.
 """
-    rows = growth.grow(ours, folder / "growth", runs, longest=options.longest)
+    folder = bench.folder / "growth"
+    rows = growth.grow(bench.ours, folder, bench.runs, longest=bench.longest)
     yield from _table(growth.HEAD, rows)
-    yield """
+
+
+def _startup(bench: Bench) -> Iterator[str]:
+    yield """\
 ## Where start-up time goes
 
 Into the modules of each package themselves, in a project without migrations. Tracing the imports
 slows them down: the commands take less otherwise.
 """
-    yield from _table(startup.HEAD, startup.explain(ours, folder / "startup", runs))
+    yield from _table(
+        startup.HEAD, startup.explain(bench.ours, bench.folder / "startup", bench.runs)
+    )
+
+
+def _batches(bench: Bench) -> Iterator[str]:
+    yield """\
+## Batch migrations
+
+Each as a whole process of the command. In parentheses after a time the fastest and the slowest run;
+the tool and the loop take turns. Servers are on the loopback interface, and rates are by the
+arrival of the requests there.
+"""
+    extent = batches.SHORT if bench.quick else batches.LONG
+    rows = batches.figures(bench.ours, bench.folder / "batches", bench.runs, extent)
+    yield from _table(batches.HEAD, rows)
+
+
+SECTIONS: Mapping[str, Callable[[Bench], Iterator[str]]] = {
+    "comparison": _comparison,
+    "growth": _growth,
+    "startup": _startup,
+    "batches": _batches,
+}
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -91,6 +168,18 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
 
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _write(results: str) -> None:
+    """Write the results; sections that were not measured stay as they were, above the others."""
+    earlier = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
+    sections = _by_heading(earlier) | _by_heading(results)
+    RESULTS.write_text("\n\n".join(sections.values()) + "\n", encoding="utf-8")
+
+
+def _by_heading(results: str) -> dict[str, str]:
+    parts = re.split(r"^(?=#)", results, flags=re.MULTILINE)
+    return {part.partition("\n")[0]: part.strip() for part in parts if part}
 
 
 if __name__ == "__main__":

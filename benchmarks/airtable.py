@@ -1,17 +1,14 @@
 """Counts the requests that a release makes to Airtable, on a loopback server."""
 
 import re
-import sys
 from pathlib import Path
+
+from support.airtable_server import STATE_COLUMNS, AirtableServer
+from support.http_server import Reply, Request
 
 from benchmarks import projects
 from benchmarks.contenders import Contender
 from benchmarks.measuring import CommandFailedError, measure
-
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
-
-from support.airtable_server import STATE_COLUMNS, AirtableServer
-from support.http_server import Reply, Request
 
 BASE, TABLE = "appBenchmark00001", "Migrations"
 # 6.0.6 keeps a version with each record.

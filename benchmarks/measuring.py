@@ -19,6 +19,7 @@ class Measurements:
     """What a command took each time that it ran."""
 
     seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
     megabytes: list[float] = field(default_factory=list)
 
     @property
@@ -62,5 +63,6 @@ def measure(
         raise CommandFailedError(f"{command} exited with {process.returncode}:\n{text[-2000:]}")
     if into is not None:
         into.seconds.append(seconds)
+        into.cpu_seconds.append(usage.ru_utime + usage.ru_stime)
         into.megabytes.append(usage.ru_maxrss / 1024)  # kibibytes on Linux
     return text

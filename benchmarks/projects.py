@@ -1,4 +1,4 @@
-"""Projects to measure in: a folder of migrations that do nothing, and the state that they left."""
+"""Projects to measure in: a folder of migrations, and the state that they left."""
 
 import json
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ class Migration(DataBaseMigration):
 _MOMENT = "2026-01-01T12:00:00.000000+00:00"
 
 
-def create(folder: Path, scripts: int) -> None:
-    """Create a project with this many data migrations, none of which has run."""
+def create(folder: Path, scripts: int, script: str = _SCRIPT) -> None:
+    """Create a project with this many equal data migrations, none of which has run."""
     migrations = folder / "migrations"
     migrations.mkdir(parents=True)
     for number in range(scripts):
         path = migrations / f"{_order_id(number)}_{_migration_id(number)}.py"
-        path.write_text(_SCRIPT, encoding="utf-8")
+        path.write_text(script, encoding="utf-8")
 
 
 def records(applied: int) -> Iterator[dict[str, str | int]]:

@@ -36,13 +36,14 @@ from mpt_tool.lease import (
 )
 
 # To search longer: LEASE_EXAMPLES=20000 pytest tests/test_lease.py -k interleave
-EXAMPLES = int(os.environ.get("LEASE_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("LEASE_EXAMPLES", "300"))
 BETWEEN_RENEWALS = LEASE_SECONDS / RENEWALS_A_LEASE
 BETWEEN_WRITES = LEASE_SECONDS / 12
 # In this time every contender comes to its end.
 LONG_SECONDS = 30 * LEASE_SECONDS
 
 type Life = Callable[[Contender], None]
+type Course = Sequence[tuple[int, float]]
 
 
 def working(work_seconds: float, *, wait_seconds: float = 0) -> Life:
@@ -256,29 +257,26 @@ def test_a_renewal_is_in_time_if_all_see_it_before_the_lease_is_over(
     assert errors(simulation) == [error]
 
 
-class SlowChance(Chance):
-    """Each step is late."""
-
-    def delay(self) -> float:
-        return 0.5
-
-
-@pytest.mark.parametrize("renews", [True, False])
-def test_a_lease_counts_from_when_its_last_call_began_not_from_the_reply(renews: bool) -> None:
+@pytest.mark.parametrize("call", ["insert", "renew"])
+def test_a_lease_counts_from_when_its_last_call_began_not_from_the_reply(
+    simulation: Simulation, call: str
+) -> None:
     def live(contender: Contender) -> None:
-        began = contender.pace.clock()
-        lease = acquire(contender, contender.name, 0, contender.pace)
-        if renews:
-            began = contender.pace.clock()
+        pace = contender.pace
+        began = pace.clock()
+        lease = acquire(contender, contender.name, 0, pace)
+        if call == "renew":
+            began = pace.clock()
             lease.renew()
-        contender.pace.sleep(began + LEASE_SECONDS - contender.pace.clock())
+        pace.sleep(began + LEASE_SECONDS - pace.clock())
         lease.require()
 
-    with Simulation(SlowChance()) as simulation:
-        simulation.start(live)
-        simulation.run(LONG_SECONDS)
+    holder = simulation.start(live)
+    step_until(simulation, call)
+    holder.freeze(LEASE_SECONDS / 2)
+    simulation.run(LONG_SECONDS)
 
-        assert errors(simulation) == [LockLostError]
+    assert errors(simulation) == [LockLostError]
 
 
 # --- to take it from the dead
@@ -497,13 +495,6 @@ def test_nothing_is_renewed_once_the_block_is_left(store: Store, clock: Clock) -
 # --- any interleaving
 
 
-DELAYS = st.sampled_from(
-    [*[0.0] * 150, 0.1, 1.0, *(leases * LEASE_SECONDS for leases in (0.8, 1.1, 1.5, 2.5))]
-)
-LAGS = st.sampled_from([0, 0.5 * SETTLE_SECONDS, 0.99 * SETTLE_SECONDS])
-SKEWS = st.sampled_from([0, 0, -4, 4])
-
-
 class DrawnChance(Chance):
     """What Hypothesis draws; it likes best that nothing happens."""
 
@@ -516,18 +507,24 @@ class DrawnChance(Chance):
     def skew(self) -> float:
         return self._data.draw(SKEWS)
 
-    def delay(self) -> float:
-        return self._data.draw(DELAYS)
+
+def leases(*numbers: float) -> st.SearchStrategy[float]:
+    """Return times as long as so many leases."""
+    return st.sampled_from([number * LEASE_SECONDS for number in numbers])
 
 
-STEPS = st.integers(0, 200)
+LAGS = st.sampled_from([0, 0.5 * SETTLE_SECONDS, 0.99 * SETTLE_SECONDS])
+SKEWS = st.sampled_from([0, 0, -4, 4])
+# How many steps are made, and for how long the one that made the last of them is frozen then.
+COURSES = st.lists(
+    st.tuples(st.integers(1, 60), st.sampled_from([0.1, 1.0]) | leases(0.8, 1.1, 1.5, 2.5)),
+    max_size=5,
+)
 ARRIVALS = st.tuples(
     st.builds(
         working,
         st.sampled_from([3.0, 1.0, 0.0]).map(lambda leases: leases * LEASE_SECONDS),
-        wait_seconds=st.sampled_from([6.0, 6.0, 6.0, 1.5, 0.0]).map(
-            lambda leases: leases * LEASE_SECONDS
-        ),
+        wait_seconds=leases(6, 6, 6, 1.5, 0),
     ),
     st.integers(-12, 12),
 )
@@ -548,30 +545,33 @@ class LockMachine(RuleBasedStateMachine):
         return multiple(*[self.simulation.start(*arrival) for arrival in arrivals])
 
     @precondition(lambda self: len(self.simulation.living) < 4)
-    @rule(target=contenders, steps=STEPS, arrival=ARRIVALS)
-    def start(self, steps: int, arrival: tuple[Life, int]) -> Contender:
-        self.go_on(steps)
+    @rule(target=contenders, course=COURSES, arrival=ARRIVALS)
+    def start(self, course: Course, arrival: tuple[Life, int]) -> Contender:
+        self.go_on(course)
         return self.simulation.start(*arrival)
 
-    @rule(steps=STEPS, contender=contenders)
-    def kill(self, steps: int, contender: Contender) -> None:
-        self.go_on(steps)
+    @rule(course=COURSES, contender=contenders)
+    def kill(self, course: Course, contender: Contender) -> None:
+        self.go_on(course)
         contender.kill()
 
-    @rule(steps=STEPS, contender=contenders)
-    def rob(self, steps: int, contender: Contender) -> None:
-        self.go_on(steps)
+    @rule(course=COURSES, contender=contenders)
+    def rob(self, course: Course, contender: Contender) -> None:
+        self.go_on(course)
         contender.rob()
 
-    @rule(steps=STEPS, contender=contenders, when=st.sampled_from(["before", "after"]))
-    def fail(self, steps: int, contender: Contender, when: Literal["before", "after"]) -> None:
-        self.go_on(steps)
+    @rule(course=COURSES, contender=contenders, when=st.sampled_from(["before", "after"]))
+    def fail(self, course: Course, contender: Contender, when: Literal["before", "after"]) -> None:
+        self.go_on(course)
         contender.fails = when
 
-    @rule(steps=STEPS)
-    def go_on(self, steps: int) -> None:
-        for _ in range(steps):
-            self.simulation.step()
+    @rule(course=COURSES)
+    def go_on(self, course: Course) -> None:
+        for steps, seconds in course:
+            for _ in range(steps):
+                mover = self.simulation.step()
+            if mover:
+                mover.freeze(seconds)
 
     @invariant()
     def the_lock_is_safe(self) -> None:

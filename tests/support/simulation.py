@@ -3,7 +3,7 @@
 Each contender lives in a thread of its own, and exactly one thread runs at a time: that of a
 contender between two of its steps, or else the one that calls `Simulation.step`. A step is the
 arrival of a call at the store, the arrival of its reply, or the end of a sleep; the one that is due
-first is made next, and made late if chance delays it.
+first is made next. Calls take no time, unless the contender is frozen meanwhile.
 """
 
 import threading
@@ -33,10 +33,6 @@ class Chance:
 
     def skew(self) -> float:
         """Return how far off the time of a new claim is."""
-        return 0
-
-    def delay(self) -> float:
-        """Return how late the next step of a contender is."""
         return 0
 
 
@@ -182,7 +178,7 @@ class Contender:
         clock.now = max(clock.now, self.due)
         self._act()
         self._run()
-        self.due = clock.now + self._seconds + self._simulation.store.chance.delay()
+        self.due = clock.now + self._seconds
 
     def rob(self) -> None:
         """Delete its claim by hand."""
@@ -275,10 +271,12 @@ class Simulation:
         self.contenders.append(contender)
         return contender
 
-    def step(self) -> None:
-        """Make the step that is due first, if there is one."""
-        if self.living:
-            min(self.living, key=lambda contender: contender.due).step()
+    def step(self) -> Contender | None:
+        """Make the step that is due first, if there is one; return who made it."""
+        first = min(self.living, key=lambda contender: contender.due, default=None)
+        if first:
+            first.step()
+        return first
 
     def run(self, seconds: float) -> None:
         """Make all steps that are due within so many seconds."""

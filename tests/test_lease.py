@@ -523,7 +523,7 @@ COURSES = st.lists(
 ARRIVALS = st.tuples(
     st.builds(
         working,
-        st.sampled_from([3.0, 1.0, 0.0]).map(lambda leases: leases * LEASE_SECONDS),
+        leases(3, 1, 0),
         wait_seconds=leases(6, 6, 6, 1.5, 0),
     ),
     st.integers(-12, 12),
@@ -605,5 +605,6 @@ def test_the_lock_is_safe_and_always_free_in_the_end_however_contenders_interlea
             stateful_step_count=12,
             deadline=None,
             database=None,
+            report_multiple_bugs=False,
         ),
     )

@@ -25,8 +25,9 @@ from mpt_tool.guard import Guard, allow_all
 from mpt_tool.politeness import Pauses, asked_pause
 from mpt_tool.settings import Settings
 
-# Seconds to connect, and to wait for a reply.
-TIME_OUT = (10, 60)
+type TimeOut = tuple[float, float]
+
+TIME_OUT: TimeOut = (10, 60)
 REQUESTS_A_SECOND = 5
 LOCK_OUT_SECONDS = 30.0
 _LONGEST_PAUSE_SECONDS = 30.0
@@ -34,19 +35,23 @@ _LONGEST_PAUSE_SECONDS = 30.0
 log = logging.getLogger(__name__)
 
 
-def open_api(settings: Settings, guard: Guard = allow_all) -> Api:
+def open_api(settings: Settings, guard: Guard = allow_all, time_out: TimeOut = TIME_OUT) -> Api:
     """Return a client for the Airtable that the settings name; several threads may use it.
+
+    Args:
+        settings: which Airtable, with which key, and how long to try.
+        guard: what may refuse a request, each time that it is about to be sent.
+        time_out: seconds to connect, and to wait for a reply.
 
     Raises:
         SettingsError: the key is missing or the address is none.
     """
     api = Api(
         settings.require("airtable_api_key"),
-        timeout=TIME_OUT,
         retry_strategy=None,
         endpoint_url=settings.require_url("storage_airtable_endpoint_url"),
     )
-    adapter = PoliteAdapter(settings.storage_airtable_retry_seconds, guard)
+    adapter = PoliteAdapter(settings.storage_airtable_retry_seconds, guard, time_out)
     api.session.mount("https://", adapter)
     api.session.mount("http://", adapter)
     return api
@@ -57,19 +62,21 @@ class PoliteAdapter(HTTPAdapter):
 
     Args:
         retry_seconds: how long after its first attempt a request may still be sent again.
-        guard: what may refuse a request.
+        guard: what may refuse a request, each time that it is about to be sent.
+        time_out: seconds to connect, and to wait for a reply.
     """
 
-    def __init__(self, retry_seconds: float, guard: Guard = allow_all) -> None:
+    def __init__(
+        self, retry_seconds: float, guard: Guard = allow_all, time_out: TimeOut = TIME_OUT
+    ) -> None:
         super().__init__()
         self._retry_seconds = retry_seconds
         self._guard = guard
+        self._time_out = time_out
 
     def send(self, request: PreparedRequest, **kwargs: Any) -> Response:  # type: ignore[override] # same call
         """Return the first reply that is final, or the last one there was time for."""
-        self._guard(str(request.method), str(request.url))
-        # Some releases of pyairtable keep the time-out that they are given to themselves.
-        kwargs["timeout"] = kwargs.get("timeout") or TIME_OUT
+        kwargs["timeout"] = kwargs.get("timeout") or self._time_out
         retrying = Retrying(
             retry=_may_be_sent_again(request),
             wait=_pause,
@@ -86,15 +93,22 @@ class PoliteAdapter(HTTPAdapter):
         try:
             time.sleep(max(0.0, free_from - time.monotonic()))
             _pauses.wait(host)
-            reply = super().send(request, **kwargs)
-            # Read while a cut in the body still counts as an attempt that failed.
-            _ = reply.content
-            if pause := _asked_of_all(reply):
-                _pauses.ask(host, pause)
-            return reply
+            self._guard(str(request.method), str(request.url))
+            try:
+                return self._send_once(request, **kwargs)
+            finally:
+                # Counted from the reply: the request reached Airtable before, nobody knows when.
+                free_from = time.monotonic() + 1
         finally:
-            # Counted from the reply: the request reached Airtable before it, nobody knows when.
-            slots.put(time.monotonic() + 1)
+            slots.put(free_from)
+
+    def _send_once(self, request: PreparedRequest, **kwargs: Any) -> Response:
+        reply = super().send(request, **kwargs)
+        # Read while a cut in the body still counts as an attempt that failed.
+        _ = reply.content
+        if pause := _asked_of_all(reply):
+            _pauses.ask(str(urlsplit(request.url).netloc), pause)
+        return reply
 
 
 def _slots() -> SimpleQueue[float]:

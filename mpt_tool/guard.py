@@ -1,11 +1,11 @@
-"""Refuses the writes of clients, so that a migration can be rehearsed."""
+"""What may refuse a request of a client before it is sent, and one that refuses all writes."""
 
 from collections.abc import Callable
 
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 Guard = Callable[[str, str], None]
-"""Called with the method and the address of each request; raises to refuse it."""
+"""Called with the method and the address of a request each time it is sent; raises to refuse it."""
 
 
 class RefusedWriteError(Exception):

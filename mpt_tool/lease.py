@@ -28,7 +28,9 @@ about to.
 Limits:
 
 - A process that is frozen between its look at the clock and its next write may still write when it
-  wakes. A store without conditional writes cannot prevent it.
+  wakes, and a write may be on its way for longer than the rest of the lease. A store without
+  conditional writes cannot prevent either.
+- A claim that somebody deletes although its holder is alive is missed at the next renewal only.
 - A write that others see later than `SETTLE_SECONDS` after it was answered could let two through.
 - All contenders have to use the same length of a lease.
 - A clock that stands still while the machine sleeps hides the sleep from the holder.
@@ -131,7 +133,7 @@ class Lease:
         """Write a new sign of life.
 
         Raises:
-            LockLostError: the claim is gone.
+            LockLostError: the claim is gone, or was not renewed in time.
             StorageError: the store failed; the lease goes on until its time is over.
         """
         with self._turn:

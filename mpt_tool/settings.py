@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from dotenv import dotenv_values
-from pydantic import AliasChoices, Field, HttpUrl, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, Field, HttpUrl, SecretStr, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mpt_tool.errors import SettingsError
@@ -26,6 +27,12 @@ def _variable(name: str) -> AliasChoices:
     return AliasChoices(f"MPT_TOOL_{name}", name)
 
 
+def _path(path: Path) -> Path:
+    if "\0" in str(path):
+        raise PydanticCustomError("path", "no path holds a NUL character")
+    return path
+
+
 class Settings(BaseSettings):
     """What can be configured.
 
@@ -41,7 +48,9 @@ class Settings(BaseSettings):
         str_strip_whitespace=True,
     )
 
-    folder: Annotated[Path, Field(validation_alias="MPT_TOOL_FOLDER")] = Path("migrations")
+    folder: Annotated[Path, AfterValidator(_path), Field(validation_alias="MPT_TOOL_FOLDER")] = (
+        Path("migrations")
+    )
     storage_type: Annotated[str, Field(validation_alias=_variable("STORAGE_TYPE"))] = "local"
     airtable_api_key: Annotated[
         SecretStr | None,

@@ -8,7 +8,9 @@ from pyairtable import Api
 from requests import PreparedRequest, ReadTimeout, RequestException, Response, Session
 from support.airtable_server import BASE, TABLE, AirtableServer, RateLimit
 
-from mpt_tool.airtable_api import TIME_OUT, PoliteAdapter, open_api
+from mpt_tool.airtable_api import PoliteAdapter, TimeOut, open_api
+from mpt_tool.guard import Guard
+from mpt_tool.lease import RENEWALS_A_LEASE
 from mpt_tool.settings import Settings
 from mpt_tool.storage.airtable import AirtableRepository
 from mpt_tool.testing.storage import RUNNING
@@ -36,24 +38,32 @@ def session(server: AirtableServer) -> Iterator[Session]:
         yield session
 
 
-def test_every_request_has_a_time_out(server: AirtableServer, api: Api) -> None:
-    time_outs: list[float | None] = []
+def test_every_request_has_a_time_out_within_which_the_lease_can_still_be_renewed(
+    server: AirtableServer,
+) -> None:
+    time_outs: list[float] = []
+    lease_seconds = 45
 
     class NotingAdapter(PoliteAdapter):
         def build_response(self, req: PreparedRequest, resp: Any) -> Response:
             time_outs.append(resp.connection.sock.gettimeout())
             return super().build_response(req, resp)
 
-    api.session.mount("http://", NotingAdapter(retry_seconds=0))
-    repository = AirtableRepository(api, BASE, "New", "History", 60)
+    def connect(guard: Guard, time_out: TimeOut) -> Api:
+        api = Api(server.token, retry_strategy=None, endpoint_url=server.url)
+        api.session.mount("http://", NotingAdapter(0, guard, time_out))
+        return api
+
+    repository = AirtableRepository(connect, BASE, "New", "History", lease_seconds)
 
     repository.initialize()
     repository.save(RUNNING)
     repository.save(RUNNING.fail())
     repository.load()
-    api.session.get(server.url)  # as releases of pyairtable do that set none
 
-    assert set(time_outs) == {TIME_OUT[1]}
+    assert time_outs
+    assert set(time_outs) == {10}
+    assert max(time_outs) < lease_seconds / RENEWALS_A_LEASE
 
 
 @pytest.mark.parametrize(("method", "attempts"), [("GET", 2), ("PATCH", 2), ("POST", 1)])

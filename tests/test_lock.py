@@ -288,6 +288,24 @@ def test_a_renewal_that_fails_is_tried_again(
 
 
 @on_airtable
+def test_a_write_that_is_tried_again_is_not_sent_once_the_lease_is_over(
+    project: Project, server: AirtableServer, gate: Gate
+) -> None:
+    with hold(project, **SHORT_LEASE) as holder:
+        running = server.records()
+        # Longer than a lease: neither a renewal nor the record comes through until then.
+        server.answer(503, method="PATCH", times=8, headers={"Retry-After": "1"})
+        gate.open()
+
+        result = holder.wait()
+
+    assert result.exit_code == 1
+    assert LOST in result.stderr
+    assert "mpt-tool migrate --fake first" in result.stderr
+    assert server.records() == running
+
+
+@on_airtable
 def test_a_lock_that_cannot_be_given_back_changes_no_outcome(
     project: Project, server: AirtableServer
 ) -> None:

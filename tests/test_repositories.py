@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pyairtable import Api
 from support.airtable_server import BASE, AirtableServer
 from support.project import Project
 
-from mpt_tool.storage.airtable import AirtableRepository
+from mpt_tool.settings import Settings
+from mpt_tool.storage.airtable import open_airtable
 from mpt_tool.storage.local import LocalRepository
 from mpt_tool.testing import MemoryRepository, OpenRepository, StateRepositoryContract
 
@@ -31,9 +31,8 @@ class TestAirtableRepository(StateRepositoryContract):
     def open_repository(self) -> Iterator[OpenRepository]:
         with AirtableServer() as server:
             server.add_base(BASE)
-            api = Api(server.token, retry_strategy=None, endpoint_url=server.url)
-            yield lambda: AirtableRepository(api, BASE, "Migrations", "History", 60)
-            api.session.close()
+            settings = Settings.model_validate(server.settings)
+            yield lambda: open_airtable(settings)
 
 
 @pytest.fixture

@@ -92,6 +92,10 @@ def test_a_pyproject_without_a_table_of_the_tool_changes_nothing(project: Projec
         ("tool.mpt-tool = 3", "pyproject.toml: [tool.mpt-tool] is not a table"),
         ("[tool.mpt-tool]\nfolders = 3", "pyproject.toml: folders in [tool.mpt-tool] is unknown"),
         ("[tool.mpt-tool]\nfolder = 3", "folder"),
+        (
+            '[tool.mpt-tool]\nfolder = "a\\u0000b"',
+            "MPT_TOOL_FOLDER is 'a\\x00b': no path holds a NUL",
+        ),
         ('[tool.mpt-tool]\nstorage-type = "postgres"', "STORAGE_TYPE"),
     ],
 )

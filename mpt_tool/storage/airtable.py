@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from pyairtable import Api, Table
@@ -14,9 +15,10 @@ from pyairtable.api.types import RecordDict
 from pydantic import ValidationError
 from requests import HTTPError
 
-from mpt_tool.airtable_api import open_api
+from mpt_tool.airtable_api import TIME_OUT, TimeOut, open_api
 from mpt_tool.enums import MigrationTypeEnum
 from mpt_tool.errors import StorageError
+from mpt_tool.guard import Guard, allow_all
 from mpt_tool.lease import RENEWALS_A_LEASE, Lease, Pace, acquire, renewed, unlock
 from mpt_tool.records import Attempt, MigrationRecord, Origin, describe
 from mpt_tool.settings import Settings
@@ -60,7 +62,7 @@ def open_airtable(settings: Settings) -> "AirtableRepository":
     """
     base_id = settings.require("storage_airtable_base_id")
     return AirtableRepository(
-        open_api(settings),
+        partial(open_api, settings),
         base_id,
         settings.storage_airtable_table_name,
         settings.storage_airtable_history_table_name,
@@ -75,7 +77,7 @@ class AirtableRepository:
     the history, which is a second table. The lock takes three, and one more a renewal.
 
     Args:
-        api: the client.
+        connect: returns a client that asks a guard each time before it sends a request.
         base_id: the base of both tables.
         table_name: the table of the records and of the lock.
         history_name: the table of the attempts; it may be missing.
@@ -85,17 +87,24 @@ class AirtableRepository:
     is_remote = True
 
     def __init__(
-        self, api: Api, base_id: str, table_name: str, history_name: str, lease_seconds: float
+        self,
+        connect: Callable[[Guard, TimeOut], Api],
+        base_id: str,
+        table_name: str,
+        history_name: str,
+        lease_seconds: float,
     ) -> None:
         self.notes: dict[str, str] = {}
         self.missing: set[str] = set()
-        self._base = api.base(base_id)
-        self._table = api.table(base_id, table_name)
-        self._history_table = api.table(base_id, history_name)
-        self._history = AirtableHistory(self._history_table)
-        self._claims = AirtableClaims(self._table)
         self._pace = Pace(lease_seconds, time.monotonic, time.sleep)
         self._lease: Lease | None = None
+        api = connect(self._require_lease, _time_out(lease_seconds))
+        self._base = api.base(base_id)
+        self._table = api.table(base_id, table_name)
+        # Not guarded: that the lock was lost goes on record, too.
+        self._history_table = connect(allow_all, TIME_OUT).table(base_id, history_name)
+        self._history = AirtableHistory(self._history_table)
+        self._claims = AirtableClaims(self._table)
         self._rows: dict[str, RecordDict] = {}
         self._told: set[str] = set()
 
@@ -132,8 +141,6 @@ class AirtableRepository:
             StorageError: Airtable cannot be reached or refuses.
             LockLostError: the lock that this repository held is gone.
         """
-        if self._lease:
-            self._lease.require()
         document = record.document()
         if record.checkpoint:
             document["checkpoint"] = record.checkpoint.model_dump_json()
@@ -215,6 +222,15 @@ class AirtableRepository:
             StorageError: Airtable cannot be reached or refuses.
         """
         return self._history.attempts()
+
+    def _require_lease(self, _method: str, _url: str) -> None:
+        """Refuse a request that is about to be sent, again perhaps, if the lock is lost.
+
+        Raises:
+            LockLostError: it is.
+        """
+        if self._lease:
+            self._lease.require()
 
     def _complete(self, wanted: Table, columns: Mapping[str, Mapping[str, Any]]) -> Collection[str]:
         """Create the table, or the columns that it lacks; return what was created."""
@@ -317,6 +333,13 @@ class AirtableRepository:
         # Not a create: one of those whose reply is lost, sent again, would leave two rows.
         result = self._table.batch_upsert([{"fields": fields}], key_fields=["migration_id"])
         self._rows[migration_id] = result["records"][0]
+
+
+def _time_out(lease_seconds: float) -> TimeOut:
+    """Return the time for a request, so short that a renewal that hangs is tried again in time."""
+    connecting, answering = TIME_OUT
+    between_renewals = lease_seconds / RENEWALS_A_LEASE
+    return min(connecting, between_renewals / 3), min(answering, between_renewals * 2 / 3)
 
 
 def _holds_record(row: RecordDict) -> bool:

@@ -42,7 +42,7 @@ Timestamp = Annotated[datetime | None, BeforeValidator(_in_utc), PlainSerializer
 class FailedItem(BaseModel):
     """An item of a batch migration that failed for good: its cursor, and why."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     cursor: Any
     error: str
@@ -55,7 +55,7 @@ class Checkpoint(BaseModel):
     are in all if that is known. `done` tells that no item is left but failed ones.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     cursor: Any
     processed: Annotated[int, Field(ge=0)]
@@ -152,7 +152,7 @@ class MigrationRecord(BaseModel):
 class Origin(BaseModel):
     """The process that makes a change: which run it is, by whom, where and from which versions."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     run_id: str
     user: str
@@ -165,7 +165,7 @@ class Origin(BaseModel):
 class ErrorReport(BaseModel):
     """What a script raised: the class, the message, and the frames in the script itself."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     kind: str
     message: str

@@ -45,8 +45,8 @@ class LocalRepository:
         self._members: dict[str, str] | None = None
         # Which file `load` read, or `save` wrote.
         self._known: object = None
-        # The content of the holder's file while this repository holds the lock.
-        self._holder: str | None = None
+        # Which holder's file was written, while this repository holds the lock.
+        self._holder: object = None
 
     def load(self) -> dict[str, MigrationRecord]:
         """Return all records by migration id; without a file there are none.
@@ -55,7 +55,7 @@ class LocalRepository:
             StorageError: the file cannot be read as state; the message names the key or position.
         """
         try:
-            self._known = self._identity()
+            self._known = _identity(self._path)
             text = self._path.read_bytes()
         except FileNotFoundError:
             text = b"{}"
@@ -78,12 +78,12 @@ class LocalRepository:
         key = record.migration_id
         members = {**self._formatted(), key: _member(key, record.document())}
         self._require_lock()
-        if self._identity() != self._known:
+        if _identity(self._path) != self._known:
             raise StorageError(
                 f"{self._path} was changed by something else since it was read: it is left alone"
             )
         self._write(members)
-        self._members, self._known = members, self._identity()
+        self._members, self._known = members, _identity(self._path)
 
     def initialize(self) -> Sequence[str]:
         """Create an empty state file.
@@ -192,14 +192,6 @@ class LocalRepository:
     def _beside(self, name: str) -> Path:
         return self._path.with_name(name)
 
-    def _identity(self) -> object:
-        """Return what differs between the state file and any that replaces or changes it."""
-        try:
-            found = self._path.stat()
-        except FileNotFoundError:
-            return None
-        return found.st_ino, found.st_mtime_ns, found.st_size
-
     def _formatted(self) -> dict[str, str]:
         if self._members is None:
             documents = self._documents or {}
@@ -209,7 +201,8 @@ class LocalRepository:
                 raise StorageError(f"{self._path} cannot be written: it is too deep") from error
         return self._members
 
-    def _write_holder(self, origin: Origin) -> str:
+    def _write_holder(self, origin: Origin) -> object:
+        """Write who holds the lock, and return which file tells it."""
         path = self._beside(HOLDER_FILE)
         since = datetime.now(UTC).isoformat(timespec="seconds")
         holder = json.dumps({**origin.model_dump(mode="json"), "since": since})
@@ -217,7 +210,7 @@ class LocalRepository:
             path.write_text(holder, encoding="utf-8")
         except OSError as error:
             raise StorageError(f"{path} cannot be written: {error.strerror}") from error
-        return holder
+        return _identity(path)
 
     def _holder_name(self) -> str:
         """Return who holds the lock, as far as it can be told."""
@@ -228,15 +221,12 @@ class LocalRepository:
             return "another process"
 
     def _require_lock(self) -> None:
-        if self._holder is None:
-            return
-        with suppress(OSError):
-            if self._beside(HOLDER_FILE).read_text(encoding="utf-8") == self._holder:
-                return
-        raise LockLostError(
-            f"The lock was lost: somebody deleted or replaced {self._beside(HOLDER_FILE)};"
-            " nothing more is recorded by this run"
-        )
+        path = self._beside(HOLDER_FILE)
+        if self._holder and _identity(path) != self._holder:
+            raise LockLostError(
+                f"The lock was lost: somebody deleted or replaced {path};"
+                " nothing more is recorded by this run"
+            )
 
     def _parse(self, text: bytes) -> dict[str, Any]:
         try:
@@ -282,6 +272,15 @@ class LocalRepository:
             if isinstance(error, OSError):
                 raise StorageError(f"{self._path} cannot be written: {error.strerror}") from error
             raise
+
+
+def _identity(path: Path) -> object:
+    """Return what differs between a file and any that replaces or changes it; None of no file."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _member(key: str, document: object) -> str:

@@ -13,7 +13,7 @@ nox.options.sessions = ["lint", "types", "tests", "lowest"]
 OLDEST, NEWEST = "3.12", "3.13"
 # More than there are cores: many tests wait for a lock, a lease or a pace.
 WORKERS = "--numprocesses=4"
-# What takes long is about processes and time, and has a session of its own.
+# What takes long is about processes and time: once is enough.
 QUICK = ("-m", "not slow")
 
 
@@ -37,19 +37,12 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Tests with the newest dependencies; arguments after `--` go to pytest."""
     session.install("--editable", ".", "--group", "test")
-    session.run("pytest", WORKERS, *QUICK, *session.posargs)
-
-
-@nox.session(python=OLDEST)
-def slow(session: nox.Session) -> None:
-    """Tests with real waiting: killed processes, leases, terminals; minutes on two cores."""
-    session.install("--editable", ".", "--group", "test")
-    session.run("pytest", WORKERS, "-m", "slow", *session.posargs)
+    session.run("pytest", WORKERS, *(() if session.python == NEWEST else QUICK), *session.posargs)
 
 
 @nox.session(python=OLDEST)
 def lowest(session: nox.Session) -> None:
-    """Tests with the oldest dependencies that pyproject.toml allows."""
+    """Quick tests with the oldest dependencies that pyproject.toml allows."""
     # The tests' own tools come second: they are not what is at its lowest here.
     session.install("--editable", ".", "--resolution=lowest-direct")
     session.install("--group", "test")

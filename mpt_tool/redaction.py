@@ -51,4 +51,6 @@ def _spellings(secret: str) -> Iterator[str]:
     bare = secret.strip()
     yield from (secret, bare, *bare.splitlines())
     yield from (repr(bare)[1:-1], dumps(bare)[1:-1])
-    yield from (quote(bare), quote(bare, safe=""), quote_plus(bare), unquote(bare))
+    # A variable need not be UTF-8.
+    sendable = bare.encode(errors="replace").decode()
+    yield from (quote(sendable), quote(sendable, safe=""), quote_plus(sendable), unquote(bare))

@@ -49,6 +49,10 @@ def test_a_secret_is_hidden_in_every_spelling(text: str) -> None:
     assert "slash" not in redacted
 
 
+def test_a_secret_that_is_not_utf_8_is_hidden() -> None:
+    assert make_redact(["patKey\udcfe\ud800"])("it is patKey\udcfe\ud800!") == "it is ***!"
+
+
 def test_a_header_of_a_request_is_hidden_whoever_knows_its_token() -> None:
     redacted = make_redact([])("{'Authorization': 'Bearer patX9.0123456789abcdef'}")
 

@@ -185,7 +185,7 @@ def _project_table(path: Path) -> dict[str, Any]:
         tool = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {})
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path.name} cannot be read: {error}") from error
     table = tool.get("mpt-tool", {}) if isinstance(tool, dict) else {}
     if not isinstance(table, dict):

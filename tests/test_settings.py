@@ -89,6 +89,7 @@ def test_a_pyproject_without_a_table_of_the_tool_changes_nothing(project: Projec
     ("text", "reason"),
     [
         ("[tool.mpt-tool", "pyproject.toml cannot be read: "),
+        (f"folder = {'[' * 2000}", "pyproject.toml cannot be read: maximum recursion depth"),
         ("tool.mpt-tool = 3", "pyproject.toml: [tool.mpt-tool] is not a table"),
         ("[tool.mpt-tool]\nfolders = 3", "pyproject.toml: folders in [tool.mpt-tool] is unknown"),
         ("[tool.mpt-tool]\nfolder = 3", "folder"),

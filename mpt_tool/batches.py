@@ -143,7 +143,7 @@ def retry_failed(
         name = type(migration).__name__
         raise NotImplementedError(f"{name} has no find(cursor), so none is retried")
     with EventLoop() as loop:
-        handle = handler(migration, loop, lambda: None)
+        handle = handler(migration, loop, partial(_require_open, world))
         failures = deque(checkpoint.failures)
         saved_at = time.monotonic()
         for _ in range(len(failures)):
@@ -152,6 +152,8 @@ def retry_failed(
             failure = failures.popleft()
             try:
                 handle(migration.find(failure.cursor))
+            except NotBegunError:
+                break
             except Exception as error:  # noqa: BLE001 - whatever the author's code raises
                 failures.append(_failed_item(failure.cursor, error, world.redact))
             else:
@@ -344,8 +346,9 @@ class _Walk:
                 yield lambda item: pool.submit(begin_in_thread, item)
 
     def _require_open(self) -> None:
-        if self._takes_no_more or self._world.is_stopped():
+        if self._takes_no_more:
             raise NotBegunError
+        _require_open(self._world)
 
     def _settle(self, window: "_Window") -> None:
         """Wait for the first item of the window, and move the cursor past it.
@@ -414,6 +417,11 @@ class _Walk:
             enough = tally.handled >= self._migration.batch_size
             return enough and tally.failed > limit * tally.handled
         return tally.failed > limit
+
+
+def _require_open(world: World) -> None:
+    if world.is_stopped():
+        raise NotBegunError
 
 
 def _failed_item(cursor: Any, error: Exception, redact: Redact) -> FailedItem:

@@ -33,11 +33,14 @@ _SPAN_MARGIN = 1.02
 
 
 class NotBegunError(BaseException):
-    """An item was not begun, for no more are taken; no `except Exception` swallows it."""
+    """An item, or its next try, was not begun, for none is any more.
+
+    No `except Exception` swallows it.
+    """
 
 
 RequireOpen = Callable[[], None]
-"""Raises `NotBegunError` if no more items are to be begun."""
+"""Raises `NotBegunError` if none is to be begun any more."""
 
 
 def handler(
@@ -50,7 +53,12 @@ def handler(
     if migration.attempts > 1:
         from tenacity import Retrying
 
-        return partial(Retrying(**_retry_options(migration)), handle)
+        def sleep(seconds: float) -> None:
+            for part in _parts(seconds):
+                time.sleep(part)
+                require_open()
+
+        return partial(Retrying(sleep=sleep, **_retry_options(migration)), handle)
     return handle
 
 
@@ -100,8 +108,20 @@ def async_handler(
     if migration.attempts > 1:
         from tenacity import AsyncRetrying
 
-        return partial(AsyncRetrying(**_retry_options(migration)), handle)
+        async def sleep(seconds: float) -> None:
+            for part in _parts(seconds):
+                await asyncio.sleep(part)
+                require_open()
+
+        return partial(AsyncRetrying(sleep=sleep, **_retry_options(migration)), handle)
     return handle
+
+
+def _parts(seconds: float) -> Iterator[float]:
+    """Yield the parts of a pause, after each of which a stop is noticed."""
+    ends_at = time.monotonic() + seconds
+    while (rest := ends_at - time.monotonic()) > 0:
+        yield min(rest, _LONGEST_SLEEP_SECONDS)
 
 
 def _retry_options(migration: BatchDataMigration[Any]) -> dict[str, Any]:
@@ -134,8 +154,7 @@ class Pace:
     def pauses(self) -> Iterator[float]:
         """Yield the seconds to sleep, one after the other and none long, until one may begin."""
         turn = self._take_turn()
-        while (seconds := turn - time.monotonic()) > 0:
-            yield min(seconds, _LONGEST_SLEEP_SECONDS)
+        yield from _parts(turn - time.monotonic())
         while (seconds := self._begin()) > 0:
             yield seconds
 

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from mpt_tool.errors import ExitCode
@@ -113,12 +113,16 @@ class Stop:
             raise KeyboardInterrupt
         if is_fork or self.cause:
             os._exit(exit_code)
+        name = signal.Signals(number).name
         if self._request:
             self.cause = Interrupted(self._request, ExitCode.FAILED)
         else:
-            self.cause = Interrupted(f"stopped by {signal.Signals(number).name}", exit_code)
+            self.cause = Interrupted(f"stopped by {name}", exit_code)
         if self._raises:
             raise self.cause
+        # Not by a stream, which may be in the middle of another write.
+        with suppress(OSError):
+            os.write(2, f"\nStopping at {name}; once more ends at once.\n".encode())
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Items of a batch migration that fail: the run stops or collects them, and they are retried."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -375,6 +376,44 @@ def test_an_item_is_tried_again_as_often_as_allowed(
 
     assert sorted(migration.processed) == [1, 2, 3, 4]
     assert [tries(project, number) for number in migration.processed] == 4 * [3]
+
+
+@KINDS
+def test_a_stop_leaves_an_item_that_waits_for_its_next_try_to_the_next_run(
+    project: Project, process: str, workers: int
+) -> None:
+    body = """
+    if number == 3:
+        self.log.info("3 fails")
+        raise ValueError("try again")
+    """
+    retries: dict[str, Any] = {"attempts": 2, "retry_seconds": 3600}
+    migration = numbers(project, body, process=process, workers=workers, **retries)
+
+    with Process(project, "migrate", "--data") as run:
+        run.wait_for("3 fails")
+        run.send(signal.SIGTERM)
+        result = run.wait()
+
+    assert result.exit_code == 75
+    assert migration.cursor == 2
+    assert migration.attempts == [("interrupted", {"processed": 2, "failed": 0})]
+
+
+def test_a_stop_leaves_a_failed_item_that_waits_for_its_next_try_failed(project: Project) -> None:
+    break_numbers(project, 3)
+    body = f"self.log.info('tried')\n{FAIL_IF_BROKEN}"
+    migration = numbers(project, body, methods=FIND, **COLLECT)
+    project.run("migrate", "--data")
+    numbers(project, body, methods=FIND, attempts=2, retry_seconds=3600, **COLLECT)
+
+    with Process(project, "migrate", "--data", MIGRATION, "--retry-failed") as run:
+        run.wait_for("tried")
+        run.send(signal.SIGTERM)
+        result = run.wait()
+
+    assert result.exit_code == 75
+    assert failures(migration) == [(3, "3 is broken")]
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,7 @@ def test_a_signal_lets_the_item_in_flight_end_and_saves_the_checkpoint(
     with migrate(project) as run:
         run.wait_for("at 3.")
         run.send(number)
+        run.wait_for(f"\nStopping at {number.name}; once more ends at once.\n")
         gate.open()
         result = run.wait()
 

@@ -96,7 +96,7 @@ class AirtableRepository:
     ) -> None:
         self.notes: dict[str, str] = {}
         self.missing: set[str] = set()
-        self._pace = Pace(lease_seconds, time.monotonic, time.sleep)
+        self._pace = Pace(lease_seconds, _clock, time.sleep)
         self._lease: Lease | None = None
         api = connect(self._require_lease, _time_out(lease_seconds))
         self._base = api.base(base_id)
@@ -333,6 +333,12 @@ class AirtableRepository:
         # Not a create: one of those whose reply is lost, sent again, would leave two rows.
         result = self._table.batch_upsert([{"fields": fields}], key_fields=["migration_id"])
         self._rows[migration_id] = result["records"][0]
+
+
+def _clock() -> float:
+    """Return seconds that go on while the machine sleeps, where the system can count them."""
+    on_linux = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if on_linux is None else time.clock_gettime(on_linux)
 
 
 def _time_out(lease_seconds: float) -> TimeOut:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import batches, comparison, growth, startup
+from benchmarks import batches, comparison, growth, locking, startup
 from benchmarks.contenders import EARLIER_RELEASES, Contender, install
 
 RESULTS = Path(__file__).with_name("results.md")
@@ -116,6 +116,15 @@ is ours of the faster one's.
     yield from _table(["Case", "ours", *EARLIER_RELEASES, "share", "target"], rows)
 
 
+def _locking(bench: Bench) -> Iterator[str]:
+    yield """\
+## What the lock costs
+
+The tool beside itself with a lock that lets everybody in; they take turns.
+"""
+    yield from _table(locking.HEAD, locking.costs(bench.ours, bench.folder / "locking", bench.runs))
+
+
 def _growth(bench: Bench) -> Iterator[str]:
     yield """\
 ## Growth
@@ -154,6 +163,7 @@ arrival of the requests there.
 
 SECTIONS: Mapping[str, Callable[[Bench], Iterator[str]]] = {
     "comparison": _comparison,
+    "lock": _locking,
     "growth": _growth,
     "startup": _startup,
     "batches": _batches,

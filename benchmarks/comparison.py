@@ -33,7 +33,7 @@ MOST_REQUESTS = 20
 def compare(contenders: Sequence[Contender], folder: Path, runs: int) -> Iterator[Sequence[str]]:
     """Yield a row of the table for each case; the first contender is ours."""
     for number, case in enumerate(CASES):
-        ours, *earlier = results = _take_turns(case, contenders, folder / str(number), runs)
+        ours, *earlier = results = take_turns(case, contenders, folder / str(number), runs)
         share = ours.median / min(result.median for result in earlier)
         yield case.title, *map(str, results), f"{share:.2f}", f"≤ {case.target:.2f}"
     counts = [count_requests(one, folder / f"{one.name}-airtable", 250, 5) for one in contenders]
@@ -43,7 +43,7 @@ def compare(contenders: Sequence[Contender], folder: Path, runs: int) -> Iterato
     yield title, *requests, f"{share:.2f}", f"≤ {MOST_REQUESTS} requests"
 
 
-def _take_turns(
+def take_turns(
     case: Case, contenders: Sequence[Contender], folder: Path, runs: int
 ) -> list[Measurements]:
     """Measure a case by turns, so that what else the machine does meets all contenders alike."""

@@ -242,6 +242,9 @@ class _Walk:
         self._failures = list(checkpoint.failures) if checkpoint else []
         self._done = False
         self._takes_no_more = False
+        self._window_size = _window_size(migration)
+        # A kill replays what is done beyond the checkpoint, in the window too.
+        self._save_every = max(1, migration.batch_size - self._window_size)
         self._note_saved()
 
     def checkpoint(self) -> Checkpoint:
@@ -295,10 +298,9 @@ class _Walk:
         from concurrent.futures import wait
 
         window: _Window = deque()
-        size = self._migration.workers * _WINDOW_A_WORKER
         # Paced items wait for the first one: it may open a client that all need, and those that
         # began meanwhile would then send their requests at once.
-        room = 1 if self._migration.max_per_second else size
+        room = 1 if self._migration.max_per_second else self._window_size
         is_stopped = self._world.is_stopped
         with self._workers() as submit:
             try:
@@ -307,7 +309,7 @@ class _Walk:
                     window.append((item, submit(item)))
                     while window and (len(window) >= room or window[0][1].done()):
                         self._settle(window)
-                    room = size
+                    room = self._window_size
                 was_stopped = is_stopped()
                 while window:
                     self._settle(window)
@@ -377,9 +379,7 @@ class _Walk:
     def _note_saved(self) -> None:
         self._due_at = time.monotonic() + self._migration.checkpoint_seconds
         self._due_count = (
-            math.inf
-            if self._world.saves_by_time_alone
-            else self._tally.handled + self._migration.batch_size
+            math.inf if self._world.saves_by_time_alone else self._tally.handled + self._save_every
         )
 
     def _items(self) -> Iterator[Any]:
@@ -417,6 +417,15 @@ class _Walk:
             enough = tally.handled >= self._migration.batch_size
             return enough and tally.failed > limit * tally.handled
         return tally.failed > limit
+
+
+def _window_size(migration: BatchDataMigration[Any]) -> int:
+    """Return how many items are begun before the first of them is settled; 0 for one by one."""
+    workers = migration.workers
+    if workers == 1:
+        return 0
+    # Room for all workers, and for as many saves of the checkpoint as windows.
+    return max(workers, min(workers * _WINDOW_A_WORKER, migration.batch_size // 2))
 
 
 def _require_open(world: World) -> None:

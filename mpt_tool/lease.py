@@ -6,7 +6,8 @@ claim; a claim that is no longer renewed is dead, and is deleted.
 To acquire:
 
 1. Insert a claim, and wait until everybody can see it (`SETTLE_SECONDS`).
-2. Read all claims. If there is no other, the lock is held.
+2. Read all claims. If there is no other, the lock is held. Start over if that took so long that the
+   own claim would be dead soon.
 3. If another claim is older, delete the own one: that contender goes first, or holds the lock
    already. If all others are younger, they are about to see that: read again until they are gone.
 
@@ -52,6 +53,7 @@ from mpt_tool.errors import LockedError, LockLostError, StorageError
 
 SETTLE_SECONDS = 1.1
 RENEWALS_A_LEASE = 3
+_TRIES_A_RENEWAL = 4
 _LOOKS_A_LEASE = 12
 
 log = logging.getLogger(__name__)
@@ -148,6 +150,10 @@ class Lease:
         if self._lost or self._is_over(0):
             raise self._loss()
 
+    def age(self) -> float:
+        """Return how many seconds ago the last sign of life was."""
+        return self._pace.clock() - self._renewed
+
     def release(self) -> None:
         """Give the lock back.
 
@@ -176,7 +182,7 @@ class Lease:
 
     def _is_over(self, seconds: float) -> bool:
         """Whether the time of the last sign is over in so many seconds."""
-        return self._pace.clock() + seconds - self._renewed >= self._pace.lease_seconds
+        return self.age() + seconds >= self._pace.lease_seconds
 
 
 def acquire(store: ClaimStore, name: str, wait_seconds: float, pace: Pace) -> Lease:
@@ -202,8 +208,9 @@ def acquire(store: ClaimStore, name: str, wait_seconds: float, pace: Pace) -> Le
             with suppress(StorageError):
                 store.delete(own)
             raise
-        if rival is None and pace.clock() - began < pace.lease_seconds:
-            return Lease(store, own, began, pace)
+        lease = Lease(store, own, began, pace)
+        if rival is None and lease.age() < _oldest_at_first(pace):
+            return lease
         store.delete(own)
         if rival is None:
             continue
@@ -231,11 +238,12 @@ def unlock(store: ClaimStore, name: str) -> None:
 
 @contextmanager
 def renewed(lease: Lease, seconds: float, lost: Callable[[], None]) -> Iterator[None]:
-    """Renew the lease in the background, every so many seconds; say once if it was lost."""
+    """Renew the lease in the background, at an age of so many seconds; say once if it was lost."""
     ended = threading.Event()
 
     def keep() -> None:
-        while not ended.wait(seconds):
+        pause = seconds - lease.age()
+        while not ended.wait(pause):
             try:
                 lease.renew()
             except LockLostError as error:
@@ -244,6 +252,9 @@ def renewed(lease: Lease, seconds: float, lost: Callable[[], None]) -> Iterator[
                 return
             except StorageError as error:
                 log.warning("The lock could not be renewed, trying again: %s", error)
+                pause = seconds / _TRIES_A_RENEWAL
+            else:
+                pause = seconds - lease.age()
 
     keeper = threading.Thread(target=keep, name="lease", daemon=True)
     keeper.start()
@@ -252,6 +263,11 @@ def renewed(lease: Lease, seconds: float, lost: Callable[[], None]) -> Iterator[
     finally:
         ended.set()
         keeper.join()
+
+
+def _oldest_at_first(pace: Pace) -> float:
+    """Return at which age a lease is no good start: the first renewal might be too late."""
+    return pace.lease_seconds * (1 - 1 / RENEWALS_A_LEASE)
 
 
 def _first_rival(store: ClaimStore, own: Claim, pace: Pace) -> Claim | None:

@@ -52,13 +52,12 @@ def working(work_seconds: float, *, wait_seconds: float = 0) -> Life:
     def live(contender: Contender) -> None:
         pace = contender.pace
         lease = acquire(contender, contender.name, wait_seconds, pace)
-        renewed_at, ends_at = pace.clock(), pace.clock() + work_seconds
+        ends_at = pace.clock() + work_seconds
         try:
             while pace.clock() < ends_at:
                 lease.require()
                 contender.write()
-                if pace.clock() - renewed_at >= BETWEEN_RENEWALS:
-                    renewed_at = pace.clock()
+                if lease.age() >= BETWEEN_RENEWALS:
                     renew(lease)
                 pace.sleep(BETWEEN_WRITES)
         finally:
@@ -341,7 +340,7 @@ def test_one_whose_claim_grew_old_before_it_held_the_lock_starts_over(
     contender = simulation.start(working(LEASE_SECONDS))
     step_until(simulation, "read")
 
-    contender.freeze(LEASE_SECONDS)
+    contender.freeze(0.7 * LEASE_SECONDS)
     simulation.run(LONG_SECONDS)
 
     assert errors(simulation) == [None]
@@ -456,17 +455,17 @@ def test_a_lost_lock_is_said_once(
         lease.require()
 
 
-class FailingStore(Store):
-    """Fails at the first renewal; `renewed` is set at the next."""
+class WatchedStore(Store):
+    """Fails at the first so many renewals; `renewed` is set at the next."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, failures: int) -> None:
         super().__init__(clock, Chance())
-        self.has_failed = False
+        self.failures = failures
         self.renewed = threading.Event()
 
     def renew(self, claim: Claim, now: datetime) -> bool:
-        if not self.has_failed:
-            self.has_failed = True
+        if self.failures:
+            self.failures -= 1
             raise StorageError("The store failed")
         self.renewed.set()
         return super().renew(claim, now)
@@ -475,7 +474,7 @@ class FailingStore(Store):
 def test_a_renewal_that_fails_in_the_background_is_tried_again(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = FailingStore(clock)
+    store = WatchedStore(clock, failures=1)
     lease = lease_of(store, clock)
 
     with renewed(lease, 0.001, pytest.fail):
@@ -483,6 +482,17 @@ def test_a_renewal_that_fails_in_the_background_is_tried_again(
 
     lease.require()
     assert "The lock could not be renewed, trying again: The store failed" in caplog.text
+
+
+def test_a_lease_that_is_old_when_the_lock_is_held_is_renewed_at_once(clock: Clock) -> None:
+    store = WatchedStore(clock, failures=0)
+    lease = lease_of(store, clock)
+    old = 0.8 * LEASE_SECONDS
+    clock.sleep(old)
+
+    # It waits for an event in real time, up to that age.
+    with renewed(lease, old, pytest.fail):
+        assert store.renewed.wait(old / 2)
 
 
 def test_nothing_is_renewed_once_the_block_is_left(store: Store, clock: Clock) -> None:

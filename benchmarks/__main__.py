@@ -2,14 +2,13 @@
 
 import argparse
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import batches, comparison, growth, locking, startup
+from benchmarks import batches, comparison, growth, locking, results, startup
 from benchmarks.contenders import EARLIER_RELEASES, Contender, install
 
 RESULTS = Path(__file__).with_name("results.md")
@@ -63,7 +62,7 @@ def main() -> None:
             print(line, flush=True)
             lines.append(line)
     if not options.quick:
-        _write("\n".join(lines) + "\n")
+        results.write(RESULTS, "\n".join(lines))
 
 
 def _options() -> argparse.Namespace:
@@ -178,18 +177,6 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
 
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _write(results: str) -> None:
-    """Write the results; sections that were not measured stay as they were, above the others."""
-    earlier = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
-    sections = _by_heading(earlier) | _by_heading(results)
-    RESULTS.write_text("\n\n".join(sections.values()) + "\n", encoding="utf-8")
-
-
-def _by_heading(results: str) -> dict[str, str]:
-    parts = re.split(r"^(?=#)", results, flags=re.MULTILINE)
-    return {part.partition("\n")[0]: part.strip() for part in parts if part}
 
 
 if __name__ == "__main__":

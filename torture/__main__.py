@@ -1,11 +1,12 @@
-"""Tortures the tool and prints the figures; those of all cases in full go to torture/results.md."""
+"""Tortures the tool and prints the figures; those of cases in full go to torture/results.md."""
 
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from benchmarks import results
 from torture.cases import CASES
 from torture.figures import Fault, Figure, table
 
@@ -23,8 +24,8 @@ def main() -> None:
     for line in _report(options, figures):
         print(line, flush=True)
         lines.append(line)
-    if not (options.only or options.quick):
-        RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if not options.quick:
+        results.write(RESULTS, "\n".join(lines))
     faults = [fault for figure in figures for fault in figure.faults]
     _explain(faults)
     sys.exit(1 if faults else 0)
@@ -43,19 +44,19 @@ def _report(options: argparse.Namespace, figures: list[Figure]) -> Iterator[str]
 # Torture
 
 Written by `nox -s torture` with Python {PYTHON}. None of what is found may ever happen: the number
-before each of it is to be 0.
-"""
+before each of it is to be 0."""
     with tempfile.TemporaryDirectory() as folder:
-        yield from table(_figures(options, Path(folder), figures))
+        for name, case in CASES.items():
+            if options.only in (None, name):
+                yield f"\n## {name}\n"
+                run = case.short if options.quick else case.long
+                yield from table(_kept(run(Path(folder, name)), figures))
 
 
-def _figures(options: argparse.Namespace, folder: Path, figures: list[Figure]) -> Iterator[Figure]:
-    for name, case in CASES.items():
-        if options.only in (None, name):
-            run = case.short if options.quick else case.long
-            for figure in run(folder / name):
-                figures.append(figure)
-                yield figure
+def _kept(found: Iterable[Figure], figures: list[Figure]) -> Iterator[Figure]:
+    for figure in found:
+        figures.append(figure)
+        yield figure
 
 
 def _explain(faults: Sequence[Fault]) -> None:

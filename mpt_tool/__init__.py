@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def pending(
-    migration_type: "MigrationTypeEnum | None" = None, root: Path | None = None
+    migration_type: "MigrationTypeEnum | str | None" = None, root: Path | str | None = None
 ) -> "list[Entry]":
     """Return what is pending, in order of runs, for a readiness check; writes nothing.
 
@@ -18,15 +18,18 @@ def pending(
         root: the project's root; by default the working folder.
 
     Raises:
+        ValueError: there is no such type.
         mpt_tool.errors.MptToolError: the settings, the folder, a name in it or the store is wrong.
     """
     # Here, so that nobody who imports a part of the package pays for all of it.
     from mpt_tool import plan, runner, scripts
+    from mpt_tool.enums import MigrationTypeEnum
     from mpt_tool.settings import load_settings
     from mpt_tool.storage import open_repository
 
-    root = (root or Path()).absolute()
+    wanted = MigrationTypeEnum(migration_type) if migration_type is not None else None
+    root = Path(root or "").absolute()
     settings = load_settings(root)
     found = scripts.find_sound(root / settings.folder)
     entries = runner.read_plan(found, open_repository(settings, root))
-    return plan.all_pending(entries, migration_type)
+    return plan.all_pending(entries, wanted)

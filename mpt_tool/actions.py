@@ -389,7 +389,9 @@ def history(migration_id: str | None, output: Output) -> None:
             documents = [attempt.document() for attempt in attempts]
             render.json_document("history", {"attempts": documents}, sys.stdout)
         elif not attempts:
-            typer.echo("No attempts found.")
+            typer.echo(
+                f"No attempts at {migration_id} found." if migration_id else "No attempts found."
+            )
         elif migration_id is None:
             render.history_table(attempts, sys.stdout)
         else:

@@ -9,6 +9,7 @@ import itertools
 import json
 import logging
 import math
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -36,12 +37,13 @@ if TYPE_CHECKING:
     # Not needed, and too slow to import, where there is no batch migration.
     from concurrent.futures import Future
 
-    type _Window = deque[tuple[Any, Future[Any]]]
+    type _Window = deque[tuple[Any, Any, Future[Any]]]
 
 # How many items each worker has in store, so that none is idle while the first is slow.
 _WINDOW_A_WORKER = 4
 _LONGEST_MESSAGE = 100
 _LISTED_ITEMS = 20
+_SURELY_JSON = frozenset({int, str})
 
 log = logging.getLogger(__name__)
 
@@ -121,10 +123,11 @@ def drive(
     with EventLoop() as loop:
         walk = _Walk(migration, checkpoint, script_checksum, tally, world, loop)
         try:
-            if migration.workers > 1:
-                walk.side_by_side()
-            else:
-                walk.one_by_one()
+            with walk.saved_in_time():
+                if migration.workers > 1:
+                    walk.side_by_side()
+                else:
+                    walk.one_by_one()
         except BaseException:
             walk.save_at_last()
             raise
@@ -141,7 +144,9 @@ def retry_failed(
     """
     if type(migration).find is BatchDataMigration.find:
         name = type(migration).__name__
-        raise NotImplementedError(f"{name} has no find(cursor), so none is retried")
+        raise NotImplementedError(
+            f"{name} has no find(cursor), so none is retried: define it, and run this again"
+        )
     with EventLoop() as loop:
         handle = handler(migration, loop, partial(_require_open, world))
         failures = deque(checkpoint.failures)
@@ -151,7 +156,7 @@ def retry_failed(
                 break
             failure = failures.popleft()
             try:
-                handle(migration.find(failure.cursor))
+                handle(_found(migration, failure.cursor))
             except NotBegunError:
                 break
             except Exception as error:  # noqa: BLE001 - whatever the author's code raises
@@ -168,6 +173,27 @@ def retry_failed(
     return checkpoint
 
 
+def _found(migration: BatchDataMigration[Any], cursor: Any) -> Any:
+    item = migration.find(cursor)
+    if item is None:
+        raise LookupError("find(cursor) found nothing")
+    return item
+
+
+def total_of(migration: BatchDataMigration[Any]) -> int | None:
+    """Return how many items there are in all, if the migration knows.
+
+    Raises:
+        ScriptError: what `count` returned is no number of items.
+    """
+    total: object = migration.count()
+    if inspect.iscoroutine(total):
+        total.close()
+    if total is None or (isinstance(total, int) and total >= 0):
+        return total
+    raise ScriptError(f"count() returned {total!r}: use a whole number, or None")
+
+
 def require_end(migration_id: str, reached: Checkpoint, cause: Interrupted | None) -> None:
     """Return if a batch migration came to its end, without a failed item.
 
@@ -181,6 +207,9 @@ def require_end(migration_id: str, reached: Checkpoint, cause: Interrupted | Non
         ItemsFailedError: it came to its end, but items failed.
     """
     is_clean_end = reached.done and not reached.failures
+    if cause and not reached.handled:
+        message = f"Migration {migration_id} was {cause} before its first item was done"
+        raise StoppedError(message, cause.exit_code)
     if cause and not is_clean_end:
         was_asked = cause.exit_code != ExitCode.FAILED
         raise StoppedError(
@@ -202,9 +231,8 @@ def _failed_items(migration_id: str, reached: Checkpoint) -> str:
     listed = [f"{failure.cursor}: {failure.error}" for failure in reached.failures]
     if len(listed) > _LISTED_ITEMS:
         listed[_LISTED_ITEMS:] = [f"and {len(listed) - _LISTED_ITEMS:,} more"]
-    handled = reached.processed + reached.failed
     return (
-        f"Migration {migration_id} failed for {reached.failed:,} of {handled:,} items"
+        f"Migration {migration_id} failed for {reached.failed:,} of {reached.handled:,} items"
         f" ({'; '.join(listed)}). Once they can succeed:"
         f" mpt-tool migrate --data {migration_id} --retry-failed"
     )
@@ -242,18 +270,16 @@ class _Walk:
         self._failures = list(checkpoint.failures) if checkpoint else []
         self._done = False
         self._takes_no_more = False
+        # Held while the cursor moves, and while it is saved.
+        self._turn = threading.Lock()
+        self._unsaved: Exception | None = None
         self._window_size = _window_size(migration)
         # A kill replays what is done beyond the checkpoint, in the window too.
         self._save_every = max(1, migration.batch_size - self._window_size)
         self._note_saved()
 
     def checkpoint(self) -> Checkpoint:
-        """Return how far the walk is now.
-
-        Raises:
-            ScriptError: the cursor is no JSON value.
-        """
-        _require_json(self._cursor)
+        """Return how far the walk is now."""
         return Checkpoint(
             cursor=self._cursor,
             processed=self._tally.processed,
@@ -265,6 +291,38 @@ class _Walk:
             failures=tuple(self._failures),
         )
 
+    @contextmanager
+    def saved_in_time(self) -> Iterator[None]:
+        """Save what is due meanwhile, even while an item is slow.
+
+        Raises:
+            Exception: what a save failed with.
+        """
+        ended = threading.Event()
+        saver = threading.Thread(target=self._keep_saving, args=(ended,), daemon=True)
+        saver.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            saver.join()
+        if self._unsaved:
+            raise self._unsaved
+
+    def _keep_saving(self, ended: threading.Event) -> None:
+        pause = self._migration.checkpoint_seconds
+        # Without a pause each item is followed by a save.
+        while pause and not ended.wait(pause):
+            with self._turn:
+                try:
+                    if self._tally.handled > self._saved_count:
+                        self._save_if_due()
+                except Exception as error:  # noqa: BLE001 - raised in the thread that walks
+                    self._unsaved = error
+                    return
+            rest = self._due_at - time.monotonic()
+            pause = rest if rest > 0 else self._migration.checkpoint_seconds
+
     def save_at_last(self) -> None:
         """Keep the checkpoint although the walk ends with an error, which goes before any other."""
         try:
@@ -275,22 +333,19 @@ class _Walk:
 
     def one_by_one(self) -> None:
         """Handle each item before the next one is taken."""
-        tally, is_stopped = self._tally, self._world.is_stopped
+        is_stopped = self._world.is_stopped
         handle = handler(self._migration, self._loop, self._require_open)
-        cursor = self._migration.cursor
-        for item in self._items():
+        for item, cursor in self._items():
             if is_stopped():
                 return
+            failure = None
             try:
                 handle(item)
             except NotBegunError:
                 return
             except Exception as error:  # noqa: BLE001 - whatever the author's code raises
-                self._fail(item, error)
-            else:
-                tally.processed += 1
-            self._cursor = cursor(item)
-            self._save_if_due()
+                failure = error
+            self._move_past(item, cursor, failure)
         self._done = True
 
     def side_by_side(self) -> None:
@@ -305,9 +360,9 @@ class _Walk:
         with self._workers() as submit:
             try:
                 items = self._items()
-                for item in itertools.takewhile(lambda _: not is_stopped(), items):
-                    window.append((item, submit(item)))
-                    while window and (len(window) >= room or window[0][1].done()):
+                for item, cursor in itertools.takewhile(lambda _: not is_stopped(), items):
+                    window.append((item, cursor, submit(item)))
+                    while window and (len(window) >= room or window[0][-1].done()):
                         self._settle(window)
                     room = self._window_size
                 was_stopped = is_stopped()
@@ -318,7 +373,7 @@ class _Walk:
                 pass
             finally:
                 self._takes_no_more = True
-                wait(future for _, future in window)
+                wait(future for *_, future in window)
 
     @contextmanager
     def _workers(self) -> "Iterator[Callable[[Any], Future[Any]]]":
@@ -358,18 +413,32 @@ class _Walk:
         Raises:
             NotBegunError: the item, and all after it, are left for the next run.
         """
-        item, future = window[0]
+        item, cursor, future = window[0]
+        failure = None
         try:
             future.result()
         except NotBegunError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the author's code raises
-            self._fail(item, error)
-        else:
-            self._tally.processed += 1
-        self._cursor = self._migration.cursor(item)
+            failure = error
+        self._move_past(item, cursor, failure)
         window.popleft()
-        self._save_if_due()
+
+    def _move_past(self, item: Any, cursor: Any, failure: Exception | None) -> None:
+        """Move the cursor past an item that is done, or failed for good.
+
+        Raises:
+            ItemError: it failed, and the walk ends here.
+        """
+        with self._turn:
+            if self._unsaved:
+                raise self._unsaved
+            if failure:
+                self._fail(item, cursor, failure)
+            else:
+                self._tally.processed += 1
+            self._cursor = cursor
+            self._save_if_due()
 
     def _save_if_due(self) -> None:
         if self._tally.handled >= self._due_count or time.monotonic() >= self._due_at:
@@ -377,38 +446,42 @@ class _Walk:
             self._note_saved()
 
     def _note_saved(self) -> None:
+        self._saved_count = self._tally.handled
         self._due_at = time.monotonic() + self._migration.checkpoint_seconds
         self._due_count = (
-            math.inf if self._world.saves_by_time_alone else self._tally.handled + self._save_every
+            math.inf if self._world.saves_by_time_alone else self._saved_count + self._save_every
         )
 
-    def _items(self) -> Iterator[Any]:
-        """Yield what comes after the cursor; refuse the first item if its cursor cannot be kept."""
-        items = self._loop.iterate(self._migration.items(self._cursor))
-        for first in items:
-            cursor = self._migration.cursor(first)
-            if json.loads(_require_json(cursor)) != cursor:
-                raise ScriptError(f"cursor(item) returned {cursor!r}, which JSON would change")
-            yield first
-            yield from items
+    def _items(self) -> Iterator[tuple[Any, Any]]:
+        """Yield what comes after the cursor, each with its own, which `process` might change.
 
-    def _fail(self, item: Any, error: Exception) -> None:
+        Raises:
+            ScriptError: the cursor of an item cannot be kept.
+        """
+        cursor_of = self._migration.cursor
+        for item in self._loop.iterate(self._migration.items(self._cursor)):
+            cursor = cursor_of(item)
+            if type(cursor) not in _SURELY_JSON:
+                _require_cursor(cursor)
+            yield item, cursor
+
+    def _fail(self, item: Any, cursor: Any, error: Exception) -> None:
         """Keep a failed item, or end the walk.
 
         Raises:
             ItemError: the walk ends here.
         """
         migration, tally = self._migration, self._tally
-        name = migration.describe(item)
+        name = _name(migration, item, cursor)
         if migration.on_error == "stop":
             raise ItemError(name) from error
         log.error("%s failed: %s", name, message_of(error))
         tally.failed += 1
-        cursor = migration.cursor(item)
         self._failures.append(_failed_item(cursor, error, self._world.redact))
         if self._has_failed_too_often():
             self._cursor = cursor
-            raise ItemError(f"{name}, with {tally.failed} failed items") from error
+            many = f"{tally.failed:,} failed items, more than max_failures"
+            raise ItemError(f"{name}, with {many}") from error
 
     def _has_failed_too_often(self) -> bool:
         limit, tally = self._migration.max_failures, self._tally
@@ -438,13 +511,27 @@ def _failed_item(cursor: Any, error: Exception, redact: Redact) -> FailedItem:
     return FailedItem(cursor=cursor, error=redact(message_of(error))[:_LONGEST_MESSAGE])
 
 
-def _require_json(cursor: Any) -> str:
-    """Return the cursor as JSON.
+def _name(migration: BatchDataMigration[Any], item: Any, cursor: Any) -> str:
+    """Return what messages call an item, even if `process` has changed it."""
+    if type(migration).describe is BatchDataMigration.describe:
+        return str(cursor)
+    try:
+        return migration.describe(item)
+    except Exception:  # noqa: BLE001 - the error of the item itself is the one to tell
+        return str(cursor)
+
+
+def _require_cursor(cursor: Any) -> None:
+    """Return if a checkpoint can keep the cursor.
 
     Raises:
-        ScriptError: it is no JSON value.
+        ScriptError: it is no JSON value, or the one for the beginning.
     """
+    if cursor is None:
+        raise ScriptError("cursor(item) returned None, which stands for the beginning")
     try:
-        return json.dumps(cursor, allow_nan=False)
+        kept = json.loads(json.dumps(cursor, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise ScriptError(f"cursor(item) returned {cursor!r}, which is no JSON value") from error
+    if kept != cursor:
+        raise ScriptError(f"cursor(item) returned {cursor!r}, which JSON would change")

@@ -9,7 +9,8 @@
     ├── LockedError              exit code 75: another run holds the lock
     ├── StoppedError             a run was stopped from outside; the exit code says by what
     └── StorageError             the state store cannot be reached, read or written
-        ├── LockLostError        the lock was taken away, so nothing more is written
+        ├── UnbegunError         a migration was not begun, for that could not be recorded
+        ├── LockLostError        the lock was taken away, so no record is changed any more
         └── NoHistoryError       the store keeps no history
 
 Each is raised once, with a message that says what is wrong, where, and what to do next, and caught
@@ -89,6 +90,10 @@ class StoppedError(MptToolError):
 
 class StorageError(MptToolError):
     """The state store cannot be reached, cannot be read as state, or refuses a change."""
+
+
+class UnbegunError(StorageError):
+    """A migration was not begun, for its beginning could not be recorded."""
 
 
 class LockLostError(StorageError):

@@ -64,6 +64,9 @@ def tree_checksum(source: bytes) -> str | None:
 
 def _shape(node: object) -> str:
     """Return the tree as text, without what is empty: newer releases have more of that."""
+    if isinstance(node, ast.JoinedStr):
+        # Where an f-string is cut into constants differs between releases.
+        return f"JoinedStr({''.join(_shape_of_part(part) for part in node.values)})"
     if isinstance(node, ast.AST):
         fields = [
             f"{name}={_shape(value)}"
@@ -73,7 +76,13 @@ def _shape(node: object) -> str:
         return f"{type(node).__name__}({','.join(fields)})"
     if isinstance(node, list):
         return f"[{','.join(map(_shape, node))}]"
-    return repr(node)
+    return ascii(node)
+
+
+def _shape_of_part(part: ast.expr) -> str:
+    if isinstance(part, ast.Constant):
+        return str(part.value).encode("unicode_escape").decode()
+    return f"{{{_shape(part)}}}"
 
 
 def _inspect(tree: ast.Module) -> Inspection:

@@ -177,7 +177,7 @@ class Lease:
         self._lost = True
         return LockLostError(
             "The lock was lost: it was not renewed in time, or somebody deleted its row;"
-            " nothing more is recorded by this run"
+            " this run changes no record any more"
         )
 
     def _is_over(self, seconds: float) -> bool:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import defaultdict
+from email.utils import parsedate_to_datetime
 
 
 class Pauses:
@@ -24,5 +25,11 @@ class Pauses:
 
 
 def asked_pause(retry_after: str) -> float | None:
-    """Return the seconds that a Retry-After header asks for; None if it names a date or nothing."""
-    return float(retry_after) if retry_after.replace(".", "", 1).isdecimal() else None
+    """Return the seconds that a Retry-After header asks for, itself or by a date, if any."""
+    if retry_after.replace(".", "", 1).isdecimal():
+        return float(retry_after)
+    try:
+        moment = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    return max(0.0, moment.timestamp() - time.time())

@@ -66,9 +66,14 @@ class Checkpoint(BaseModel):
     done: bool = False
     failures: tuple[FailedItem, ...] = ()
 
+    @property
+    def handled(self) -> int:
+        """How many items lie behind, done or failed."""
+        return self.processed + self.failed
+
     def __str__(self) -> str:
         """Return how many items lie behind, of how many."""
-        handled = f"{self.processed + self.failed:,}"
+        handled = f"{self.handled:,}"
         return handled if self.total is None else f"{handled} of {self.total:,}"
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mpt_tool.enums import MigrationStatusEnum, OutcomeEnum
-from mpt_tool.errors import ItemsFailedError, MptToolError, ScriptFailedError, StoppedError
+from mpt_tool.errors import MptToolError, StoppedError, StorageError, UnbegunError
 from mpt_tool.terminal import duration, is_coloured, width_of
 
 if TYPE_CHECKING:
@@ -53,6 +53,10 @@ def history_table(attempts: Sequence["Attempt"], stream: TextIO) -> None:
 def attempt_details(attempt: "Attempt") -> str:
     """Return everything that the history keeps of an attempt."""
     document = attempt.document()
+    if attempt.counts:
+        document["counts"] = ", ".join(
+            f"{count:,} {name}" for name, count in attempt.counts.items()
+        )
     error = document.pop("error", None)
     lines = [f"{key}: {_printable(str(value))}" for key, value in document.items()]
     if error:
@@ -132,12 +136,14 @@ def summary(outcome: "Outcome") -> str:
 
 def _what_failed(failure: MptToolError) -> str:
     match failure:
-        case ScriptFailedError() | ItemsFailedError():
-            return "Failed"
         case StoppedError():
             return "Stopped"
-        case _:
+        case UnbegunError():
+            return "Not begun"
+        case StorageError():
             return "Not recorded"
+        case _:
+            return "Failed"
 
 
 def json_document(command: str, content: Mapping[str, Any], stream: TextIO) -> None:

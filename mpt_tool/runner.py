@@ -21,6 +21,7 @@ from mpt_tool.errors import (
     SelectionError,
     StoppedError,
     StorageError,
+    UnbegunError,
 )
 from mpt_tool.history import History
 from mpt_tool.inspection import inspect, tree_checksum
@@ -301,7 +302,10 @@ def _run_step(
     running = step.record.start(context.clock(), context.origin.version)
     migration_id = running.migration_id
     kept = _Kept(repository, running)
-    kept.save(running)
+    try:
+        kept.save(running)
+    except StorageError as error:
+        raise UnbegunError(f"Migration {migration_id} was not begun: {error}") from error
     append = partial(append, started_at=running.started_at)
     try:
         with isolated():
@@ -311,7 +315,7 @@ def _run_step(
                 _call(step, context)
     except BaseException as error:  # noqa: BLE001 - raised as ours, once it is recorded
         try:
-            repository.save(kept.record.fail())
+            kept.fail()
         except StorageError as unsaved:
             log.error("The failure of %s could not be recorded: %s", migration_id, unsaved)
         failure = _failure(error, migration_id, context.stop)
@@ -324,7 +328,7 @@ def _run_step(
             error=history.report(cause, step.path),
         )
         raise failure from failure.__cause__
-    finished = kept.record.finish(context.clock())
+    finished = running.finish(context.clock())
     try:
         repository.save(finished)
     except StorageError as error:
@@ -357,16 +361,30 @@ def _is_same_moment(one: datetime | None, other: datetime | None) -> bool:
 
 
 class _Kept:
-    """The record of the migration that runs, as it was saved last."""
+    """The record of the migration that runs: as it was saved last, and as far as it came."""
 
     def __init__(self, repository: StateRepository, record: MigrationRecord) -> None:
         self.repository = repository
-        self.record = record
+        self.record = self.reached = record
 
     def save(self, record: MigrationRecord) -> None:
         """Save the record."""
         self.repository.save(record)
-        self.record = record
+        self.record = self.reached = record
+
+    def fail(self) -> None:
+        """Record the failure; if what it reached cannot be kept, with what was saved last.
+
+        Raises:
+            StorageError: that cannot be saved either.
+        """
+        try:
+            self.repository.save(self.reached.fail())
+        except StorageError as error:
+            if self.reached is self.record:
+                raise
+            log.error("What was done since the last checkpoint could not be saved: %s", error)
+            self.repository.save(self.record.fail())
 
     def reach(self, checkpoint: Checkpoint) -> None:
         """Save how far the migration came."""
@@ -407,12 +425,12 @@ def _drive(
         saves_by_time_alone=kept.repository.is_remote,
     )
     with time_limit(limit, partial(_warn_of_limit, migration_id, limit)):
-        tally.total = migration.count()
+        tally.total = batches.total_of(migration)
         if step.retries_failed and checkpoint:
             reached = batches.retry_failed(migration, checkpoint, tally, world)
         else:
             reached = batches.drive(migration, checkpoint, step.checksum, tally, world)
-    kept.record = kept.record.reach(reached)
+    kept.reached = kept.record.reach(reached if reached.handled else None)
     batches.require_end(migration_id, reached, stop.cause)
 
 

@@ -77,7 +77,7 @@ def test_listing_tells_where_a_stopped_migration_resumes(project: Project) -> No
 
 @pytest.mark.parametrize(
     "cursor",
-    ["{'page': 1, 'ids': ['a', None]}", "'größe'", "[1.5, True]", "None", "0"],
+    ["{'page': 1, 'ids': ['a', None]}", "'größe'", "[1.5, True]", "False", "0"],
 )
 def test_any_json_value_is_a_cursor(project: Project, cursor: str) -> None:
     methods = f"""
@@ -107,6 +107,7 @@ def test_any_json_value_is_a_cursor(project: Project, cursor: str) -> None:
         ("float('nan')", "which is no JSON value"),
         ("(1, 2)", "which JSON would change"),
         ("{1: 2}", "which JSON would change"),
+        ("None", "which stands for the beginning"),
     ],
 )
 def test_a_cursor_that_json_cannot_keep_fails_before_the_first_item(
@@ -125,6 +126,41 @@ def test_a_cursor_that_json_cannot_keep_fails_before_the_first_item(
     assert line.endswith(what)
     assert migration.processed == []
     assert "checkpoint" not in migration.record
+
+
+def test_a_later_cursor_that_json_cannot_keep_fails_before_its_item(project: Project) -> None:
+    methods = "def cursor(self, number): return {number} if number == 3 else number"
+    migration = numbers(project, methods=methods)
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 1
+    assert f"Failed: {MIGRATION}\n" in result.stdout
+    assert migration.processed == [1, 2]
+    assert migration.cursor == 2
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        ("def count(self): return 'ten'", "count() returned 'ten': use a whole number, or None\n"),
+        ("def count(self): return 10.5", "count() returned 10.5: use"),
+        ("def count(self): return -1", "count() returned -1: use"),
+        ("async def count(self): return 10", "count() returned <coroutine object"),
+    ],
+)
+def test_a_count_that_is_no_number_fails_before_the_first_item(
+    project: Project, count: str, said: str
+) -> None:
+    migration = numbers(project, methods=count)
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 1
+    assert f"Migration {MIGRATION} failed: {said}" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "never awaited" not in result.stderr
+    assert migration.processed == []
 
 
 # --- the script was changed
@@ -249,8 +285,29 @@ def test_without_the_column_the_run_says_first_that_progress_will_not_survive(
         " survive its end; mpt-tool migrate --init adds the column\n"
     )
     assert 0 < result.stderr.index(warning) < result.stderr.index("at 1.")
+    assert result.stderr.count("no column checkpoint") == 1
     on_airtable.run("migrate", "--data")
     assert migration.processed == [1, 2, 1, 2]
+
+
+def test_more_failures_than_a_cell_has_room_for_are_kept_without_their_errors_or_end_as_failed(
+    on_airtable: Project, server: AirtableServer
+) -> None:
+    server.add_column(BASE, TABLE, CHECKPOINT)
+    kept, too_many = 2_000, 6_000
+    error = "raise ValueError('x' * 90)"
+    attributes: dict[str, Any] = {"on_error": "'collect'", "max_failures": too_many}
+    numbers(on_airtable, error, total=kept, **attributes)
+    assert on_airtable.run("migrate", "--data").exit_code == 1
+    assert len(stored(server)["failures"]) == kept
+    numbers(on_airtable, error, total=too_many, **attributes)
+
+    result = on_airtable.run("migrate", "--data", MIGRATION, "--resume-anyway")
+
+    assert result.exit_code == 1
+    assert "has no room for 6,000 failed items: lower max_failures" in result.stderr
+    assert "started_at" not in server.records()[MIGRATION]
+    assert len(stored(server)["failures"]) == kept
 
 
 def test_a_stop_saves_the_checkpoint_on_airtable_too(

@@ -86,7 +86,7 @@ def test_a_process_that_yields_fails_as_nothing_of_it_would_run(
     assert migration.processed == []
 
 
-@pytest.mark.parametrize("workers", [0, 1, 3])
+@pytest.mark.parametrize("workers", [1, 3])
 def test_what_a_plain_process_returns_is_awaited(project: Project, workers: int) -> None:
     methods = """
     process_later = process

@@ -234,12 +234,17 @@ def test_items_that_fail_again_are_left_to_the_next_retry(project: Project) -> N
     assert migration.attempts[-1] == ("failed", {"processed": TOTAL - 1, "failed": 1})
 
 
-def test_an_item_that_is_not_found_has_failed_again(project: Project) -> None:
-    migration = failed_run(project, 3, methods="def find(self, cursor): return {}[cursor]")
+@pytest.mark.parametrize(
+    ("find", "error"), [("{}[cursor]", "3"), ("{}.get(cursor)", "find(cursor) found nothing")]
+)
+def test_an_item_that_is_not_found_has_failed_again(
+    project: Project, find: str, error: str
+) -> None:
+    migration = failed_run(project, 3, methods=f"def find(self, cursor): return {find}")
 
     assert project.run("migrate", "--data", MIGRATION, "--retry-failed").exit_code == 1
 
-    assert failures(migration) == [(3, "3")]
+    assert failures(migration) == [(3, error)]
 
 
 def test_an_item_that_is_not_implemented_has_failed_as_any_other(project: Project) -> None:
@@ -346,7 +351,8 @@ def test_more_failures_than_allowed_end_the_run_at_the_last_of_them(
     number_of_failures = (last or TOTAL) // 2
     assert len(failures(migration)) == number_of_failures
     if last:
-        ended_at = f"failed: {last}, with {number_of_failures} failed items: {last} is broken"
+        many = f"{number_of_failures} failed items, more than max_failures"
+        ended_at = f"failed: {last}, with {many}: {last} is broken"
         assert ended_at in result.stderr
 
 

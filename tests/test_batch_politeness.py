@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import httpx
 import pytest
@@ -14,6 +16,7 @@ from support.process import wait_until
 from support.project import Project
 
 from mpt_tool import airtable_api, mpt_api
+from mpt_tool.politeness import asked_pause
 from mpt_tool.settings import Settings
 
 pytestmark = pytest.mark.slow
@@ -91,6 +94,32 @@ def calling_airtable(server: AirtableServer) -> Iterator[Callable[[], object]]:
     api = airtable_api.open_api(Settings.model_validate(server.settings))
     with api.session:
         yield lambda: api.table(BASE, TABLE).all()
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "seconds"),
+    [
+        ("2", 2),
+        ("1.5", 1.5),
+        ("0", 0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+        ("Wed, 21 Oct 2015 07:28:00", 0),
+        ("", None),
+        ("-1", None),
+        ("soon", None),
+        ("Wed, 99 Oct 2015 07:28:00 GMT", None),
+    ],
+)
+def test_a_pause_is_asked_for_in_seconds_or_by_a_date(
+    retry_after: str, seconds: float | None
+) -> None:
+    assert asked_pause(retry_after) == seconds
+
+
+def test_a_date_to_come_is_waited_for() -> None:
+    in_an_hour = datetime.now(UTC) + timedelta(hours=1)
+
+    assert 3500 < (asked_pause(format_datetime(in_an_hour, usegmt=True)) or 0) <= 3600
 
 
 @pytest.mark.parametrize("status", BUSY)

@@ -139,13 +139,77 @@ def test_a_checkpoint_is_saved_after_so_many_items_or_seconds_whichever_comes_fi
     assert len(seen) == TOTAL
 
 
-def test_seconds_count_from_the_last_checkpoint(project: Project) -> None:
-    body = f"{COPY_STATE}\nif number % 4 == 0: time.sleep(0.3)"
-    numbers(project, body, batch_size=1000, checkpoint_seconds=0.25)
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("process", [SYNC, ASYNC])
+def test_a_checkpoint_is_saved_in_time_although_an_item_is_slow(
+    project: Project, gate: Gate, process: str, workers: int
+) -> None:
+    body = held_at(gate, 4, process=process)
+    migration = numbers(project, body, process=process, workers=workers, checkpoint_seconds=0.05)
 
-    assert project.run("migrate", "--data").exit_code == 0
+    with migrate(project) as run:
+        wait_until(lambda: project.state_file.exists() and migration.cursor == 3)
+        gate.open()
+        assert run.wait().exit_code == 0
 
-    assert {4, 8} <= set(seen_cursors(project))
+    assert sorted(migration.processed) == ALL
+
+
+def test_a_checkpoint_is_saved_in_time_although_the_next_item_is_slow_to_come(
+    project: Project, gate: Gate
+) -> None:
+    methods = f"""
+    def items(self, cursor):
+        yield from (1, 2, 3)
+        {gate.wait}
+    """
+    migration = numbers(project, methods=methods, checkpoint_seconds=0.05)
+
+    with migrate(project) as run:
+        wait_until(lambda: project.state_file.exists() and migration.cursor == 3)
+        gate.open()
+        assert run.wait().exit_code == 0
+
+
+def test_progress_that_cannot_be_saved_while_an_item_is_slow_ends_the_run_after_it(
+    project: Project, gate: Gate
+) -> None:
+    migration = numbers(project, held_at(gate, 4), checkpoint_seconds=0.05)
+
+    with migrate(project) as run:
+        run.wait_for("at 4.")
+        wait_until(lambda: migration.cursor == 3)
+        project.write_state()
+        gate.open()
+        result = run.wait()
+
+    assert result.exit_code == 1
+    assert "was changed by something else since it was read" in result.stderr
+    assert migration.processed[:4] == [1, 2, 3, 4]
+    assert project.state() == {}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_the_first_item_is_done_leaves_nothing_to_resume(
+    project: Project, gate: Gate, number: signal.Signals
+) -> None:
+    methods = f"""
+    def items(self, cursor):
+        self.log.info("looking for items")
+        {gate.wait}
+        yield 1
+    """
+    migration = numbers(project, methods=methods)
+
+    with migrate(project) as run:
+        run.wait_for("looking for items")
+        run.send(number)
+        gate.open()
+        result = run.wait()
+
+    assert result.exit_code == 128 + number
+    assert f"Migration {MIGRATION} was stopped by {number.name} before its first" in result.stderr
+    assert "checkpoint" not in migration.record
 
 
 # --- SIGTERM and SIGINT

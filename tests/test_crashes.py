@@ -168,6 +168,20 @@ def test_a_state_that_something_else_replaced_meanwhile_is_left_alone(
     assert project.outcomes() == [("first", "failed" if fails else "applied")]
 
 
+def test_what_could_not_even_be_begun_is_told_apart_from_what_was_applied(project: Project) -> None:
+    replace = f"from pathlib import Path\nPath({STATE_FILE!r}).write_text('{{}}')"
+    project.script("first", above=replace, body="raise AssertionError")
+    project.script("second")
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 1
+    assert "Not begun: first\nNot reached: second\n" in result.stdout
+    assert "Error running data command: Migration first was not begun: " in result.stderr
+    assert "--fake" not in result.stderr
+    assert project.attempts() == []
+
+
 def test_the_command_that_is_told_records_what_was_applied(project: Project) -> None:
     project.script(
         "first", body=f"open('ran', 'x').close(); open({STATE_FILE!r}, 'w').write('{{}} ')"

@@ -200,11 +200,16 @@ def test_the_history_has_a_json_form(failing: Project, arguments: list[str]) -> 
     assert result.json() == {"version": 1, "command": "history", "attempts": attempts}
 
 
-@pytest.mark.parametrize("arguments", [[], ["unheard_of"]], ids=["all", "one"])
-def test_where_nothing_was_attempted_that_is_said(project: Project, arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [([], "No attempts found.\n"), (["unheard_of"], "No attempts at unheard_of found.\n")],
+)
+def test_where_nothing_was_attempted_that_is_said(
+    project: Project, arguments: list[str], said: str
+) -> None:
     result = project.run("migrate", "--history", *arguments)
 
-    assert (result.exit_code, result.stdout) == (0, "No attempts found.\n")
+    assert (result.exit_code, result.stdout) == (0, said)
 
 
 def test_whatever_an_error_says_stays_on_its_line(project: Project) -> None:

@@ -187,13 +187,20 @@ def unlock(server: AirtableServer, project: Project) -> None:
     assert (unlocked.exit_code, unlocked.stdout) == (0, f"Took the lock away from {name}.\n")
 
 
+def unlock_as_its_row_names_it(server: AirtableServer, project: Project) -> None:
+    (claim,) = server.claims()
+    name = str(claim["fields"]["migration_id"])
+    assert name.startswith("lock:")
+    assert project.run("migrate", "--unlock", name).exit_code == 0
+
+
 def delete_the_row(server: AirtableServer, project: Project) -> None:
     (claim,) = server.claims()
     server.delete_row(BASE, TABLE, claim["id"])
 
 
 @on_airtable
-@pytest.mark.parametrize("take_away", [unlock, delete_the_row])
+@pytest.mark.parametrize("take_away", [unlock, unlock_as_its_row_names_it, delete_the_row])
 def test_a_run_whose_claim_is_taken_away_stops_its_script_and_writes_nothing(
     project: Project, server: AirtableServer, take_away: TakeAway
 ) -> None:

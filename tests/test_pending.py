@@ -128,6 +128,16 @@ def test_python_gets_the_same(statuses: Project) -> None:
     assert statuses.tree() == before
 
 
+def test_a_type_that_does_not_exist_is_an_error_and_not_nothing_pending(project: Project) -> None:
+    project.script("first")
+
+    with pytest.raises(ValueError, match="typo"):
+        mpt_tool.pending("typo", project.root)
+
+    (entry,) = mpt_tool.pending("data", str(project.root))
+    assert entry.migration_id == "first"
+
+
 def test_a_service_asks_in_its_working_folder_and_its_store(
     project: Project, server: AirtableServer
 ) -> None:

@@ -15,6 +15,7 @@ from support.mpt_server import MPTServer
 from support.project import Project
 
 from mpt_tool.airtable_api import open_api
+from mpt_tool.migration import BatchDataMigration
 from mpt_tool.mpt_api import open_client
 from mpt_tool.settings import Settings
 from mpt_tool.walks import walk_service, walk_table
@@ -66,6 +67,16 @@ def agreements(connection: tuple[MPTServer, Any]) -> Any:
     return connection[1]
 
 
+class Walking(BatchDataMigration[Any]):
+    """Has `each`."""
+
+    def items(self, cursor: str | None) -> Iterator[Any]:
+        raise NotImplementedError
+
+    def process(self, item: Any) -> None:
+        raise NotImplementedError
+
+
 def ids_of(walk: Iterator[Any]) -> list[str]:
     return [agreement.id for agreement in walk]
 
@@ -100,6 +111,18 @@ def test_a_walk_begins_after_an_id(
     platform.greater_than = greater_than
 
     assert ids_of(walk_service(agreements, after, None, page_size)) == expected
+
+
+@pytest.mark.parametrize("page_size", [0, -3, 2.5, "10", True])
+def test_a_page_that_holds_nothing_is_refused(agreements: Any, page_size: Any) -> None:
+    with pytest.raises(ValueError, match=r"page_size is .*: use a whole number from 1 on"):
+        Walking().each(agreements, page_size=page_size)
+
+
+@pytest.mark.parametrize("source", [None, [1, 2], "agreements"])
+def test_what_cannot_be_walked_is_refused(source: object) -> None:
+    with pytest.raises(TypeError, match=r"each\(\) walks a service or a table, not "):
+        Walking().each(source)
 
 
 @EVERY_PLATFORM

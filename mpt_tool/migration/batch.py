@@ -1,11 +1,44 @@
 """The base class of data migrations that walk over many items."""
 
+import math
 from abc import abstractmethod
-from collections.abc import AsyncIterable, Awaitable, Iterable, Iterator
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Literal, final
 
 from mpt_tool.migration.base import DataBaseMigration
 from mpt_tool.walks import walk_service, walk_table
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 1
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and value >= 0
+
+
+def _is_limit(value: object) -> bool:
+    return _is_amount(value) and (type(value) is int or 0 <= float(str(value)) <= 1)
+
+
+def _are_errors(value: object) -> bool:
+    return isinstance(value, tuple) and all(
+        isinstance(each, type) and issubclass(each, Exception) for each in value
+    )
+
+
+_COUNT, _AMOUNT = (_is_count, "a whole number from 1 on"), (_is_amount, "a number from 0 on")
+_WANTED: Mapping[str, tuple[Callable[[object], bool], str]] = {
+    "workers": _COUNT,
+    "batch_size": _COUNT,
+    "checkpoint_seconds": _AMOUNT,
+    "on_error": (lambda value: value in ("stop", "collect"), "stop or collect"),
+    "max_failures": (_is_limit, "a whole number from 0 on, or a share as a float up to 1.0"),
+    "attempts": _COUNT,
+    "retry_on": (_are_errors, "a tuple of classes of exceptions"),
+    "retry_seconds": _AMOUNT,
+    "max_per_second": _AMOUNT,
+}
 
 
 class BatchDataMigration[Item](DataBaseMigration):
@@ -91,7 +124,15 @@ class BatchDataMigration[Item](DataBaseMigration):
             after: the id to begin after: the cursor.
             filter: selects some: an `RQLQuery` of mpt-api-client, or a formula of Airtable.
             page_size: how many to ask for at once.
+
+        Raises:
+            TypeError: the source is neither.
+            ValueError: the size of a page is not a whole number from 1 on.
         """
+        if not (hasattr(source, "fetch_page") or hasattr(source, "iterate")):
+            raise TypeError(f"each() walks a service or a table, not {type(source).__name__}")
+        if not _is_count(page_size):
+            raise ValueError(f"page_size is {page_size!r}: use {_COUNT[1]}")
         walk = walk_service if hasattr(source, "fetch_page") else walk_table
         return walk(source, after, filter, page_size)
 
@@ -104,8 +145,8 @@ class BatchDataMigration[Item](DataBaseMigration):
         """Refuse a class that would be run in two ways, or that says what nobody understands.
 
         Raises:
-            TypeError: the class defines `run`, or inherits it from another than this one, or its
-                `on_error` is neither `stop` nor `collect`.
+            TypeError: the class defines `run`, or inherits it from another than this one, or an
+                attribute has a value that makes no sense.
         """
         super().__init_subclass__(**kwargs)
         if cls.run is not BatchDataMigration.run:
@@ -113,5 +154,7 @@ class BatchDataMigration[Item](DataBaseMigration):
                 f"{cls.__name__} defines run() and is driven by items() and process():"
                 " remove run(), or derive from DataBaseMigration"
             )
-        if cls.on_error not in {"stop", "collect"}:
-            raise TypeError(f"on_error of {cls.__name__} is {cls.on_error!r}: use stop or collect")
+        for name, (is_fine, wanted) in _WANTED.items():
+            value = getattr(cls, name)
+            if not is_fine(value):
+                raise TypeError(f"{name} of {cls.__name__} is {value!r}: use {wanted}")

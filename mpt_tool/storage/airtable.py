@@ -20,7 +20,7 @@ from mpt_tool.enums import MigrationTypeEnum
 from mpt_tool.errors import StorageError
 from mpt_tool.guard import Guard, allow_all
 from mpt_tool.lease import RENEWALS_A_LEASE, Lease, Pace, acquire, renewed, unlock
-from mpt_tool.records import Attempt, MigrationRecord, Origin, describe
+from mpt_tool.records import Attempt, Checkpoint, FailedItem, MigrationRecord, Origin, describe
 from mpt_tool.settings import Settings
 from mpt_tool.storage.airtable_claims import PREFIX, AirtableClaims
 from mpt_tool.storage.airtable_errors import explaining_errors, is_gone, unknown_column
@@ -51,6 +51,7 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
     # As JSON.
     "checkpoint": {"type": "multilineText"},
 }
+_LONGEST_TEXT = 100_000
 OPTIONAL_COLUMNS = frozenset({"version", "checkpoint"})
 
 
@@ -106,7 +107,8 @@ class AirtableRepository:
         self._history = AirtableHistory(self._history_table)
         self._claims = AirtableClaims(self._table)
         self._rows: dict[str, RecordDict] = {}
-        self._told: set[str] = set()
+        # A run says itself, before its first item, that it has no place for checkpoints.
+        self._told = {"checkpoint"}
 
     def load(self) -> dict[str, MigrationRecord]:
         """Return all records by migration id; of several rows with one id, the one that counts.
@@ -143,7 +145,7 @@ class AirtableRepository:
         """
         document = record.document()
         if record.checkpoint:
-            document["checkpoint"] = record.checkpoint.model_dump_json()
+            document["checkpoint"] = self._cell(record.checkpoint)
         # An optional column is named only where there is something to write or to clear.
         row = self._rows.get(record.migration_id)
         filled = row["fields"] if row else {}
@@ -203,7 +205,7 @@ class AirtableRepository:
         Raises:
             StorageError: it does not hold the lock, or Airtable cannot be reached or refuses.
         """
-        unlock(self._claims, name)
+        unlock(self._claims, name.removeprefix(PREFIX))
 
     def append(self, attempt: Attempt) -> None:
         """Add the attempt to the table of the history.
@@ -255,6 +257,23 @@ class AirtableRepository:
                     column, definition["type"], options=definition.get("options")
                 )
         return [f"column {column}" for column in lacking]
+
+    def _cell(self, checkpoint: Checkpoint) -> str:
+        """Return a checkpoint as text; if it is too long, without why items failed.
+
+        Raises:
+            StorageError: it is too long even so.
+        """
+        text = checkpoint.model_dump_json()
+        if len(text) > _LONGEST_TEXT:
+            bare = tuple(FailedItem(cursor=each.cursor, error="") for each in checkpoint.failures)
+            text = checkpoint.model_copy(update={"failures": bare}).model_dump_json()
+        if len(text) > _LONGEST_TEXT:
+            raise StorageError(
+                f"Airtable table {self._table.name}: the column checkpoint has no room for"
+                f" {checkpoint.failed:,} failed items: lower max_failures"
+            )
+        return text
 
     def _without_missing(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields that the table has columns for, and warn once of each other."""

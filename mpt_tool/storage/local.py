@@ -147,8 +147,8 @@ class LocalRepository:
                 raise StorageError("Nothing to unlock: nobody holds the lock")
         except Timeout:
             raise StorageError(
-                f"The lock cannot be taken from {name}, only from a process that ended. It is held"
-                f" by {self._holder_name()}: end that one"
+                f"The lock cannot be taken from {name!r}, only from a process that ended. It is"
+                f" held by {self._holder_name()}: end that one"
             ) from None
 
     def append(self, attempt: Attempt) -> None:
@@ -216,7 +216,10 @@ class LocalRepository:
         """Return who holds the lock, as far as it can be told."""
         try:
             holder = json.loads(self._beside(HOLDER_FILE).read_bytes())
-            return f"process {holder['process']} on {holder['host']} since {holder['since']}"
+            since = datetime.fromisoformat(holder["since"]).astimezone(UTC)
+            return (
+                f"process {holder['process']} on {holder['host']} since {since:%Y-%m-%d %H:%M:%S}Z"
+            )
         except (OSError, ValueError, LookupError, TypeError):
             return "another process"
 
@@ -225,7 +228,7 @@ class LocalRepository:
         if self._holder and _identity(path) != self._holder:
             raise LockLostError(
                 f"The lock was lost: somebody deleted or replaced {path};"
-                " nothing more is recorded by this run"
+                " this run changes no record any more"
             )
 
     def _parse(self, text: bytes) -> dict[str, Any]:

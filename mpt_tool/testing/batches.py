@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mpt_tool import batches
-from mpt_tool.batches import Tally, World
+from mpt_tool.batches import ItemError, Tally, World
 from mpt_tool.migration import BatchDataMigration
 from mpt_tool.records import Checkpoint
 
@@ -48,13 +48,16 @@ class BatchRunner:
             fail: the cursors of items that are to fail.
 
         Raises:
-            mpt_tool.batches.ItemError: an item failed, and that ended the run.
+            Exception: what an item failed with, if that ended the run.
         """
         self._failing = fail
         limits = [limit for limit in (stop_after, crash_after) if limit is not None]
         end = len(self.processed) + min(limits) if limits else None
         world = self._world(lambda: end is not None and len(self.processed) >= end)
-        reached = batches.drive(self.migration, self.checkpoint, None, self._tally(), world)
+        try:
+            reached = batches.drive(self.migration, self.checkpoint, None, self._tally(), world)
+        except ItemError as error:
+            raise error.__cause__ or error from None
         if crash_after is None:
             self.checkpoint = reached
 
@@ -88,26 +91,29 @@ class BatchRunner:
     def _tally(self) -> Tally:
         known = self.checkpoint
         tally = Tally(known.processed, known.failed) if known else Tally()
-        tally.total = self.migration.count()
+        tally.total = batches.total_of(self.migration)
         return tally
 
     def _watched(self, process: Callable[[Any], Any]) -> Callable[[Any], Any]:
         if inspect.iscoroutinefunction(process):
 
             async def watched_in_loop(item: Any) -> None:
-                self._require_sound(item)
+                cursor = self._sound_cursor(item)
                 await process(item)
-                self.processed.append(self.migration.cursor(item))
+                self.processed.append(cursor)
 
             return watched_in_loop
 
         def watched(item: Any) -> None:
-            self._require_sound(item)
+            cursor = self._sound_cursor(item)
             process(item)
-            self.processed.append(self.migration.cursor(item))
+            self.processed.append(cursor)
 
         return watched
 
-    def _require_sound(self, item: Any) -> None:
-        if self.migration.cursor(item) in self._failing:
+    def _sound_cursor(self, item: Any) -> Any:
+        """Return the cursor of an item, unless that was told to fail."""
+        cursor = self.migration.cursor(item)
+        if cursor in self._failing:
             raise InjectedError(f"{self.migration.describe(item)} was told to fail")
+        return cursor

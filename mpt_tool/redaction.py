@@ -8,7 +8,7 @@ from urllib.parse import quote, quote_plus, unquote
 HIDDEN = "***"
 _SHORTEST = 6
 _SECRET_NAME = re.compile(
-    r"(TOKEN|KEY|SECRET|PASS|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS|_PWD)$", re.IGNORECASE
+    r"(TOKEN|KEY|SECRET|PASS|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS|_PWD|_PAT)$", re.IGNORECASE
 )
 # Up to the last @: a password may hold one, and a slash.
 _URL_PASSWORD = re.compile(r"(?<=://)([^\s/:@]*):(\S+)(?=@)")

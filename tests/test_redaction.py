@@ -12,13 +12,21 @@ KEY = """-----BEGIN-----\nquote"and\\slash' /+\n-----END-----"""
 
 @pytest.mark.parametrize(
     "name",
-    ["MPT_API_TOKEN", "AIRTABLE_API_KEY", "DB_PASSWORD", "DB_PASS", "MYSQL_PWD", "app_secret"],
+    [
+        "MPT_API_TOKEN",
+        "AIRTABLE_API_KEY",
+        "DB_PASSWORD",
+        "DB_PASS",
+        "MYSQL_PWD",
+        "GH_PAT",
+        "app_secret",
+    ],
 )
 def test_a_variable_that_is_named_like_a_secret_is_one(name: str) -> None:
     assert secrets_in({name: "value"}) == {"value"}
 
 
-@pytest.mark.parametrize("name", ["PWD", "OLDPWD", "HOME", "MPT_API_BASE_URL"])
+@pytest.mark.parametrize("name", ["PWD", "OLDPWD", "PAT", "HOME", "MPT_API_BASE_URL"])
 def test_other_variables_are_none(name: str) -> None:
     assert secrets_in({name: "/work"}) == set()
 

@@ -13,7 +13,7 @@ from mpt_tool import actions
 from mpt_tool.actions import DEFAULT_LIMIT, Output
 from mpt_tool.enums import MigrationTypeEnum, ResumeEnum
 from mpt_tool.errors import ExitCode
-from mpt_tool.isolation import prepare_streams
+from mpt_tool.streams import lost_output, prepare_streams
 
 RUN, BATCH, CREATE = "Run", "Batch migrations: with --data MIGRATION_ID", "Create"
 INSPECT, OUTPUT = "Inspect", "Output"
@@ -66,17 +66,12 @@ def main() -> None:
     prepare_streams()
     _settle_colour()
     try:
-        try:
-            app()
-        finally:
-            sys.stdout.flush()
-    except OSError as error:
-        # Nothing more can be written there, not even by Python when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        # A reader that has gone, as `head` goes, is no mistake.
-        if not isinstance(error, BrokenPipeError):
+        app()
+    except SystemExit as end:
+        if error := lost_output():
             typer.echo(f"Error: {error}", err=True)
-            sys.exit(ExitCode.FAILED)
+            end.code = end.code or ExitCode.FAILED
+        raise
 
 
 def _settle_colour() -> None:

@@ -5,19 +5,23 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
+
+from mpt_tool.streams import prepare_streams
 
 
 @contextmanager
 def isolated() -> Iterator[None]:
-    """Put back the working folder, the streams and the set-up of logging at the end.
+    """Put back the working folder, the umask, the streams and the set-up of logging at the end.
 
     A process that the script forked and let go on is ended there: it is not to record anything.
     """
     process = os.getpid()
     folder = Path.cwd()
+    # It can be read only by setting it.
+    umask = os.umask(0o077)
+    os.umask(umask)
     root = logging.getLogger()
     known = root.manager.loggerDict.values()
     loggers = [each for each in known if isinstance(each, logging.Logger)]
@@ -35,21 +39,11 @@ def isolated() -> Iterator[None]:
         logging.disable(disabled)
         # This makes all loggers look anew which events they let through.
         root.setLevel(level)
+        os.umask(umask)
         prepare_streams()
         # The script may have removed it.
         with suppress(OSError):
             os.chdir(folder)
-
-
-def prepare_streams() -> None:
-    """Replace the streams that somebody closed, and escape what the encoding of stdout lacks."""
-    nowhere = Path(os.devnull)
-    if sys.stdout is None or sys.stdout.closed:
-        sys.stdout = nowhere.open("w", encoding="utf-8")
-    if sys.stderr is None or sys.stderr.closed:
-        sys.stderr = nowhere.open("w", encoding="utf-8")
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _attributes(each: logging.Filterer) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from support.project import COMMAND, Project
+from support.project import COMMAND, HISTORY_FILE, STATE_FILE, Project
 
 import mpt_tool
 from mpt_tool.tracebacks import script_traceback
@@ -23,6 +23,12 @@ HIDDEN = [
     SECRETS["SHOP_PASSWORD"],
     "battery-staple",
 ]
+# How a script ends, whether that is applied and with which error, and the exit code.
+ENDS = [("pass", (True, None), 0), ("raise ValueError('its own')", (False, "its own"), 1)]
+
+on_full_disk = pytest.mark.skipif(
+    not Path("/dev/full").exists(), reason="this system has no /dev/full"
+)
 
 
 @pytest.mark.parametrize(
@@ -269,6 +275,112 @@ def test_a_script_that_closes_a_stream_changes_no_outcome(project: Project, stre
     assert "Traceback" not in result.stderr
     assert all(record["applied_at"] for record in project.state().values())
     assert set(project.state()) == {"closes", "follows"}
+
+
+def recorded(project: Project) -> tuple[bool, str | None]:
+    """Return whether the state has the migration as applied, and which error the history has."""
+    (attempt,) = project.attempts()
+    is_applied = bool(project.state()["first"]["applied_at"])
+    return is_applied, attempt["error"]["message"] if "error" in attempt else None
+
+
+@pytest.mark.parametrize(("end", "outcome", "exit_code"), ENDS)
+@pytest.mark.parametrize("closed", ["[1]", "[2]", "[0, 1, 2]"])
+def test_a_script_that_closes_descriptors_is_recorded_by_its_own_outcome(
+    project: Project, closed: str, end: str, outcome: tuple[bool, str | None], exit_code: int
+) -> None:
+    close = f"print('printed')\nfor each in {closed}: os.close(each)\n"
+    project.script("first", above="import os", body=close + end)
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == exit_code
+    assert recorded(project) == outcome
+
+
+def test_a_script_and_its_children_have_all_descriptors_whatever_one_before_it_closed(
+    project: Project,
+) -> None:
+    project.script("first", above="import os", body="for each in range(3): os.close(each)")
+    look = "import os; [os.fstat(each) for each in range(3)]"
+    project.script(
+        "second",
+        above="import subprocess, sys",
+        body=f"""
+        print("prints", flush=True)
+        subprocess.check_call([sys.executable, "-c", {look!r}])
+        """,
+    )
+
+    assert project.run("migrate", "--data").exit_code == 0
+
+
+@pytest.mark.parametrize(("end", "outcome", "exit_code"), ENDS)
+@pytest.mark.parametrize(
+    "where",
+    [
+        *("| true", "| head -c 1", "2>&1 | true", "2>&1 >/dev/null | true"),
+        pytest.param("2> /dev/full", marks=on_full_disk),
+    ],
+)
+def test_a_run_goes_on_and_on_record_though_nobody_reads_it(
+    project: Project, where: str, end: str, outcome: tuple[bool, str | None], exit_code: int
+) -> None:
+    # More than a pipe holds.
+    body = f"for stream in (sys.stdout, sys.stderr): print('x' * 1_000_000, file=stream)\n{end}"
+    project.script("first", above="import sys", body=body)
+
+    run = f"{{ {COMMAND} migrate --data; echo $? > exit_code; }} {where}"
+    project.execute(["sh", "-c", run])
+
+    assert (project.root / "exit_code").read_text() == f"{exit_code}\n"
+    assert recorded(project) == outcome
+
+
+@pytest.mark.parametrize(
+    "where", ["| true", ">&-", pytest.param("> /dev/full", marks=on_full_disk)]
+)
+def test_an_error_is_told_on_stderr_whatever_becomes_of_stdout(
+    project: Project, where: str
+) -> None:
+    project.script("first", body="print('x' * 1_000_000)\nraise ValueError('its own')")
+
+    result = project.execute(["sh", "-c", f"{COMMAND} migrate --data {where}"])
+
+    told = (
+        "ValueError: its own\nError running data command: Migration first failed: its own\nAborted."
+    )
+    assert told in result.stderr
+
+
+@on_full_disk
+def test_a_full_disk_behind_stdout_fails_the_command_but_not_the_run(project: Project) -> None:
+    project.script("first", body="print('x' * 1_000_000)")
+    project.script("second")
+
+    result = project.execute(["sh", "-c", f"{COMMAND} migrate --data > /dev/full"])
+
+    assert result.exit_code == 1
+    assert result.stderr.endswith("\nError: [Errno 28] No space left on device\n")
+    assert project.outcomes() == [("first", "applied"), ("second", "applied")]
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_what_is_not_buffered_is_seen_at_once(project: Project, unbuffered: str) -> None:
+    project.script("first", above="import os", body="print('printed', end=' ')\nos._exit(0)")
+
+    result = project.run("migrate", "--data", env={"PYTHONUNBUFFERED": unbuffered})
+
+    assert ("printed" in result.stdout) == bool(unbuffered)
+
+
+def test_the_umask_of_a_script_is_not_that_of_what_is_kept(project: Project) -> None:
+    script = project.script("first", above="import os", body="os.umask(0o777)")
+
+    project.run("migrate", "--data")
+
+    kept = [project.root / name for name in (STATE_FILE, HISTORY_FILE)]
+    assert {path.stat().st_mode for path in kept} == {script.stat().st_mode}
 
 
 def test_a_working_folder_that_is_gone_is_said(project: Project) -> None:

@@ -270,6 +270,10 @@ def test_whatever_a_script_raises_is_a_failure_on_record(
     [
         "sys.stdout.close()",
         "sys.stdout = None",
+        "sys.stdout = sys.__stdout__ = None",
+        "sys.stdout = sys.__stdout__; sys.stdout.close()",
+        "sys.stdout = io.TextIOWrapper(sys.stdout.buffer, 'utf-8')",
+        "sys.stdout = io.TextIOWrapper(sys.stdout.detach(), 'utf-8')",
         "os.chdir('/')",
         "os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')",
         "logging.basicConfig(force=True, level=logging.ERROR, format='%(message)s')",
@@ -291,7 +295,7 @@ def test_whatever_a_script_raises_is_a_failure_on_record(
 def test_what_a_script_does_to_the_process_is_no_matter_to_the_next_nor_to_what_is_kept(
     project: Project, mischief: str
 ) -> None:
-    imports = "import logging, logging.config, os, signal, sys, threading, time"
+    imports = "import io, logging, logging.config, os, signal, sys, threading, time"
     project.script("first", above=imports, body=mischief)
     project.script(
         "second",

@@ -1,4 +1,4 @@
-"""Stops a script from outside: at SIGINT or SIGTERM, on request, or when its time is over."""
+"""Stops a script from outside: at a signal, as the lock is lost, or when its time is over."""
 
 import os
 import signal
@@ -10,7 +10,8 @@ from types import FrameType
 from mpt_tool.errors import ExitCode
 
 WARNED_AT = 0.8
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# None where the system has no such signal.
+_HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -33,18 +34,23 @@ class TimeLimitError(KeyboardInterrupt):
 
 
 class Stop:
-    """What SIGINT and SIGTERM do to the process.
+    """What SIGINT, SIGTERM and SIGHUP do to the process.
 
     The first one raises `Interrupted` in the main thread; while that is deferred it is only noted.
-    The second one ends the process at once, as SIGKILL would.
+    The second one ends the process at once, as SIGKILL would; but not a SIGHUP, of which a terminal
+    that is closed may cause two. One that was ignored from the start, as with `nohup`, stays so.
     """
 
     def __init__(self) -> None:
         self.cause: Interrupted | None = None
         """Why to stop, once there is a reason."""
-        self._request = ""
+        self._is_lock_lost = False
+        self._is_running = False
         self._raises = True
         self._process = os.getpid()
+        self._signals = [signal.SIGINT, signal.SIGTERM]
+        if _HANGUP and signal.getsignal(_HANGUP) is not signal.SIG_IGN:
+            self._signals.append(_HANGUP)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -52,7 +58,7 @@ class Stop:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        earlier = {each: signal.getsignal(each) for each in _SIGNALS}
+        earlier = {each: signal.getsignal(each) for each in self._signals}
         self._listen()
         try:
             yield
@@ -62,12 +68,12 @@ class Stop:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Only note a signal meanwhile, so that what must not be torn apart is not."""
-        self._raises, earlier = False, self._raises
+        """Only note a signal, or that the lock is lost, while a run goes on: nothing tears it."""
+        self._is_running, self._raises = True, False
         try:
             yield
         finally:
-            self._raises = earlier
+            self._is_running, self._raises = False, True
 
     @contextmanager
     def allowed(self) -> Iterator[None]:
@@ -88,13 +94,12 @@ class Stop:
             raise self.cause
 
     def lose_lock(self) -> None:
-        """Act as at a signal, as the lock is lost; may be called from any thread.
+        """Act as at a signal if a run goes on, as the lock is lost; may be called from any thread.
 
-        It is no second signal: what is stopping already goes on cleaning up.
+        It is no second signal: what is stopping already goes on cleaning up. Before and after the
+        run it does nothing, as nothing is written without a look at the lock.
         """
-        if self.cause:
-            return
-        self._request = "stopped because the lock was lost"
+        self._is_lock_lost = True
         main = threading.main_thread().ident
         if hasattr(signal, "pthread_kill") and main is not None:
             # To the thread itself: it may be waiting for something.
@@ -103,26 +108,32 @@ class Stop:
             signal.raise_signal(signal.SIGINT)
 
     def _listen(self) -> None:
-        for each in _SIGNALS:
+        for each in self._signals:
             signal.signal(each, self._handle)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         exit_code = 128 + number
-        is_fork = os.getpid() != self._process
-        if is_fork and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        if is_fork or self.cause:
+        if os.getpid() != self._process:
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
             os._exit(exit_code)
-        name = signal.Signals(number).name
-        if self._request:
-            self.cause = Interrupted(self._request, ExitCode.FAILED)
-        else:
-            self.cause = Interrupted(f"stopped by {name}", exit_code)
+        if self._is_lock_lost and number == signal.SIGINT:
+            self._is_lock_lost = False
+            if self._is_running and not self.cause:
+                self._stop("stopped because the lock was lost", ExitCode.FAILED)
+        elif not self.cause:
+            name = signal.Signals(number).name
+            self._stop(f"stopped by {name}", exit_code)
+            # Not by a stream, which may be in the middle of another write.
+            with suppress(OSError):
+                os.write(2, f"\nStopping at {name}; once more ends at once.\n".encode())
+        elif number != _HANGUP:
+            os._exit(exit_code)
+
+    def _stop(self, reason: str, exit_code: int) -> None:
+        self.cause = Interrupted(reason, exit_code)
         if self._raises:
             raise self.cause
-        # Not by a stream, which may be in the middle of another write.
-        with suppress(OSError):
-            os.write(2, f"\nStopping at {name}; once more ends at once.\n".encode())
 
 
 @contextmanager

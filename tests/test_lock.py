@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from support.airtable_server import BASE, TABLE, AirtableServer
+from support.batches import MIGRATION, numbers
 from support.process import Process, wait_until
 from support.project import LOCK_FILE, Project
 from support.terminal import Gate
@@ -219,6 +220,23 @@ def test_a_run_whose_claim_is_taken_away_stops_its_script_and_writes_nothing(
 
 
 @on_airtable
+def test_a_batch_migration_that_loses_the_lock_is_told_of_no_signal(
+    project: Project, server: AirtableServer, gate: Gate
+) -> None:
+    numbers(project, f"if number == 1:\n    self.log.info('runs')\n    {gate.wait}")
+    with Process(project, "migrate", "--data", MIGRATION, env=SHORT_LEASE) as holder:
+        holder.wait_for(" runs")
+        delete_the_row(server, project)
+        holder.wait_for(LOST)
+        gate.open()
+
+        result = holder.wait()
+
+    assert result.exit_code == 1
+    assert "Stopping at" not in result.stderr
+
+
+@on_airtable
 def test_only_the_holder_that_is_named_is_unlocked(
     project: Project, server: AirtableServer, gate: Gate
 ) -> None:
@@ -310,6 +328,29 @@ def test_a_write_that_is_tried_again_is_not_sent_once_the_lease_is_over(
     assert LOST in result.stderr
     assert "mpt-tool migrate --fake first" in result.stderr
     assert server.records() == running
+
+
+@on_airtable
+def test_a_lock_that_is_lost_after_the_run_hides_nothing_of_how_it_ended(
+    project: Project, server: AirtableServer, gate: Gate
+) -> None:
+    with hold(project, **SHORT_LEASE) as holder:
+        # A renewal that is under way when the run ends, and sent again once the lease is over.
+        server.answer(500, method="PATCH", headers={"Retry-After": "4"})
+        holder.wait_for("Airtable answered 500: trying again in 4 s")
+        server.answer(422, method="PATCH")
+        gate.open()
+
+        result = holder.wait()
+
+    assert result.exit_code == 1
+    assert LOST in result.stderr
+    *_, told, last = result.stderr.splitlines()
+    assert told.startswith(
+        "Error running data command: Migration first was applied, but that could not be recorded: "
+    )
+    assert last == "Aborted."
+    assert "Not recorded: first\n" in result.stdout
 
 
 @on_airtable

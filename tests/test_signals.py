@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM, and whatever else a script does to the process that it runs in."""
+"""SIGINT, SIGTERM and SIGHUP, and whatever else a script does to the process that it runs in."""
 
 import re
 import signal
@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 from support.process import Process
-from support.project import Project, record
+from support.project import COMMAND, Project, record
 from support.terminal import Gate
 
 pytestmark = pytest.mark.slow
@@ -14,6 +14,7 @@ pytestmark = pytest.mark.slow
 SIGNALS = [
     pytest.param(signal.SIGINT, 130, id="SIGINT"),
     pytest.param(signal.SIGTERM, 143, id="SIGTERM"),
+    pytest.param(signal.SIGHUP, 129, id="SIGHUP"),
 ]
 
 
@@ -81,7 +82,7 @@ def test_a_signal_that_the_script_swallows_ends_the_run_all_the_same(
     assert project.outcomes() == [("first", "interrupted")]
 
 
-@pytest.mark.parametrize(("number", "exit_code"), SIGNALS)
+@pytest.mark.parametrize(("number", "exit_code"), SIGNALS[:2])
 def test_a_second_signal_ends_the_process_at_once(
     project: Project, gate: Gate, number: signal.Signals, exit_code: int
 ) -> None:
@@ -108,6 +109,42 @@ def test_a_second_signal_ends_the_process_at_once(
     assert left["started_at"]
     assert left["applied_at"] is None
     assert project.attempts() == []
+
+
+def test_a_terminal_that_is_closed_lets_a_script_clean_up_however_many_signals_that_sends(
+    project: Project, gate: Gate
+) -> None:
+    project.script(
+        "first",
+        body=f"""
+        self.log.info("script runs")
+        try:
+            {gate.wait}
+        finally:
+            self.log.info("cleans up")
+            {gate.wait}
+        """,
+    )
+
+    with start(project) as process:
+        process.send(signal.SIGHUP)
+        process.wait_for("cleans up")
+        process.send(signal.SIGHUP)
+        gate.open()
+        result = process.wait()
+
+    assert result.exit_code == 129
+    assert project.outcomes() == [("first", "interrupted")]
+
+
+def test_a_run_outlasts_its_terminal_under_nohup(project: Project) -> None:
+    project.script("first", above="import os, signal", body="os.kill(os.getpid(), signal.SIGHUP)")
+    project.script("second", above="import os, signal", body="os.kill(os.getpid(), signal.SIGHUP)")
+
+    result = project.execute(["nohup", COMMAND, "migrate", "--data"])
+
+    assert result.exit_code == 0
+    assert project.outcomes() == [("first", "applied"), ("second", "applied")]
 
 
 @pytest.mark.parametrize(("number", "exit_code"), SIGNALS)
@@ -201,7 +238,7 @@ def test_a_script_may_handle_signals_itself_and_the_next_is_stopped_as_ever(
     assert project.outcomes() == [("own", "applied"), ("first", "interrupted")]
 
 
-@pytest.mark.parametrize(("number", "status"), [("SIGTERM", 143), ("SIGINT", 1)])
+@pytest.mark.parametrize(("number", "status"), [("SIGTERM", 143), ("SIGINT", 1), ("SIGHUP", 129)])
 def test_a_signal_to_a_forked_child_is_none_to_the_run(
     project: Project, gate: Gate, number: str, status: int
 ) -> None:

@@ -378,6 +378,19 @@ def test_ctrl_c_ends_a_run_and_records_the_migration_as_failed(
     assert terminal.shows_cursor
 
 
+def test_a_run_whose_terminal_is_closed_is_recorded_as_stopped(
+    project: Project, gate: Gate
+) -> None:
+    project.script("first", body=f"print('printed')\n{gate.wait}")
+
+    with on_terminal(project, "migrate", "--data") as terminal:
+        terminal.wait_for(r"\[1/1\] first 0:00:0\d")
+        assert terminal.hang_up() == 129
+
+    assert project.state() == {"first": record("first")}
+    assert project.outcomes() == [("first", "interrupted")]
+
+
 def without_times(lines: list[str]) -> list[str]:
     """Return the lines without what a clock put into them."""
     text = "\n".join(lines)

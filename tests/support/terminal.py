@@ -108,12 +108,20 @@ class Terminal:
         """Type on the keyboard; `\\x03` is Ctrl-C."""
         self._child.send(keys)
 
+    def hang_up(self) -> int:
+        """Go away, as a window does that is closed; return the exit code as `wait` does."""
+        self._child.ptyproc.fileobj.close()  # type: ignore[attr-defined] # not in the stubs
+        return self._exit_code()
+
     def wait(self) -> int:
         """Read to the command's end and return its exit code, negative if a signal ended it."""
         hangs_at = time.monotonic() + _HANGS_SECONDS
         while self._read():
             if time.monotonic() > hangs_at:
                 raise AssertionError(f"the command did not end:\n{self.text}")
+        return self._exit_code()
+
+    def _exit_code(self) -> int:
         self._child.wait()
         status, signal = self._child.exitstatus, self._child.signalstatus
         return status if status is not None else -int(signal or 0)

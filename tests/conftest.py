@@ -1,5 +1,6 @@
 """Fixtures that tests share."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,11 @@ import pytest
 from support.airtable_server import BASE, TABLE, AirtableServer
 from support.project import Project
 from support.terminal import Gate
+
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    # Whoever starts the tests with nohup: what they start begins without it. A handler is not
+    # handed on as an ignored signal is.
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 def write(path: Path, results: str) -> None:
     """Write sections, the first of which may be the title, in place of those of the same heading.
 
-    Sections that are in the file and not in the results stay as they were, above the others.
+    Sections that are not among the results stay as they were; new ones go to the end.
     """
     earlier = path.read_text(encoding="utf-8") if path.exists() else ""
     sections = _by_heading(earlier) | _by_heading(results)

@@ -161,6 +161,9 @@ def retry_failed(
                 break
             except Exception as error:  # noqa: BLE001 - whatever the author's code raises
                 failures.append(_failed_item(failure.cursor, error, world.redact))
+            except BaseException:
+                _save_at_last(checkpoint, world)
+                raise
             else:
                 tally.processed += 1
                 tally.failed -= 1
@@ -207,7 +210,7 @@ def require_end(migration_id: str, reached: Checkpoint, cause: Interrupted | Non
         ItemsFailedError: it came to its end, but items failed.
     """
     is_clean_end = reached.done and not reached.failures
-    if cause and not reached.handled:
+    if cause and not is_clean_end and not reached.handled:
         message = f"Migration {migration_id} was {cause} before its first item was done"
         raise StoppedError(message, cause.exit_code)
     if cause and not is_clean_end:
@@ -312,7 +315,7 @@ class _Walk:
     def _keep_saving(self, ended: threading.Event) -> None:
         pause = self._migration.checkpoint_seconds
         # Without a pause each item is followed by a save.
-        while pause and not ended.wait(pause):
+        while pause and not ended.wait(min(pause, threading.TIMEOUT_MAX)):
             with self._turn:
                 try:
                     if self._tally.handled > self._saved_count:
@@ -325,11 +328,10 @@ class _Walk:
 
     def save_at_last(self) -> None:
         """Keep the checkpoint although the walk ends with an error, which goes before any other."""
-        try:
+        # The saver may be at work still, if the error came while its end was waited for.
+        with self._turn:
             if self._tally.handled:
-                self._world.save(self.checkpoint())
-        except MptToolError as error:
-            log.error("What was done since the last checkpoint could not be saved: %s", error)
+                _save_at_last(self.checkpoint(), self._world)
 
     def one_by_one(self) -> None:
         """Handle each item before the next one is taken."""
@@ -431,13 +433,13 @@ class _Walk:
             ItemError: it failed, and the walk ends here.
         """
         with self._turn:
-            if self._unsaved:
-                raise self._unsaved
             if failure:
                 self._fail(item, cursor, failure)
             else:
                 self._tally.processed += 1
             self._cursor = cursor
+            if self._unsaved:
+                raise self._unsaved
             self._save_if_due()
 
     def _save_if_due(self) -> None:
@@ -461,9 +463,7 @@ class _Walk:
         cursor_of = self._migration.cursor
         for item in self._loop.iterate(self._migration.items(self._cursor)):
             cursor = cursor_of(item)
-            if type(cursor) not in _SURELY_JSON:
-                _require_cursor(cursor)
-            yield item, cursor
+            yield item, cursor if type(cursor) in _SURELY_JSON else _copy_of(cursor)
 
     def _fail(self, item: Any, cursor: Any, error: Exception) -> None:
         """Keep a failed item, or end the walk.
@@ -492,12 +492,19 @@ class _Walk:
         return tally.failed > limit
 
 
+def _save_at_last(checkpoint: Checkpoint, world: World) -> None:
+    try:
+        world.save(checkpoint)
+    except MptToolError as error:
+        log.error("What was done since the last checkpoint could not be saved: %s", error)
+
+
 def _window_size(migration: BatchDataMigration[Any]) -> int:
     """Return how many items are begun before the first of them is settled; 0 for one by one."""
     workers = migration.workers
     if workers == 1:
         return 0
-    # Room for all workers, and for as many saves of the checkpoint as windows.
+    # Half a batch at most: a save is due each half batch, and a kill replays no more than one.
     return max(workers, min(workers * _WINDOW_A_WORKER, migration.batch_size // 2))
 
 
@@ -521,8 +528,8 @@ def _name(migration: BatchDataMigration[Any], item: Any, cursor: Any) -> str:
         return str(cursor)
 
 
-def _require_cursor(cursor: Any) -> None:
-    """Return if a checkpoint can keep the cursor.
+def _copy_of(cursor: Any) -> Any:
+    """Return the cursor as a checkpoint will give it back; `process` may change the original.
 
     Raises:
         ScriptError: it is no JSON value, or the one for the beginning.
@@ -535,3 +542,4 @@ def _require_cursor(cursor: Any) -> None:
         raise ScriptError(f"cursor(item) returned {cursor!r}, which is no JSON value") from error
     if kept != cursor:
         raise ScriptError(f"cursor(item) returned {cursor!r}, which JSON would change")
+    return kept

@@ -14,7 +14,7 @@
         └── NoHistoryError       the store keeps no history
 
 Each is raised once, with a message that says what is wrong, where, and what to do next, and caught
-once, in `mpt_tool.cli`, which prints the message and exits with `exit_code`.
+once, in `mpt_tool.actions`, which prints the message and exits with `exit_code`.
 """
 
 from enum import IntEnum
@@ -76,7 +76,7 @@ class LockedError(MptToolError):
 
 
 class StoppedError(MptToolError):
-    """A run was stopped from outside between two migrations.
+    """A run was stopped from outside, between two migrations or two items.
 
     Args:
         message: by what, and before what.

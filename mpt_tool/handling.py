@@ -33,14 +33,14 @@ _SPAN_MARGIN = 1.02
 
 
 class NotBegunError(BaseException):
-    """An item, or its next try, was not begun, for none is any more.
+    """An item, or its next try, was not begun, for the run is to stop.
 
     No `except Exception` swallows it.
     """
 
 
 RequireOpen = Callable[[], None]
-"""Raises `NotBegunError` if none is to be begun any more."""
+"""Raises `NotBegunError` once the run is to stop."""
 
 
 def handler(
@@ -57,6 +57,7 @@ def handler(
             for part in _parts(seconds):
                 time.sleep(part)
                 require_open()
+            require_open()
 
         return partial(Retrying(sleep=sleep, **_retry_options(migration)), handle)
     return handle
@@ -112,6 +113,7 @@ def async_handler(
             for part in _parts(seconds):
                 await asyncio.sleep(part)
                 require_open()
+            require_open()
 
         return partial(AsyncRetrying(sleep=sleep, **_retry_options(migration)), handle)
     return handle

@@ -54,6 +54,7 @@ from mpt_tool.errors import LockedError, LockLostError, StorageError
 SETTLE_SECONDS = 1.1
 RENEWALS_A_LEASE = 3
 _TRIES_A_RENEWAL = 4
+_TRIES_TO_HOLD = 5
 _LOOKS_A_LEASE = 12
 
 log = logging.getLogger(__name__)
@@ -123,8 +124,8 @@ class Lease:
     def __init__(self, store: ClaimStore, claim: Claim, began: float, pace: Pace) -> None:
         self._store = store
         self._claim = claim
-        # The clock of the store and ours, at the same moment.
-        self._created, self._began = claim.created, pace.clock()
+        # The clock of the store and ours, at about the same moment.
+        self._created, self._began = claim.created, began
         self._renewed = began
         self._pace = pace
         self._lost = False
@@ -199,6 +200,7 @@ def acquire(store: ClaimStore, name: str, wait_seconds: float, pace: Pace) -> Le
         StorageError: the store failed.
     """
     gives_up_at = pace.clock() + wait_seconds
+    tries = 0
     while True:
         began = pace.clock()
         own = store.insert(name)
@@ -213,6 +215,13 @@ def acquire(store: ClaimStore, name: str, wait_seconds: float, pace: Pace) -> Le
             return lease
         store.delete(own)
         if rival is None:
+            tries += 1
+            if tries == _TRIES_TO_HOLD:
+                raise StorageError(
+                    "The lock could not be had: the store takes so long that a lease of"
+                    f" {pace.lease_seconds:g} seconds is nearly over by then. Use a longer one"
+                )
+            log.warning("It took too long to get the lock: trying again")
             continue
         silent_for = own.created - rival.last_sign + timedelta(seconds=pace.clock() - began)
         looks_dead = silent_for.total_seconds() >= pace.lease_seconds

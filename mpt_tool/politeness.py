@@ -3,7 +3,10 @@
 import threading
 import time
 from collections import defaultdict
+from datetime import UTC
 from email.utils import parsedate_to_datetime
+
+_LONGEST_BY_DATE = 3600.0
 
 
 class Pauses:
@@ -32,4 +35,6 @@ def asked_pause(retry_after: str) -> float | None:
         moment = parsedate_to_datetime(retry_after)
     except ValueError:
         return None
-    return max(0.0, moment.timestamp() - time.time())
+    seconds = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - time.time()
+    # Its clock or ours may be wrong.
+    return min(max(0.0, seconds), _LONGEST_BY_DATE)

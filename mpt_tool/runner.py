@@ -430,7 +430,7 @@ def _drive(
             reached = batches.retry_failed(migration, checkpoint, tally, world)
         else:
             reached = batches.drive(migration, checkpoint, step.checksum, tally, world)
-    kept.reached = kept.record.reach(reached if reached.handled else None)
+        kept.reached = kept.record.reach(reached if reached.handled else None)
     batches.require_end(migration_id, reached, stop.cause)
 
 

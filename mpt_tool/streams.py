@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-_NOBODY_READS = (errno.EBADF, errno.EPIPE, errno.ECONNRESET)
+_NOBODY_READS = frozenset({errno.EBADF, errno.EPIPE, errno.ECONNRESET})
+# What a terminal that is gone answers.
+_TERMINAL_GONE = errno.EIO
 
 
 class _OutlastingFile(FileIO):
@@ -18,11 +20,16 @@ class _OutlastingFile(FileIO):
 
     error: OSError | None = None
 
+    def __init__(self, number: int) -> None:
+        super().__init__(number, "w", closefd=False)
+        gone = {_TERMINAL_GONE} if self.isatty() else set[int]()
+        self._nobody_reads = _NOBODY_READS | gone
+
     def write(self, data: "ReadableBuffer", /) -> int:
         try:
             return super().write(data)
         except OSError as error:
-            if error.errno not in _NOBODY_READS:
+            if error.errno not in self._nobody_reads:
                 self.error = error
             return memoryview(data).nbytes
 
@@ -38,7 +45,7 @@ class _OutlastingStream(TextIOWrapper):
     """
 
     def __init__(self, number: int, original: TextIOWrapper | None) -> None:
-        self.file = _OutlastingFile(number, "w", closefd=False)
+        self.file = _OutlastingFile(number)
         is_unbuffered = original is not None and original.write_through
         super().__init__(
             self.file if is_unbuffered else BufferedWriter(self.file),

@@ -290,6 +290,21 @@ def test_without_the_column_the_run_says_first_that_progress_will_not_survive(
     assert migration.processed == [1, 2, 1, 2]
 
 
+def test_a_cursor_that_is_not_utf_8_is_kept_on_airtable_too(
+    on_airtable: Project, server: AirtableServer
+) -> None:
+    server.add_column(BASE, TABLE, CHECKPOINT)
+    # As the name of a file may be.
+    methods = r"def cursor(self, number): return f'{number}\udcff'"
+    numbers(on_airtable, "assert number < 3", methods=methods)
+
+    result = on_airtable.run("migrate", "--data")
+
+    assert "Traceback" in result.stderr
+    assert "mpt_tool" not in result.stderr
+    assert stored(server)["cursor"] == "2\udcff"
+
+
 def test_more_failures_than_a_cell_has_room_for_are_kept_without_their_errors_or_end_as_failed(
     on_airtable: Project, server: AirtableServer
 ) -> None:

@@ -1,5 +1,6 @@
 """How a batch migration and its clients keep to what the other side takes."""
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -116,10 +117,22 @@ def test_a_pause_is_asked_for_in_seconds_or_by_a_date(
     assert asked_pause(retry_after) == seconds
 
 
-def test_a_date_to_come_is_waited_for() -> None:
-    in_an_hour = datetime.now(UTC) + timedelta(hours=1)
+@pytest.mark.parametrize("zone", ["GMT", "+0000", "-0000", ""])
+def test_a_date_to_come_is_waited_for(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    half_an_hour_on = format_datetime(datetime.now(UTC) + timedelta(minutes=30), usegmt=True)
 
-    assert 3500 < (asked_pause(format_datetime(in_an_hour, usegmt=True)) or 0) <= 3600
+    seconds = asked_pause(half_an_hour_on.replace("GMT", zone))
+
+    monkeypatch.undo()
+    time.tzset()
+    assert seconds is not None
+    assert 1700 < seconds <= 1800
+
+
+def test_a_date_that_is_far_off_is_not_waited_for_longer_than_an_hour() -> None:
+    assert asked_pause("Fri, 31 Dec 9999 23:59:59 GMT") == 3600
 
 
 @pytest.mark.parametrize("status", BUSY)

@@ -171,24 +171,6 @@ def test_a_checkpoint_is_saved_in_time_although_the_next_item_is_slow_to_come(
         assert run.wait().exit_code == 0
 
 
-def test_progress_that_cannot_be_saved_while_an_item_is_slow_ends_the_run_after_it(
-    project: Project, gate: Gate
-) -> None:
-    migration = numbers(project, held_at(gate, 4), checkpoint_seconds=0.05)
-
-    with migrate(project) as run:
-        run.wait_for("at 4.")
-        wait_until(lambda: migration.cursor == 3)
-        project.write_state()
-        gate.open()
-        result = run.wait()
-
-    assert result.exit_code == 1
-    assert "was changed by something else since it was read" in result.stderr
-    assert migration.processed[:4] == [1, 2, 3, 4]
-    assert project.state() == {}
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_before_the_first_item_is_done_leaves_nothing_to_resume(
     project: Project, gate: Gate, number: signal.Signals

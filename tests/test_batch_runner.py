@@ -5,6 +5,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
@@ -12,7 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mpt_tool.batches import Tally, World, drive
+from mpt_tool.errors import StorageError
 from mpt_tool.migration import BatchDataMigration
+from mpt_tool.records import Checkpoint
 from mpt_tool.testing import BatchRunner, InjectedError
 
 TOTAL = 10
@@ -227,6 +231,80 @@ def test_never_more_items_than_workers_are_in_flight(kind: type[Numbers]) -> Non
     assert not too_many.is_set()
 
 
+def test_a_save_that_fails_while_an_item_is_slow_ends_the_run_after_the_item() -> None:
+    failed = threading.Event()
+    saved: list[int] = []
+
+    def save(checkpoint: Checkpoint) -> None:
+        saved.append(checkpoint.cursor)
+        if not failed.is_set():
+            failed.set()
+            raise StorageError("full")
+
+    class SecondIsSlow(Numbers):
+        checkpoint_seconds = 0.01
+
+        def process(self, item: int) -> None:
+            if item == 2:
+                assert failed.wait(10)
+                # The error is on its way to where it is raised.
+                assert not threading.Event().wait(0.1)
+
+    world = World(save, lambda: False, lambda: datetime.now(UTC), str)
+
+    with pytest.raises(StorageError, match="full"):
+        drive(SecondIsSlow(), None, None, Tally(), world)
+
+    assert saved == [1, 2]
+
+
+@pytest.mark.parametrize("kind", [Numbers, AsyncNumbers])
+def test_a_stop_is_noticed_before_a_further_try_even_without_a_pause(kind: type[Numbers]) -> None:
+    tries: list[int] = []
+
+    def process(_self: Numbers, item: int) -> None:
+        tries.append(item)
+        raise InjectedError
+
+    async def process_async(_self: Numbers, item: int) -> None:
+        process(_self, item)
+
+    body = process_async if kind is AsyncNumbers else process
+    attributes = {"attempts": 5, "retry_seconds": 0, "workers": 2, "process": body}
+    migration = type("Migration", (kind,), attributes)()
+    world = World(lambda _: None, lambda: bool(tries), lambda: datetime.now(UTC), str)
+
+    reached = drive(migration, None, None, Tally(), world)
+
+    assert (reached.done, reached.handled) == (False, 0)
+    assert len(tries) <= 2
+
+
+def test_a_cursor_is_kept_as_it_was_though_it_is_a_part_of_its_item() -> None:
+    class Keyed(BatchDataMigration[list[int]]):
+        def items(self, cursor: list[int] | None) -> Iterator[list[int]]:
+            yield [1]
+
+        def process(self, item: list[int]) -> None:
+            item.append(2)
+
+    runner = BatchRunner(Keyed())
+    runner.run()
+
+    assert runner.checkpoint is not None
+    assert runner.checkpoint.cursor == [1]
+
+
+def test_an_error_keeps_the_cause_that_the_author_gave_it() -> None:
+    def process(_self: Numbers, item: int) -> None:
+        raise InjectedError from KeyError(item)
+
+    with pytest.raises(InjectedError) as failure:
+        make(Numbers, process=process).run()
+
+    assert isinstance(failure.value.__cause__, KeyError)
+
+
 class Changing(BatchDataMigration[dict[str, int]]):
     """Walks over items that `process` changes."""
 
@@ -278,7 +356,7 @@ def test_an_attribute_that_makes_no_sense_is_refused_with_what_to_use(
     ("name", "values"),
     [
         ("workers", [1, 64]),
-        ("checkpoint_seconds", [0, 0.5, 10**9]),
+        ("checkpoint_seconds", [0, 0.5, 10**12]),
         ("max_failures", [0, 10**9, 0.0, 0.05, 1.0]),
         ("retry_on", [(), (KeyError, OSError)]),
         ("max_per_second", [0, 0.1, 100]),

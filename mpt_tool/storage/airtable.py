@@ -264,10 +264,10 @@ class AirtableRepository:
         Raises:
             StorageError: it is too long even so.
         """
-        text = checkpoint.model_dump_json()
+        text = _as_json(checkpoint)
         if len(text) > _LONGEST_TEXT:
             bare = tuple(FailedItem(cursor=each.cursor, error="") for each in checkpoint.failures)
-            text = checkpoint.model_copy(update={"failures": bare}).model_dump_json()
+            text = _as_json(checkpoint.model_copy(update={"failures": bare}))
         if len(text) > _LONGEST_TEXT:
             raise StorageError(
                 f"Airtable table {self._table.name}: the column checkpoint has no room for"
@@ -352,6 +352,11 @@ class AirtableRepository:
         # Not a create: one of those whose reply is lost, sent again, would leave two rows.
         result = self._table.batch_upsert([{"fields": fields}], key_fields=["migration_id"])
         self._rows[migration_id] = result["records"][0]
+
+
+def _as_json(checkpoint: Checkpoint) -> str:
+    # What UTF-8 cannot hold, as the name of a file may be, is escaped by this one alone.
+    return json.dumps(checkpoint.model_dump(mode="json"), separators=(",", ":"))
 
 
 def _clock() -> float:

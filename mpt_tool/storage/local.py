@@ -278,10 +278,10 @@ class LocalRepository:
 
 
 def _identity(path: Path) -> object:
-    """Return what differs between a file and any that replaces or changes it; None of no file."""
+    """Return what differs between a file and any that replaces it; None if it cannot be seen."""
     try:
         found = path.stat()
-    except FileNotFoundError:
+    except OSError:
         return None
     return found.st_ino, found.st_mtime_ns, found.st_size
 

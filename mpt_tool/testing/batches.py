@@ -54,10 +54,14 @@ class BatchRunner:
         limits = [limit for limit in (stop_after, crash_after) if limit is not None]
         end = len(self.processed) + min(limits) if limits else None
         world = self._world(lambda: end is not None and len(self.processed) >= end)
+        failure = None
         try:
             reached = batches.drive(self.migration, self.checkpoint, None, self._tally(), world)
         except ItemError as error:
-            raise error.__cause__ or error from None
+            failure = error.__cause__
+        # Here, so that it has no other context than the one that it came with.
+        if failure:
+            raise failure
         if crash_after is None:
             self.checkpoint = reached
 

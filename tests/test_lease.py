@@ -347,6 +347,20 @@ def test_one_whose_claim_grew_old_before_it_held_the_lock_starts_over(
     assert simulation.store.calls[:5] == ["insert", "read", "delete", "insert", "read"]
 
 
+def test_a_store_that_is_too_slow_for_the_lease_is_told_and_left_without_a_claim(
+    simulation: Simulation,
+) -> None:
+    contender = simulation.start(working(LEASE_SECONDS))
+    for _ in range(5):
+        step_until(simulation, "read")
+        contender.freeze(0.7 * LEASE_SECONDS)
+
+    simulation.run(LONG_SECONDS)
+
+    assert "a lease of 12 seconds is nearly over by then. Use a longer one" in str(contender.error)
+    assert simulation.store.claims() == []
+
+
 class FirstIsLateChance(Chance):
     """The store says of the first claim that it came later than it did."""
 

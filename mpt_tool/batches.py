@@ -215,9 +215,10 @@ def require_end(migration_id: str, reached: Checkpoint, cause: Interrupted | Non
         raise StoppedError(message, cause.exit_code)
     if cause and not is_clean_end:
         was_asked = cause.exit_code != ExitCode.FAILED
+        how = "with --retry-failed to go on" if reached.done else "to go on"
         raise StoppedError(
             f"Migration {migration_id} was {cause} after {reached} items:"
-            " its progress is kept, run it again to go on",
+            f" its progress is kept, run it again {how}",
             ExitCode.TRY_LATER if was_asked else ExitCode.FAILED,
         )
     if reached.failures:

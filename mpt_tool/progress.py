@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any, TextIO, cast
 
 from mpt_tool.batches import Tally
+from mpt_tool.records import of_total
 from mpt_tool.terminal import duration
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ class Course:
             self._samples.popleft()
         began, first = self._samples[0]
         rate = (handled - first) / (now - began) if now > began else 0.0
-        parts = [f"{handled:,}" if tally.total is None else f"{handled:,} of {tally.total:,}"]
+        parts = [of_total(handled, tally.total)]
         if now - self._grew_at >= _STALLED_SECONDS:
             parts.append(f"no progress for {duration(now - self._grew_at)}")
         elif rate:

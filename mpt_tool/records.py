@@ -39,6 +39,12 @@ def _isoformat(moment: datetime | None) -> str | None:
 Timestamp = Annotated[datetime | None, BeforeValidator(_in_utc), PlainSerializer(_isoformat)]
 
 
+def of_total(handled: int, total: int | None) -> str:
+    """Return how many items are handled, and of how many, unless the total proved too small."""
+    is_known = total is not None and total >= handled
+    return f"{handled:,} of {total:,}" if is_known else f"{handled:,}"
+
+
 class FailedItem(BaseModel):
     """An item of a batch migration that failed for good: its cursor, and why."""
 
@@ -73,8 +79,7 @@ class Checkpoint(BaseModel):
 
     def __str__(self) -> str:
         """Return how many items lie behind, of how many."""
-        handled = f"{self.handled:,}"
-        return handled if self.total is None else f"{handled} of {self.total:,}"
+        return of_total(self.handled, self.total)
 
 
 class MigrationRecord(BaseModel):

@@ -297,6 +297,7 @@ def test_a_stopped_retry_keeps_what_it_did(project: Project) -> None:
     result = project.run("migrate", "--data", MIGRATION, "--retry-failed")
 
     assert result.exit_code == 75
+    assert "run it again with --retry-failed to go on" in result.stderr
     assert failures(migration) == [(5, "5 is broken"), (7, "7 is broken")]
 
 

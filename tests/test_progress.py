@@ -52,7 +52,7 @@ def described(tally: Tally, *steps: tuple[float, int]) -> str:
         (Tally(), [(10, 1200)], "1,200, 120.0/s"),
         (Tally(failed=3, total=5000), [(1, 97)], "100 of 5,000, 97.0/s, 50.5 s left, 3 failed"),
         (Tally(total=10), [(1, 10)], "10 of 10, 10.0/s"),
-        (Tally(total=10), [(1, 12)], "12 of 10, 12.0/s"),
+        (Tally(total=10), [(1, 12)], "12, 12.0/s"),
     ],
 )
 def test_done_total_rate_time_left_and_failures_are_told_as_far_as_they_are_known(

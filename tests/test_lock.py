@@ -319,7 +319,8 @@ def test_a_write_that_is_tried_again_is_not_sent_once_the_lease_is_over(
     with hold(project, **SHORT_LEASE) as holder:
         running = server.records()
         # Longer than a lease: neither a renewal nor the record comes through until then.
-        server.answer(503, method="PATCH", times=50, headers={"Retry-After": "1"})
+        of_state = f"/{TABLE}(/|$)"
+        server.answer(503, method="PATCH", path=of_state, times=50, headers={"Retry-After": "1"})
         gate.open()
 
         result = holder.wait()

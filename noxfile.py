@@ -12,7 +12,7 @@ nox.options.sessions = ["lint", "types", "tests", "lowest"]
 
 OLDEST, NEWEST = "3.12", "3.13"
 # More than there are cores: many tests wait for a lock, a lease or a pace.
-WORKERS = "--numprocesses=6"
+WORKERS = "--numprocesses=4"
 # What takes long is about processes and time: once is enough.
 QUICK = ("-m", "not slow")
 

@@ -209,7 +209,6 @@ def test_a_signal_lets_the_item_in_flight_end_and_saves_the_checkpoint(
     with migrate(project) as run:
         run.wait_for("at 3.")
         run.send(number)
-        run.wait_for(f"\nStopping at {number.name}; once more ends at once.\n")
         gate.open()
         result = run.wait()
 
@@ -220,6 +219,7 @@ def test_a_signal_lets_the_item_in_flight_end_and_saves_the_checkpoint(
         " its progress is kept, run it again to go on\n"
     ) in result.stderr
     assert f"Stopped: {MIGRATION}\n" in result.stdout
+    assert f"\nStopping at {number.name}; once more ends at once.\n" in result.stderr
     checkpoint = migration.record["checkpoint"]
     counts = {"processed": 3, "failed": 0, "total": TOTAL}
     assert checkpoint["cursor"] == 3

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from mpt_tool.errors import (
     ExitCode,
@@ -49,15 +49,7 @@ log = logging.getLogger(__name__)
 
 
 class ItemError(Exception):
-    """An item failed for good; the cause is what `process` raised.
-
-    Args:
-        name: how the migration describes the item.
-    """
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
+    """An item failed for good: the message describes it, the cause is what `process` raised."""
 
 
 @dataclass(slots=True)
@@ -73,6 +65,11 @@ class Tally:
     processed: int = 0
     failed: int = 0
     total: int | None = None
+
+    @classmethod
+    def since(cls, checkpoint: Checkpoint | None) -> Self:
+        """Return the tally of a run that begins at the checkpoint."""
+        return cls(checkpoint.processed, checkpoint.failed) if checkpoint else cls()
 
     @property
     def handled(self) -> int:

@@ -63,7 +63,7 @@ class PoliteTransport(httpx.BaseTransport):
 
     Args:
         transport: what sends a request once.
-        guard: what may refuse a request.
+        guard: what may refuse a request, each time that it is about to be sent.
     """
 
     def __init__(self, transport: httpx.BaseTransport, guard: Guard) -> None:
@@ -76,13 +76,11 @@ class PoliteTransport(httpx.BaseTransport):
         Raises:
             httpx.TransportError: there is no reply, and asking again could do harm or is no use.
         """
-        self._guard(request.method, str(request.url))
         host = request.url.netloc.decode()
         for number in range(1, TRIES):
             default = 2.0 ** (number - 1)
-            _pauses.wait(host)
             try:
-                reply = self._transport.handle_request(request)
+                reply = self._send(request, host)
             except httpx.TransportError as error:
                 if not _was_not_acted_upon(error, request.method):
                     raise
@@ -99,7 +97,11 @@ class PoliteTransport(httpx.BaseTransport):
                 _pauses.ask(host, pause)
             else:
                 time.sleep(pause)
+        return self._send(request, host)
+
+    def _send(self, request: httpx.Request, host: str) -> httpx.Response:
         _pauses.wait(host)
+        self._guard(request.method, str(request.url))
         return self._transport.handle_request(request)
 
     def close(self) -> None:

@@ -261,10 +261,8 @@ def _run_reported(
         raise StoppedError(f"Migration {migration_id} was not begun: {cause}", cause.exit_code)
     log.info("Running migration: %s", migration_id)
     began = time.monotonic()
-    checkpoint = step.record.checkpoint
-    tally = None
-    if isinstance(step.migration, BatchDataMigration):
-        tally = Tally(checkpoint.processed, checkpoint.failed) if checkpoint else Tally()
+    is_batch = isinstance(step.migration, BatchDataMigration)
+    tally = Tally.since(step.record.checkpoint) if is_batch else None
     with context.reporter.running(migration_id, number, total, tally):
         _run_step(step, tally, repository, context)
     log.info("Applied migration: %s in %.1f s", migration_id, time.monotonic() - began)

@@ -1,7 +1,6 @@
 """What `BatchDataMigration` promises, sentence by sentence, of real processes."""
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +28,6 @@ EVERY_KIND = pytest.mark.parametrize(
     ids=["sync", "async process", "async items", "async"],
 )
 PROCESS_KINDS = pytest.mark.parametrize("process", [SYNC, ASYNC])
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    with Gate(tmp_path / "gate") as gate:
-        yield gate
 
 
 def held_at(gate: Gate, *held: int, process: str = SYNC) -> str:

@@ -93,8 +93,7 @@ class BatchRunner:
         self.checkpoint = checkpoint
 
     def _tally(self) -> Tally:
-        known = self.checkpoint
-        tally = Tally(known.processed, known.failed) if known else Tally()
+        tally = Tally.since(self.checkpoint)
         tally.total = batches.total_of(self.migration)
         return tally
 

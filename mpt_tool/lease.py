@@ -50,6 +50,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from mpt_tool.errors import LockedError, LockLostError, StorageError
+from mpt_tool.terminal import timestamp
 
 SETTLE_SECONDS = 1.1
 RENEWALS_A_LEASE = 3
@@ -84,7 +85,7 @@ class Claim:
     def __str__(self) -> str:
         """Return whom an operator has to look for."""
         host, process, *_ = [*self.name.split(":"), "unknown"]
-        return f"process {process} on {host} since {self.created:%Y-%m-%d %H:%M:%S}Z"
+        return f"process {process} on {host} since {timestamp(self.created)}"
 
 
 class ClaimStore(Protocol):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from mpt_tool.enums import MigrationStatusEnum, OutcomeEnum
 from mpt_tool.errors import MptToolError, StoppedError, StorageError, UnbegunError
-from mpt_tool.terminal import duration, is_coloured, width_of
+from mpt_tool.terminal import duration, is_coloured, timestamp, width_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -202,7 +202,7 @@ def _seconds(entry: "Entry") -> float | None:
 
 
 def _moment(moment: datetime | None) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S}Z" if moment else _EMPTY
+    return timestamp(moment) if moment else _EMPTY
 
 
 def _isoformat(moment: datetime | None) -> str | None:

@@ -32,6 +32,7 @@ from mpt_tool.records import Attempt, Checkpoint, MigrationRecord, Origin
 from mpt_tool.redaction import Redact
 from mpt_tool.signals import WARNED_AT, Stop, time_limit
 from mpt_tool.storage import StateRepository
+from mpt_tool.terminal import timestamp
 
 log = logging.getLogger(__name__)
 
@@ -282,7 +283,8 @@ def _run_step(
     history = History(repository, context.origin, context.redact)
     append = partial(history.append, step.record, step.checksum)
     counts = tally.counts if tally else dict
-    if step.record.status is MigrationStatusEnum.RUNNING:
+    began_at = step.record.started_at
+    if began_at and step.record.status is MigrationStatusEnum.RUNNING:
         if ended_at := _known_end(step.record, repository):
             log.warning(
                 "Migration %s was applied by a run that could not record it: recorded now,"
@@ -294,9 +296,9 @@ def _run_step(
         log.warning(
             "Migration %s began at %s in a run that died: it runs again",
             step.record.migration_id,
-            f"{step.record.started_at:%Y-%m-%d %H:%M:%S}Z",
+            timestamp(began_at),
         )
-        append(OutcomeEnum.FOUND_DEAD, started_at=step.record.started_at)
+        append(OutcomeEnum.FOUND_DEAD, started_at=began_at)
     running = step.record.start(context.clock(), context.origin.version)
     migration_id = running.migration_id
     kept = _Kept(repository, running)

@@ -1,7 +1,8 @@
-"""What a stream can show: whether it has colour, whether somebody watches, how wide it is."""
+"""What people are shown: what a stream can show them, and how moments and spans of time read."""
 
 import os
 import shutil
+from datetime import datetime
 from typing import TextIO
 
 # Wider than any row, so that what goes to a file is never cut.
@@ -23,6 +24,11 @@ def is_live(stream: TextIO) -> bool:
 def width_of(stream: TextIO) -> int:
     """Return how many columns fit: those of a terminal; elsewhere as many as anybody needs."""
     return shutil.get_terminal_size().columns if stream.isatty() else _UNBOUNDED
+
+
+def timestamp(moment: datetime) -> str:
+    """Return a moment in UTC as people read it."""
+    return f"{moment:%Y-%m-%d %H:%M:%S}Z"
 
 
 def duration(seconds: float) -> str:

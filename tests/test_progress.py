@@ -3,8 +3,6 @@
 import logging
 import re
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from support.batches import ASYNC, MIGRATION, SYNC, TOTAL, numbers
@@ -157,12 +155,6 @@ def test_a_run_of_less_than_30_seconds_logs_no_progress(project: Project) -> Non
 
 
 # --- on a terminal
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    with Gate(tmp_path / "gate") as gate:
-        yield gate
 
 
 def on_terminal(project: Project, columns: int = 100) -> Terminal:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from mpt_tool.errors import LockedError, LockLostError, StorageError
 from mpt_tool.records import Attempt, MigrationRecord, Origin, describe
+from mpt_tool.terminal import timestamp
 
 STATE_FILE = ".migrations-state.json"
 HISTORY_FILE = ".migrations-history.jsonl"
@@ -217,9 +218,7 @@ class LocalRepository:
         try:
             holder = json.loads(self._beside(HOLDER_FILE).read_bytes())
             since = datetime.fromisoformat(holder["since"]).astimezone(UTC)
-            return (
-                f"process {holder['process']} on {holder['host']} since {since:%Y-%m-%d %H:%M:%S}Z"
-            )
+            return f"process {holder['process']} on {holder['host']} since {timestamp(since)}"
         except (OSError, ValueError, LookupError, TypeError):
             return "another process"
 

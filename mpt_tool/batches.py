@@ -27,7 +27,14 @@ from mpt_tool.errors import (
     StoppedError,
     message_of,
 )
-from mpt_tool.handling import EventLoop, NotBegunError, async_handler, handle_once, handler
+from mpt_tool.handling import (
+    EventLoop,
+    Gate,
+    NotBegunError,
+    async_handler,
+    handle_once,
+    handler,
+)
 from mpt_tool.migration.batch import BatchDataMigration
 from mpt_tool.records import Checkpoint, FailedItem
 from mpt_tool.redaction import Redact
@@ -145,15 +152,15 @@ def retry_failed(
             f"{name} has no find(cursor), so none is retried: define it, and run this again"
         )
     with EventLoop() as loop:
-        handle = handler(migration, loop, partial(_require_open, world))
+        handle = handler(migration, loop, Gate(world.is_stopped))
         failures = deque(checkpoint.failures)
         saved_at = time.monotonic()
-        for _ in range(len(failures)):
+        for number in range(len(failures)):
             if world.is_stopped():
                 break
             failure = failures.popleft()
             try:
-                handle(_found(migration, failure.cursor))
+                handle(number, _found(migration, failure.cursor))
             except NotBegunError:
                 break
             except Exception as error:  # noqa: BLE001 - whatever the author's code raises
@@ -270,7 +277,7 @@ class _Walk:
         self._cursor = checkpoint.cursor if checkpoint else None
         self._failures = list(checkpoint.failures) if checkpoint else []
         self._done = False
-        self._takes_no_more = False
+        self._gate = Gate(world.is_stopped)
         # Held while the cursor moves, and while it is saved.
         self._turn = threading.Lock()
         self._unsaved: Exception | None = None
@@ -333,14 +340,11 @@ class _Walk:
 
     def one_by_one(self) -> None:
         """Handle each item before the next one is taken."""
-        is_stopped = self._world.is_stopped
-        handle = handler(self._migration, self._loop, self._require_open)
-        for item, cursor in self._items():
-            if is_stopped():
-                return
+        handle = handler(self._migration, self._loop, self._gate)
+        for number, (item, cursor) in enumerate(self._items()):
             failure = None
             try:
-                handle(item)
+                handle(number, item)
             except NotBegunError:
                 return
             except Exception as error:  # noqa: BLE001 - whatever the author's code raises
@@ -359,9 +363,9 @@ class _Walk:
         is_stopped = self._world.is_stopped
         with self._workers() as submit:
             try:
-                items = self._items()
-                for item, cursor in itertools.takewhile(lambda _: not is_stopped(), items):
-                    window.append((item, cursor, submit(item)))
+                items = itertools.takewhile(lambda _: not is_stopped(), self._items())
+                for number, (item, cursor) in enumerate(items):
+                    window.append((item, cursor, submit(number, item)))
                     while window and (len(window) >= room or window[0][-1].done()):
                         self._settle(window)
                     room = self._window_size
@@ -372,40 +376,29 @@ class _Walk:
             except NotBegunError:
                 pass
             finally:
-                self._takes_no_more = True
+                self._gate.close()
                 wait(future for *_, future in window)
 
     @contextmanager
-    def _workers(self) -> "Iterator[Callable[[Any], Future[Any]]]":
+    def _workers(self) -> "Iterator[Callable[[int, Any], Future[Any]]]":
         """Return what begins an item beside others, unless no more are taken by then."""
         from asyncio import Semaphore
         from concurrent.futures import ThreadPoolExecutor
 
         migration = self._migration
         if inspect.iscoroutinefunction(migration.process):
-            process = async_handler(migration, self._require_open)
+            process = async_handler(migration, self._gate)
             free = Semaphore(migration.workers)
 
-            async def begin(item: Any) -> None:
+            async def process_in_turn(number: int, item: Any) -> None:
                 async with free:
-                    self._require_open()
-                    await process(item)
+                    await process(number, item)
 
-            yield lambda item: self._loop.submit(begin(item))
+            yield lambda number, item: self._loop.submit(process_in_turn(number, item))
         else:
-            handle = handler(migration, self._loop, self._require_open)
-
-            def begin_in_thread(item: Any) -> None:
-                self._require_open()
-                handle(item)
-
+            handle = handler(migration, self._loop, self._gate)
             with ThreadPoolExecutor(migration.workers, thread_name_prefix="worker") as pool:
-                yield lambda item: pool.submit(begin_in_thread, item)
-
-    def _require_open(self) -> None:
-        if self._takes_no_more:
-            raise NotBegunError
-        _require_open(self._world)
+                yield lambda number, item: pool.submit(handle, number, item)
 
     def _settle(self, window: "_Window") -> None:
         """Wait for the first item of the window, and move the cursor past it.
@@ -504,11 +497,6 @@ def _window_size(migration: BatchDataMigration[Any]) -> int:
         return 0
     # Half a batch at most: a save is due each half batch, and a kill replays no more than one.
     return max(workers, min(workers * _WINDOW_A_WORKER, migration.batch_size // 2))
-
-
-def _require_open(world: World) -> None:
-    if world.is_stopped():
-        raise NotBegunError
 
 
 def _failed_item(cursor: Any, error: Exception, redact: Redact) -> FailedItem:

@@ -1,5 +1,6 @@
 """Handles one item of a batch migration: in its pace, with further tries, in an event loop."""
 
+import itertools
 import math
 import threading
 import time
@@ -39,28 +40,68 @@ class NotBegunError(BaseException):
     """
 
 
-RequireOpen = Callable[[], None]
-"""Raises `NotBegunError` once the run is to stop."""
+class Gate:
+    """Lets items begin, in whichever threads, until the run is to stop.
+
+    Even then it lets one begin that comes before one that has begun: left out, it would leave the
+    later one, too, to the next run, which would process it again.
+    """
+
+    def __init__(self, is_stopped: Callable[[], bool]) -> None:
+        self._is_stopped = is_stopped
+        self._is_closed = False
+        self._last_begun = -1
+        self._turn = threading.Lock()
+
+    def begin(self, number: int) -> None:
+        """Note that the item of this number begins; items are numbered in their order.
+
+        Raises:
+            NotBegunError: it is left for the next run.
+        """
+        with self._turn:
+            self.require_open(number)
+            self._last_begun = max(self._last_begun, number)
+
+    def require_open(self, number: float = math.inf) -> None:
+        """Return if the item of this number may begin, or without one if a further try may.
+
+        Raises:
+            NotBegunError: it may not.
+        """
+        if self._is_closed or (number > self._last_begun and self._is_stopped()):
+            raise NotBegunError
+
+    def close(self) -> None:
+        """Let none begin from now on."""
+        self._is_closed = True
 
 
 def handler(
-    migration: BatchDataMigration[Any], loop: "EventLoop", require_open: RequireOpen
-) -> Callable[[Any], object]:
-    """Return what handles one item, with its pace and its further tries."""
+    migration: BatchDataMigration[Any], loop: "EventLoop", gate: Gate
+) -> Callable[[int, Any], None]:
+    """Return what handles the item of a number, with its pace and its further tries."""
     handle: Callable[[Any], object] = partial(handle_once, migration, loop)
-    if migration.max_per_second:
-        handle = _paced(handle, Pace(migration.max_per_second), require_open)
+    pace = _pace_of(migration)
     if migration.attempts > 1:
         from tenacity import Retrying
 
         def sleep(seconds: float) -> None:
-            for part in _parts(seconds):
+            for part in itertools.chain(_parts(seconds), pace.pauses() if pace else ()):
                 time.sleep(part)
-                require_open()
-            require_open()
+                gate.require_open()
+            gate.require_open()
 
-        return partial(Retrying(sleep=sleep, **_retry_options(migration)), handle)
-    return handle
+        handle = partial(Retrying(sleep=sleep, **_retry_options(migration)), handle)
+
+    def handle_in_pace(number: int, item: Any) -> None:
+        for part in pace.pauses() if pace else ():
+            time.sleep(part)
+            gate.require_open(number)
+        gate.begin(number)
+        handle(item)
+
+    return handle_in_pace
 
 
 def handle_once(migration: BatchDataMigration[Any], loop: "EventLoop", item: Any) -> None:
@@ -79,44 +120,37 @@ def handle_once(migration: BatchDataMigration[Any], loop: "EventLoop", item: Any
         loop.submit(result).result()
 
 
-def _paced(
-    handle: Callable[[Any], object], pace: "Pace", require_open: RequireOpen
-) -> Callable[[Any], object]:
-    def handle_in_pace(item: Any) -> object:
-        for seconds in pace.pauses():
-            time.sleep(seconds)
-            require_open()
-        return handle(item)
-
-    return handle_in_pace
-
-
 def async_handler(
-    migration: BatchDataMigration[Any], require_open: RequireOpen
-) -> Callable[[Any], Coroutine[Any, Any, None]]:
-    """Return what handles one item if `process` is asynchronous."""
+    migration: BatchDataMigration[Any], gate: Gate
+) -> Callable[[int, Any], Coroutine[Any, Any, None]]:
+    """Return what handles the item of a number if `process` is asynchronous."""
     import asyncio
 
-    pace = Pace(migration.max_per_second) if migration.max_per_second else None
-
-    async def handle(item: Any) -> None:
-        if pace:
-            for seconds in pace.pauses():
-                await asyncio.sleep(seconds)
-                require_open()
-        await migration.process(item)  # type: ignore[misc] # asked for where this is called
-
+    handle: Callable[[Any], Any] = migration.process
+    pace = _pace_of(migration)
     if migration.attempts > 1:
         from tenacity import AsyncRetrying
 
         async def sleep(seconds: float) -> None:
-            for part in _parts(seconds):
+            for part in itertools.chain(_parts(seconds), pace.pauses() if pace else ()):
                 await asyncio.sleep(part)
-                require_open()
-            require_open()
+                gate.require_open()
+            gate.require_open()
 
-        return partial(AsyncRetrying(sleep=sleep, **_retry_options(migration)), handle)
-    return handle
+        handle = partial(AsyncRetrying(sleep=sleep, **_retry_options(migration)), handle)
+
+    async def handle_in_pace(number: int, item: Any) -> None:
+        for part in pace.pauses() if pace else ():
+            await asyncio.sleep(part)
+            gate.require_open(number)
+        gate.begin(number)
+        await handle(item)
+
+    return handle_in_pace
+
+
+def _pace_of(migration: BatchDataMigration[Any]) -> "Pace | None":
+    return Pace(migration.max_per_second) if migration.max_per_second else None
 
 
 def _parts(seconds: float) -> Iterator[float]:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from mpt_tool.batches import Tally, World, drive
 from mpt_tool.errors import StorageError
+from mpt_tool.handling import Gate, NotBegunError
 from mpt_tool.migration import BatchDataMigration
 from mpt_tool.records import Checkpoint
 from mpt_tool.testing import BatchRunner, InjectedError
@@ -180,6 +181,53 @@ def test_no_item_is_begun_after_a_stop_though_one_before_is_still_in_flight() ->
     assert sorted(runner.processed) == [1, 2, 3]
     assert runner.checkpoint is not None
     assert runner.checkpoint.cursor == 3
+
+
+def test_a_stop_leaves_out_no_item_before_one_that_has_begun() -> None:
+    """That one would come again, although nothing crashed."""
+    processed: list[int] = []
+    has_asked, has_begun = threading.Event(), threading.Event()
+
+    def is_stopped() -> bool:
+        if threading.current_thread() is threading.main_thread():
+            return False
+        if has_asked.is_set():
+            return has_begun.is_set()
+        has_asked.set()
+        # The other worker is faster, if it may be; then comes the stop.
+        has_begun.wait(0.2)
+        has_begun.set()
+        return True
+
+    class Notes(Numbers):
+        workers = 2
+
+        def process(self, item: int) -> None:
+            processed.append(item)
+            has_begun.set()
+
+    world = World(lambda _: None, is_stopped, lambda: datetime.now(UTC), str)
+
+    reached = drive(Notes(), None, None, Tally(), world)
+
+    assert sorted(processed) == ALL[: reached.cursor or 0]
+
+
+def test_what_comes_before_an_item_that_has_begun_may_begin_after_a_stop_too() -> None:
+    stopped = threading.Event()
+    gate = Gate(stopped.is_set)
+    gate.begin(2)
+    stopped.set()
+
+    gate.require_open(1)
+    gate.begin(0)
+    with pytest.raises(NotBegunError):
+        gate.begin(3)
+    with pytest.raises(NotBegunError):
+        gate.require_open()
+    gate.close()
+    with pytest.raises(NotBegunError):
+        gate.begin(1)
 
 
 @pytest.mark.parametrize("kind", [Numbers, AsyncNumbers])

@@ -34,6 +34,8 @@ from mpt_tool.handling import (
     async_handler,
     handle_once,
     handler,
+    result_of,
+    wait_for,
 )
 from mpt_tool.migration.batch import BatchDataMigration
 from mpt_tool.records import Checkpoint, FailedItem
@@ -354,8 +356,6 @@ class _Walk:
 
     def side_by_side(self) -> None:
         """Handle the items of a window at once; settle them in their order."""
-        from concurrent.futures import wait
-
         window: _Window = deque()
         # Paced items wait for the first one: it may open a client that all need, and those that
         # began meanwhile would then send their requests at once.
@@ -377,7 +377,7 @@ class _Walk:
                 pass
             finally:
                 self._gate.close()
-                wait(future for *_, future in window)
+                wait_for([future for *_, future in window])
 
     @contextmanager
     def _workers(self) -> "Iterator[Callable[[int, Any], Future[Any]]]":
@@ -409,7 +409,7 @@ class _Walk:
         item, cursor, future = window[0]
         failure = None
         try:
-            future.result()
+            result_of(future)
         except NotBegunError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the author's code raises

@@ -10,6 +10,7 @@ from collections.abc import (
     AsyncIterable,
     AsyncIterator,
     Callable,
+    Collection,
     Coroutine,
     Generator,
     Iterable,
@@ -117,7 +118,29 @@ def handle_once(migration: BatchDataMigration[Any], loop: "EventLoop", item: Any
     if isinstance(result, Generator | AsyncGenerator):
         raise TypeError("process() holds a yield, so nothing of it was run: remove the yield")
     if isinstance(result, Coroutine):
-        loop.submit(result).result()
+        result_of(loop.submit(result))
+
+
+def result_of[Result](future: "Future[Result]") -> Result:
+    """Wait for the future, and return its result.
+
+    Raises:
+        Exception: what it ended with.
+    """
+    wait_for([future])
+    return future.result()
+
+
+def wait_for(futures: "Collection[Future[Any]]") -> None:
+    """Return once all of them have ended.
+
+    Signals are handled in the main thread alone, and one that comes in the instant in which that
+    falls asleep does not wake it: so it wakes by itself now and then.
+    """
+    from concurrent.futures import wait
+
+    while wait(futures, _LONGEST_SLEEP_SECONDS).not_done:
+        pass
 
 
 def async_handler(
@@ -250,7 +273,7 @@ class EventLoop:
                 return (item,)
             return ()
 
-        while taken := self.submit(take()).result():
+        while taken := result_of(self.submit(take())):
             yield from taken
 
     @staticmethod

@@ -241,9 +241,29 @@ def test_a_signal_lets_the_items_of_all_workers_end_and_begins_no_other(
     assert result.exit_code == 75
     reached = migration.cursor or 0
     assert 4 <= reached < 1000
-    assert set(range(1, reached + 1)) <= set(migration.processed)
-    assert len(migration.processed) <= reached + 2
+    assert sorted(migration.processed) == list(range(1, reached + 1))
     assert migration.record["checkpoint"]["processed"] == reached
+
+
+@pytest.mark.parametrize(("process", "workers"), [(SYNC, 2), (ASYNC, 1), (ASYNC, 2)])
+def test_a_signal_that_does_not_wake_the_main_thread_is_noticed_soon(
+    project: Project, gate: Gate, process: str, workers: int
+) -> None:
+    """As one that comes in the instant in which that thread falls asleep."""
+    body = f"""
+    if number == 1:
+        import threading
+        # Meanwhile the main thread falls asleep.
+        time.sleep(0.2)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+        {gate.wait}
+    """
+    numbers(project, body, process=process, workers=workers)
+
+    with migrate(project) as run:
+        run.wait_for("Stopping at SIGTERM")
+        gate.open()
+        run.wait()
 
 
 def test_the_run_after_a_stop_resumes_there_says_so_and_goes_on_counting(

@@ -31,8 +31,9 @@ class Migration({bases}):
     [
         ("BatchDataMigration", "def run(self): print('it ran')"),
         ("Base, BatchDataMigration", ""),
+        ("BatchDataMigration, Base", ""),
     ],
-    ids=["defined", "inherited"],
+    ids=["defined", "inherited", "inherited but hidden"],
 )
 def test_a_class_with_run_and_items_is_an_error_that_says_so(
     project: Project, bases: str, run: str

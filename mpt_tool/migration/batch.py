@@ -149,7 +149,8 @@ class BatchDataMigration[Item](DataBaseMigration):
                 attribute has a value that makes no sense.
         """
         super().__init_subclass__(**kwargs)
-        if cls.run is not BatchDataMigration.run:
+        others = (base for base in cls.__mro__ if base not in BatchDataMigration.__mro__)
+        if any("run" in vars(base) for base in others):
             raise TypeError(
                 f"{cls.__name__} defines run() and is driven by items() and process():"
                 " remove run(), or derive from DataBaseMigration"

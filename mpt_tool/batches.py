@@ -41,6 +41,7 @@ from mpt_tool.migration.batch import BatchDataMigration
 from mpt_tool.records import Checkpoint, FailedItem
 from mpt_tool.redaction import Redact
 from mpt_tool.signals import Interrupted
+from mpt_tool.terminal import in_items
 
 if TYPE_CHECKING:
     # Not needed, and too slow to import, where there is no batch migration.
@@ -223,7 +224,7 @@ def require_end(migration_id: str, reached: Checkpoint, cause: Interrupted | Non
         was_asked = cause.exit_code != ExitCode.FAILED
         how = "with --retry-failed to go on" if reached.done else "to go on"
         raise StoppedError(
-            f"Migration {migration_id} was {cause} after {reached} items:"
+            f"Migration {migration_id} was {cause} after {reached.in_items}:"
             f" its progress is kept, run it again {how}",
             ExitCode.TRY_LATER if was_asked else ExitCode.FAILED,
         )
@@ -242,7 +243,7 @@ def _failed_items(migration_id: str, reached: Checkpoint) -> str:
     if len(listed) > _LISTED_ITEMS:
         listed[_LISTED_ITEMS:] = [f"and {len(listed) - _LISTED_ITEMS:,} more"]
     return (
-        f"Migration {migration_id} failed for {reached.failed:,} of {reached.handled:,} items"
+        f"Migration {migration_id} failed for {in_items(reached.failed, reached.handled)}"
         f" ({'; '.join(listed)}). Once they can succeed:"
         f" mpt-tool migrate --data {migration_id} --retry-failed"
     )
@@ -471,8 +472,8 @@ class _Walk:
         self._failures.append(_failed_item(cursor, error, self._world.redact))
         if self._has_failed_too_often():
             self._cursor = cursor
-            many = f"{tally.failed:,} failed items, more than max_failures"
-            raise ItemError(f"{name}, with {many}") from error
+            many = f"{in_items(tally.failed)} failed, more than max_failures"
+            raise ItemError(f"{name}, as {many}") from error
 
     def _has_failed_too_often(self) -> bool:
         limit, tally = self._migration.max_failures, self._tally

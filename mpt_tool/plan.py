@@ -8,6 +8,7 @@ from pathlib import Path
 from mpt_tool.enums import MigrationStatusEnum, MigrationTypeEnum
 from mpt_tool.errors import MptToolError, SelectionError
 from mpt_tool.records import MigrationRecord
+from mpt_tool.terminal import in_items
 
 MAX_ID_LENGTH = 124
 MALFORMED_NAME, DUPLICATE_ID = NAME_NOTES = ("malformed name", "duplicate id")
@@ -105,7 +106,7 @@ def build(
         if record and record.checkpoint:
             yield f"resumes after {record.checkpoint}"
             if record.checkpoint.failed:
-                yield f"{record.checkpoint.failed:,} items failed"
+                yield f"{in_items(record.checkpoint.failed)} failed"
         if migration_id in changed:
             yield "changed since it was applied"
         if script.name_problem:

@@ -13,8 +13,7 @@ from datetime import timedelta
 from typing import Any, TextIO, cast
 
 from mpt_tool.batches import Tally
-from mpt_tool.records import of_total
-from mpt_tool.terminal import duration
+from mpt_tool.terminal import duration, of_total
 
 log = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ from pydantic import (
 )
 
 from mpt_tool.enums import MigrationStatusEnum, MigrationTypeEnum, OutcomeEnum
+from mpt_tool.terminal import in_items, of_total
 
 
 def _in_utc(value: object) -> datetime | None:
@@ -37,12 +38,6 @@ def _isoformat(moment: datetime | None) -> str | None:
 
 
 Timestamp = Annotated[datetime | None, BeforeValidator(_in_utc), PlainSerializer(_isoformat)]
-
-
-def of_total(handled: int, total: int | None) -> str:
-    """Return how many items are handled, and of how many, unless the total proved too small."""
-    is_known = total is not None and total >= handled
-    return f"{handled:,} of {total:,}" if is_known else f"{handled:,}"
 
 
 class FailedItem(BaseModel):
@@ -80,6 +75,11 @@ class Checkpoint(BaseModel):
     def __str__(self) -> str:
         """Return how many items lie behind, of how many."""
         return of_total(self.handled, self.total)
+
+    @property
+    def in_items(self) -> str:
+        """The same with its noun."""
+        return in_items(self.handled, self.total)
 
 
 class MigrationRecord(BaseModel):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from mpt_tool.enums import MigrationStatusEnum, OutcomeEnum
 from mpt_tool.errors import MptToolError, StoppedError, StorageError, UnbegunError
-from mpt_tool.terminal import duration, is_coloured, timestamp, width_of
+from mpt_tool.terminal import duration, in_items, is_coloured, timestamp, width_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -95,8 +95,7 @@ def dry_run(records: Sequence["MigrationRecord"], migration_type: str) -> str:
 
 def sight(sight: "Sight") -> str:
     """Return what a dry run saw of a batch migration."""
-    more, plural = "" if sight.is_all else "More than ", "" if sight.items == 1 else "s"
-    lines = [f"{more}{sight.items:,} item{plural}"]
+    lines = [("" if sight.is_all else "More than ") + in_items(sight.items)]
     lines += [f"  {_printable(name)}" for name in sight.shown]
     if sight.items > len(sight.shown):
         lines.append("  ...")

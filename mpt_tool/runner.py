@@ -32,7 +32,7 @@ from mpt_tool.records import Attempt, Checkpoint, MigrationRecord, Origin
 from mpt_tool.redaction import Redact
 from mpt_tool.signals import WARNED_AT, Stop, time_limit
 from mpt_tool.storage import StateRepository
-from mpt_tool.terminal import timestamp
+from mpt_tool.terminal import in_items, timestamp
 
 log = logging.getLogger(__name__)
 
@@ -226,7 +226,7 @@ def _resumed(step: Step, resume: ResumeEnum) -> Step:
         return replace(step, record=step.record.reach(None))
     if resume is ResumeEnum.IF_UNCHANGED and checkpoint.checksum not in (None, step.checksum):
         raise SelectionError(
-            f"{step.path.name} was changed since it came to {checkpoint} items. Begin anew:"
+            f"{step.path.name} was changed since it came to {checkpoint.in_items}. Begin anew:"
             f" mpt-tool migrate --data {migration_id} --restart; or go on from there with the"
             f" changed script: mpt-tool migrate --data {migration_id} --resume-anyway"
         )
@@ -414,9 +414,9 @@ def _drive(
             migration_id,
         )
     if checkpoint and step.retries_failed:
-        log.info("Retrying %d failed items of %s", checkpoint.failed, migration_id)
+        log.info("Retrying %s of %s", in_items(checkpoint.failed), migration_id)
     elif checkpoint:
-        log.info("Resuming %s after %s items", migration_id, checkpoint)
+        log.info("Resuming %s after %s", migration_id, checkpoint.in_items)
     world = World(
         save=kept.reach,
         is_stopped=lambda: stop.cause is not None,

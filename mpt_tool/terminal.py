@@ -1,4 +1,4 @@
-"""What people are shown: what a stream can show them, and how moments and spans of time read."""
+"""What people are shown: what a stream can show, and how times and counts read."""
 
 import os
 import shutil
@@ -41,3 +41,15 @@ def duration(seconds: float) -> str:
     if days:
         return f"{days} d {hours} h"
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def of_total(handled: int, total: int | None) -> str:
+    """Return how many items are handled, and of how many, unless the total proved too small."""
+    is_known = total is not None and total >= handled
+    return f"{handled:,} of {total:,}" if is_known else f"{handled:,}"
+
+
+def in_items(handled: int, total: int | None = None) -> str:
+    """Return the same with its noun: 1 item, 2 items, 1 of 2 items."""
+    counted = of_total(handled, total)
+    return f"{counted} item" if counted == "1" else f"{counted} items"

@@ -75,6 +75,18 @@ def test_listing_tells_where_a_stopped_migration_resumes(project: Project) -> No
     assert line.endswith("resumes after 1,200 of 5,000; 10 items failed")
 
 
+def test_a_single_item_is_one(project: Project) -> None:
+    body = "if number == 2: raise ValueError"
+    numbers(project, body, total=2, on_error="'collect'", methods="find = lambda _, cursor: cursor")
+    project.run("migrate", "--data")
+
+    listed = project.run("migrate", "--list")
+    result = project.run("migrate", "--data", MIGRATION, "--retry-failed")
+
+    assert "resumes after 2; 1 item failed" in listed.stdout
+    assert f"Retrying 1 item of {MIGRATION}\n" in result.stderr
+
+
 @pytest.mark.parametrize(
     "cursor",
     ["{'page': 1, 'ids': ['a', None]}", "'größe'", "[1.5, True]", "False", "0"],

@@ -352,9 +352,9 @@ def test_more_failures_than_allowed_end_the_run_at_the_last_of_them(
     number_of_failures = (last or TOTAL) // 2
     assert len(failures(migration)) == number_of_failures
     if last:
-        many = f"{number_of_failures} failed items, more than max_failures"
-        ended_at = f"failed: {last}, with {many}: {last} is broken"
-        assert ended_at in result.stderr
+        many = "1 item" if number_of_failures == 1 else f"{number_of_failures} items"
+        reason = f"as {many} failed, more than max_failures: {last} is broken"
+        assert f"failed: {last}, {reason}" in result.stderr
 
 
 # --- attempts

@@ -7,11 +7,13 @@ method may be repeated; a connection that was never made, always.
 """
 
 import logging
-import time
+from collections.abc import Callable
+from functools import partial
 from inspect import signature
 
 import httpx
 from mpt_api_client import MPTClient
+from tenacity import RetryCallState, Retrying, stop_after_attempt
 
 from mpt_tool.guard import Guard, allow_all
 from mpt_tool.politeness import Pauses, asked_pause
@@ -76,31 +78,17 @@ class PoliteTransport(httpx.BaseTransport):
         Raises:
             httpx.TransportError: there is no reply, and asking again could do harm or is no use.
         """
-        host = request.url.netloc.decode()
-        for number in range(1, TRIES):
-            default = 2.0 ** (number - 1)
-            try:
-                reply = self._send(request, host)
-            except httpx.TransportError as error:
-                if not _was_not_acted_upon(error, request.method):
-                    raise
-                kind = type(error).__name__
-                log.warning("The platform did not answer (%s): again in %.0f s", kind, default)
-                time.sleep(default)
-                continue
-            pause = _pause(request.method, reply, default)
-            if pause is None:
-                return reply
-            reply.close()
-            log.warning("The platform answered %d: again in %.0f s", reply.status_code, pause)
-            if reply.status_code in {429, 503}:
-                _pauses.ask(host, pause)
-            else:
-                time.sleep(pause)
-        return self._send(request, host)
+        retrying = Retrying(
+            retry=_may_be_sent_again(request.method),
+            wait=_pause,
+            stop=stop_after_attempt(TRIES),
+            before_sleep=partial(_hold_back, _host(request)),
+            retry_error_callback=lambda state: state.outcome and state.outcome.result(),
+        )
+        return retrying(self._send, request)
 
-    def _send(self, request: httpx.Request, host: str) -> httpx.Response:
-        _pauses.wait(host)
+    def _send(self, request: httpx.Request) -> httpx.Response:
+        _pauses.wait(_host(request))
         self._guard(request.method, str(request.url))
         return self._transport.handle_request(request)
 
@@ -109,17 +97,53 @@ class PoliteTransport(httpx.BaseTransport):
         self._transport.close()
 
 
-def _was_not_acted_upon(error: httpx.TransportError, method: str) -> bool:
-    """Whether a request may be sent again: it was never received, or repeating it does no harm."""
-    never_received = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-    return never_received or method in _REPEATABLE
+def _host(request: httpx.Request) -> str:
+    return request.url.netloc.decode()
 
 
-def _pause(method: str, reply: httpx.Response, default: float) -> float | None:
-    """Return the seconds until the request may be sent again; None if it may not."""
-    asked = asked_pause(reply.headers.get("Retry-After", ""))
-    not_acted_upon = reply.status_code == 429 or (reply.status_code == 503 and asked is not None)
-    repeatable = reply.status_code in _PASSING and method in _REPEATABLE
-    if not (not_acted_upon or repeatable):
-        return None
+def _may_be_sent_again(method: str) -> Callable[[RetryCallState], bool]:
+    """Return whether a request was not acted upon, or failed for now and repeating is harmless."""
+    is_repeatable = method in _REPEATABLE
+
+    def decide(state: RetryCallState) -> bool:
+        if state.outcome is None:
+            return False
+        error = state.outcome.exception()
+        if error is not None:
+            was_not_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            return was_not_sent or (is_repeatable and isinstance(error, httpx.TransportError))
+        reply: httpx.Response = state.outcome.result()
+        was_refused = reply.status_code == 503 and _asked(reply) is not None
+        is_passing = is_repeatable and reply.status_code in _PASSING
+        return reply.status_code == 429 or was_refused or is_passing
+
+    return decide
+
+
+def _pause(state: RetryCallState) -> float:
+    """Return how many seconds to wait: what the reply asks for, else 1, 2, 4 and so on."""
+    default = 2.0 ** (state.attempt_number - 1)
+    if state.outcome is None or state.outcome.failed:
+        return default
+    asked = _asked(state.outcome.result())
     return default if asked is None else asked
+
+
+def _asked(reply: httpx.Response) -> float | None:
+    return asked_pause(reply.headers.get("Retry-After", ""))
+
+
+def _hold_back(host: str, state: RetryCallState) -> None:
+    """Say that a request waits to be sent again, and let others wait if the host asked for that."""
+    if state.outcome is None or state.next_action is None:
+        return
+    pause = state.next_action.sleep
+    if error := state.outcome.exception():
+        kind = type(error).__name__
+        log.warning("The platform did not answer (%s): again in %.0f s", kind, pause)
+        return
+    reply: httpx.Response = state.outcome.result()
+    reply.close()
+    log.warning("The platform answered %d: again in %.0f s", reply.status_code, pause)
+    if reply.status_code in {429, 503}:
+        _pauses.ask(host, pause)

@@ -282,25 +282,11 @@ def _run_step(
     """
     history = History(repository, context.origin, context.redact)
     append = partial(history.append, step.record, step.checksum)
-    counts = tally.counts if tally else dict
-    began_at = step.record.started_at
-    if began_at and step.record.status is MigrationStatusEnum.RUNNING:
-        if ended_at := _known_end(step.record, repository):
-            log.warning(
-                "Migration %s was applied by a run that could not record it: recorded now,"
-                " not run again",
-                step.record.migration_id,
-            )
-            repository.save(step.record.finish(ended_at))
-            return
-        log.warning(
-            "Migration %s began at %s in a run that died: it runs again",
-            step.record.migration_id,
-            timestamp(began_at),
-        )
-        append(OutcomeEnum.FOUND_DEAD, started_at=began_at)
+    if _was_applied_by_a_dead_run(step.record, repository, append):
+        return
     running = step.record.start(context.clock(), context.origin.version)
     migration_id = running.migration_id
+    counts = tally.counts if tally else dict
     kept = _Kept(repository, running)
     try:
         kept.save(running)
@@ -338,6 +324,33 @@ def _run_step(
         ) from error
     finally:
         append(OutcomeEnum.APPLIED, ended_at=finished.applied_at, counts=counts() or None)
+
+
+def _was_applied_by_a_dead_run(
+    record: MigrationRecord, repository: StateRepository, append: Callable[..., None]
+) -> bool:
+    """Say what became of a run that died in this migration, if one did, and record that.
+
+    Raises:
+        StorageError: it had applied the migration, which could not be recorded now either.
+    """
+    if record.status is not MigrationStatusEnum.RUNNING or record.started_at is None:
+        return False
+    if ended_at := _known_end(record, repository):
+        log.warning(
+            "Migration %s was applied by a run that could not record it: recorded now,"
+            " not run again",
+            record.migration_id,
+        )
+        repository.save(record.finish(ended_at))
+        return True
+    log.warning(
+        "Migration %s began at %s in a run that died: it runs again",
+        record.migration_id,
+        timestamp(record.started_at),
+    )
+    append(OutcomeEnum.FOUND_DEAD, started_at=record.started_at)
+    return False
 
 
 def _known_end(record: MigrationRecord, repository: StateRepository) -> datetime | None:

@@ -25,6 +25,18 @@ def start(project: Project) -> Process:
     return process
 
 
+def cleaning_up(gate: Gate) -> str:
+    """Return the body of a script that waits at the gate, and once more as it cleans up."""
+    return f"""
+    self.log.info("script runs")
+    try:
+        {gate.wait}
+    finally:
+        self.log.info("cleans up")
+        {gate.wait}
+    """
+
+
 @pytest.mark.parametrize(("number", "exit_code"), SIGNALS)
 def test_a_signal_is_a_keyboard_interrupt_in_the_script_which_may_clean_up(
     project: Project, gate: Gate, number: signal.Signals, exit_code: int
@@ -86,21 +98,11 @@ def test_a_signal_that_the_script_swallows_ends_the_run_all_the_same(
 def test_a_second_signal_ends_the_process_at_once(
     project: Project, gate: Gate, number: signal.Signals, exit_code: int
 ) -> None:
-    project.script(
-        "first",
-        body=f"""
-        self.log.info("script runs")
-        try:
-            {gate.wait}
-        finally:
-            self.log.info("cleans up for ever")
-            {gate.wait}
-        """,
-    )
+    project.script("first", body=cleaning_up(gate))
 
     with start(project) as process:
         process.send(signal.SIGTERM)
-        process.wait_for("cleans up for ever")
+        process.wait_for("cleans up")
         process.send(number)
         result = process.wait()
 
@@ -114,17 +116,7 @@ def test_a_second_signal_ends_the_process_at_once(
 def test_a_terminal_that_is_closed_lets_a_script_clean_up_however_many_signals_that_sends(
     project: Project, gate: Gate
 ) -> None:
-    project.script(
-        "first",
-        body=f"""
-        self.log.info("script runs")
-        try:
-            {gate.wait}
-        finally:
-            self.log.info("cleans up")
-            {gate.wait}
-        """,
-    )
+    project.script("first", body=cleaning_up(gate))
 
     with start(project) as process:
         process.send(signal.SIGHUP)

@@ -9,20 +9,18 @@ import itertools
 import json
 import logging
 import math
-import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+from mpt_tool.checkpoints import Checkpoints, Tally
 from mpt_tool.errors import (
     ExitCode,
     ItemsFailedError,
-    MptToolError,
     ScriptError,
     StoppedError,
     message_of,
@@ -62,36 +60,6 @@ class ItemError(Exception):
     """An item failed for good: the message describes it, the cause is what `process` raised."""
 
 
-@dataclass(slots=True)
-class Tally:
-    """How far a batch migration is; read by whoever shows it, while it goes on.
-
-    Args:
-        processed: how many items are done, those of earlier runs among them.
-        failed: how many failed for good.
-        total: how many there are in all, if that is known.
-    """
-
-    processed: int = 0
-    failed: int = 0
-    total: int | None = None
-
-    @classmethod
-    def since(cls, checkpoint: Checkpoint | None) -> Self:
-        """Return the tally of a run that begins at the checkpoint."""
-        return cls(checkpoint.processed, checkpoint.failed) if checkpoint else cls()
-
-    @property
-    def handled(self) -> int:
-        """How many items lie behind, done or failed."""
-        return self.processed + self.failed
-
-    def counts(self) -> dict[str, int]:
-        """Return the counts by name, the total if it is known."""
-        known = {} if self.total is None else {"total": self.total}
-        return {"processed": self.processed, "failed": self.failed, **known}
-
-
 @dataclass(frozen=True, slots=True)
 class World:
     """What a drive needs of the world around it.
@@ -127,18 +95,17 @@ def drive(
         ScriptError: a cursor is no JSON value.
         Exception: what else the author's code raised.
     """
-    with EventLoop() as loop:
-        walk = _Walk(migration, checkpoint, script_checksum, tally, world, loop)
-        try:
-            with walk.saved_in_time():
-                if migration.workers > 1:
-                    walk.side_by_side()
-                else:
-                    walk.one_by_one()
-        except BaseException:
-            walk.save_at_last()
-            raise
-        return walk.checkpoint()
+    begin = checkpoint or Checkpoint(cursor=None, processed=0, since=world.clock())
+    begin = begin.model_copy(update={"checksum": script_checksum, "done": False})
+    window_size = _window_size(migration)
+    # A kill replays what is done beyond the checkpoint, in the window too.
+    every = math.inf if world.saves_by_time_alone else max(1, migration.batch_size - window_size)
+    seconds = migration.checkpoint_seconds
+    checkpoints = Checkpoints(begin, tally, world.save, every, seconds)
+    with EventLoop() as loop, checkpoints.saved_in_time():
+        walk = _Walk(migration, begin.cursor, checkpoints, tally, world, loop)
+        is_done = walk.side_by_side(window_size) if window_size else walk.one_by_one()
+    return checkpoints.current().model_copy(update={"done": is_done})
 
 
 def retry_failed(
@@ -154,33 +121,23 @@ def retry_failed(
         raise NotImplementedError(
             f"{name} has no find(cursor), so none is retried: define it, and run this again"
         )
-    with EventLoop() as loop:
-        handle = handler(migration, loop, Gate(world.is_stopped))
-        failures = deque(checkpoint.failures)
-        saved_at = time.monotonic()
-        for number in range(len(failures)):
-            if world.is_stopped():
-                break
-            failure = failures.popleft()
+    gate = Gate(world.is_stopped)
+    every = math.inf if world.saves_by_time_alone else 1
+    seconds = migration.checkpoint_seconds
+    checkpoints = Checkpoints(checkpoint, tally, world.save, every, seconds)
+    with EventLoop() as loop, checkpoints.saved_in_time():
+        handle = handler(migration, loop, gate)
+        for number, failure in enumerate(checkpoint.failures):
+            failed = None
             try:
+                gate.require_open()
                 handle(number, _found(migration, failure.cursor))
             except NotBegunError:
                 break
             except Exception as error:  # noqa: BLE001 - whatever the author's code raises
-                failures.append(_failed_item(failure.cursor, error, world.redact))
-            except BaseException:
-                _save_at_last(checkpoint, world)
-                raise
-            else:
-                tally.processed += 1
-                tally.failed -= 1
-            counts = {"processed": tally.processed, "failed": tally.failed}
-            checkpoint = checkpoint.model_copy(update={**counts, "failures": tuple(failures)})
-            is_due = time.monotonic() - saved_at >= migration.checkpoint_seconds
-            if is_due or not world.saves_by_time_alone:
-                world.save(checkpoint)
-                saved_at = time.monotonic()
-    return checkpoint
+                failed = _failed_item(failure.cursor, error, world.redact)
+            checkpoints.settle_first_failure(failed)
+    return checkpoints.current()
 
 
 def _found(migration: BatchDataMigration[Any], cursor: Any) -> Any:
@@ -260,107 +217,45 @@ def preview(
 
 
 class _Walk:
-    """The state of one drive."""
+    """One walk over the items after a cursor."""
 
     def __init__(
         self,
         migration: BatchDataMigration[Any],
-        checkpoint: Checkpoint | None,
-        script_checksum: str | None,
+        cursor: Any,
+        checkpoints: Checkpoints,
         tally: Tally,
         world: World,
-        loop: "EventLoop",
+        loop: EventLoop,
     ) -> None:
         self._migration = migration
+        self._cursor = cursor
+        self._checkpoints = checkpoints
         self._tally = tally
         self._world = world
         self._loop = loop
-        self._checksum = script_checksum
-        self._since = checkpoint.since if checkpoint else world.clock()
-        self._cursor = checkpoint.cursor if checkpoint else None
-        self._failures = list(checkpoint.failures) if checkpoint else []
-        self._done = False
         self._gate = Gate(world.is_stopped)
-        # Held while the cursor moves, and while it is saved.
-        self._turn = threading.Lock()
-        self._unsaved: Exception | None = None
-        self._window_size = _window_size(migration)
-        # A kill replays what is done beyond the checkpoint, in the window too.
-        self._save_every = max(1, migration.batch_size - self._window_size)
-        self._note_saved()
 
-    def checkpoint(self) -> Checkpoint:
-        """Return how far the walk is now."""
-        return Checkpoint(
-            cursor=self._cursor,
-            processed=self._tally.processed,
-            failed=self._tally.failed,
-            total=self._tally.total,
-            since=self._since,
-            checksum=self._checksum,
-            done=self._done,
-            failures=tuple(self._failures),
-        )
-
-    @contextmanager
-    def saved_in_time(self) -> Iterator[None]:
-        """Save what is due meanwhile, even while an item is slow.
-
-        Raises:
-            Exception: what a save failed with.
-        """
-        ended = threading.Event()
-        saver = threading.Thread(target=self._keep_saving, args=(ended,), daemon=True)
-        saver.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            saver.join()
-        if self._unsaved:
-            raise self._unsaved
-
-    def _keep_saving(self, ended: threading.Event) -> None:
-        pause = self._migration.checkpoint_seconds
-        # Without a pause each item is followed by a save.
-        while pause and not ended.wait(min(pause, threading.TIMEOUT_MAX)):
-            with self._turn:
-                try:
-                    if self._tally.handled > self._saved_count:
-                        self._save_if_due()
-                except Exception as error:  # noqa: BLE001 - raised in the thread that walks
-                    self._unsaved = error
-                    return
-            rest = self._due_at - time.monotonic()
-            pause = rest if rest > 0 else self._migration.checkpoint_seconds
-
-    def save_at_last(self) -> None:
-        """Keep the checkpoint although the walk ends with an error, which goes before any other."""
-        # The saver may be at work still, if the error came while its end was waited for.
-        with self._turn:
-            if self._tally.handled:
-                _save_at_last(self.checkpoint(), self._world)
-
-    def one_by_one(self) -> None:
-        """Handle each item before the next one is taken."""
+    def one_by_one(self) -> bool:
+        """Handle each item before the next one is taken; return whether none is left."""
         handle = handler(self._migration, self._loop, self._gate)
         for number, (item, cursor) in enumerate(self._items()):
             failure = None
             try:
                 handle(number, item)
             except NotBegunError:
-                return
+                return False
             except Exception as error:  # noqa: BLE001 - whatever the author's code raises
                 failure = error
             self._move_past(item, cursor, failure)
-        self._done = True
+        return True
 
-    def side_by_side(self) -> None:
-        """Handle the items of a window at once; settle them in their order."""
+    def side_by_side(self, window_size: int) -> bool:
+        """Handle the items of a window at once, settled in order; return whether none is left."""
         window: _Window = deque()
         # Paced items wait for the first one: it may open a client that all need, and those that
         # began meanwhile would then send their requests at once.
-        room = 1 if self._migration.max_per_second else self._window_size
+        room = 1 if self._migration.max_per_second else window_size
         is_stopped = self._world.is_stopped
         with self._workers() as submit:
             try:
@@ -369,16 +264,16 @@ class _Walk:
                     window.append((item, cursor, submit(number, item)))
                     while window and (len(window) >= room or window[0][-1].done()):
                         self._settle(window)
-                    room = self._window_size
+                    room = window_size
                 was_stopped = is_stopped()
                 while window:
                     self._settle(window)
-                self._done = not was_stopped
             except NotBegunError:
-                pass
+                return False
             finally:
                 self._gate.close()
                 wait_for([future for *_, future in window])
+        return not was_stopped
 
     @contextmanager
     def _workers(self) -> "Iterator[Callable[[int, Any], Future[Any]]]":
@@ -418,34 +313,6 @@ class _Walk:
         self._move_past(item, cursor, failure)
         window.popleft()
 
-    def _move_past(self, item: Any, cursor: Any, failure: Exception | None) -> None:
-        """Move the cursor past an item that is done, or failed for good.
-
-        Raises:
-            ItemError: it failed, and the walk ends here.
-        """
-        with self._turn:
-            if failure:
-                self._fail(item, cursor, failure)
-            else:
-                self._tally.processed += 1
-            self._cursor = cursor
-            if self._unsaved:
-                raise self._unsaved
-            self._save_if_due()
-
-    def _save_if_due(self) -> None:
-        if self._tally.handled >= self._due_count or time.monotonic() >= self._due_at:
-            self._world.save(self.checkpoint())
-            self._note_saved()
-
-    def _note_saved(self) -> None:
-        self._saved_count = self._tally.handled
-        self._due_at = time.monotonic() + self._migration.checkpoint_seconds
-        self._due_count = (
-            math.inf if self._world.saves_by_time_alone else self._saved_count + self._save_every
-        )
-
     def _items(self) -> Iterator[tuple[Any, Any]]:
         """Yield what comes after the cursor, each with its own, which `process` might change.
 
@@ -457,38 +324,32 @@ class _Walk:
             cursor = cursor_of(item)
             yield item, cursor if type(cursor) in _SURELY_JSON else _copy_of(cursor)
 
-    def _fail(self, item: Any, cursor: Any, error: Exception) -> None:
-        """Keep a failed item, or end the walk.
+    def _move_past(self, item: Any, cursor: Any, error: Exception | None) -> None:
+        """Move past an item that is done, or failed for good.
 
         Raises:
-            ItemError: the walk ends here.
+            ItemError: it failed, and the walk ends here.
         """
-        migration, tally = self._migration, self._tally
-        name = _name(migration, item, cursor)
-        if migration.on_error == "stop":
+        if error is None:
+            self._checkpoints.move_past(cursor)
+            return
+        name = _name(self._migration, item, cursor)
+        if self._migration.on_error == "stop":
             raise ItemError(name) from error
         log.error("%s failed: %s", name, message_of(error))
-        tally.failed += 1
-        self._failures.append(_failed_item(cursor, error, self._world.redact))
-        if self._has_failed_too_often():
-            self._cursor = cursor
-            many = f"{in_items(tally.failed)} failed, more than max_failures"
+        self._checkpoints.move_past(cursor, _failed_item(cursor, error, self._world.redact))
+        if _has_failed_too_often(self._migration, self._tally):
+            many = f"{in_items(self._tally.failed)} failed, more than max_failures"
             raise ItemError(f"{name}, as {many}") from error
 
-    def _has_failed_too_often(self) -> bool:
-        limit, tally = self._migration.max_failures, self._tally
-        if isinstance(limit, float):
-            # The share of the first few items tells nothing.
-            enough = tally.handled >= self._migration.batch_size
-            return enough and tally.failed > limit * tally.handled
-        return tally.failed > limit
 
-
-def _save_at_last(checkpoint: Checkpoint, world: World) -> None:
-    try:
-        world.save(checkpoint)
-    except MptToolError as error:
-        log.error("What was done since the last checkpoint could not be saved: %s", error)
+def _has_failed_too_often(migration: BatchDataMigration[Any], tally: Tally) -> bool:
+    limit = migration.max_failures
+    if isinstance(limit, float):
+        # The share of the first few items tells nothing.
+        enough = tally.handled >= migration.batch_size
+        return enough and tally.failed > limit * tally.handled
+    return tally.failed > limit
 
 
 def _window_size(migration: BatchDataMigration[Any]) -> int:

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdo
 from datetime import timedelta
 from typing import Any, TextIO, cast
 
-from mpt_tool.batches import Tally
+from mpt_tool.checkpoints import Tally
 from mpt_tool.terminal import duration, of_total
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mpt_tool import batches, plan, scripts
-from mpt_tool.batches import ItemError, Tally, World
+from mpt_tool.batches import ItemError, World
+from mpt_tool.checkpoints import Tally
 from mpt_tool.enums import MigrationStatusEnum, MigrationTypeEnum, OutcomeEnum, ResumeEnum
 from mpt_tool.errors import (
     ItemsFailedError,

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpt_tool.batches import Tally, World, drive
+from mpt_tool.batches import World, drive, retry_failed
+from mpt_tool.checkpoints import Tally
 from mpt_tool.errors import StorageError
 from mpt_tool.handling import Gate, NotBegunError
 from mpt_tool.migration import BatchDataMigration
-from mpt_tool.records import Checkpoint
+from mpt_tool.records import Checkpoint, FailedItem
 from mpt_tool.testing import BatchRunner, InjectedError
 
 TOTAL = 10
@@ -303,6 +304,32 @@ def test_a_save_that_fails_while_an_item_is_slow_ends_the_run_after_the_item() -
         drive(SecondIsSlow(), None, None, Tally(), world)
 
     assert saved == [1, 2]
+
+
+def test_a_retry_is_saved_in_time_although_an_item_is_slow() -> None:
+    saved: list[Checkpoint] = []
+    first_saved = threading.Event()
+
+    def save(checkpoint: Checkpoint) -> None:
+        saved.append(checkpoint)
+        first_saved.set()
+
+    class SecondIsSlow(Collecting):
+        checkpoint_seconds = 0.01
+
+        def process(self, item: int) -> None:
+            if item == 2:
+                assert first_saved.wait(10)
+
+    now = datetime.now(UTC)
+    failures = tuple(FailedItem(cursor=number, error="broken") for number in (1, 2))
+    checkpoint = Checkpoint(cursor=10, processed=8, failed=2, since=now, failures=failures)
+    world = World(save, lambda: False, lambda: now, str, saves_by_time_alone=True)
+
+    reached = retry_failed(SecondIsSlow(), checkpoint, Tally.since(checkpoint), world)
+
+    assert (saved[0].processed, saved[0].failures) == (9, failures[1:])
+    assert (reached.processed, reached.failures) == (10, ())
 
 
 @pytest.mark.parametrize("kind", [Numbers, AsyncNumbers])

@@ -9,7 +9,7 @@ from support.batches import ASYNC, MIGRATION, SYNC, TOTAL, numbers
 from support.project import COMMAND, Project
 from support.terminal import Gate, Terminal
 
-from mpt_tool.batches import Tally
+from mpt_tool.checkpoints import Tally
 from mpt_tool.progress import Course, _keep_logging
 
 STATUS_LINE = re.compile(r"[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏] [^\x1b\r\n]*")

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mpt_tool import batches
-from mpt_tool.batches import ItemError, Tally, World
+from mpt_tool.batches import ItemError, World
+from mpt_tool.checkpoints import Tally
 from mpt_tool.migration import BatchDataMigration
 from mpt_tool.records import Checkpoint
 

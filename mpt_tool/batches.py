@@ -306,8 +306,6 @@ class _Walk:
         failure = None
         try:
             result_of(future)
-        except NotBegunError:
-            raise
         except Exception as error:  # noqa: BLE001 - whatever the author's code raises
             failure = error
         self._move_past(item, cursor, failure)

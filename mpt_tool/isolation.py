@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,7 +15,7 @@ from mpt_tool.streams import prepare_streams
 
 @contextmanager
 def isolated() -> Iterator[None]:
-    """Put back the working folder, the umask, the streams and the set-up of logging at the end.
+    """Put back the folder, the umask, signals, streams and the set-up of logging at the end.
 
     A process that the script forked and let go on is ended there: it is not to record anything.
     """
@@ -28,7 +30,8 @@ def isolated() -> Iterator[None]:
     kept = [(each, _attributes(each)) for each in (root, *loggers, *root.handlers)]
     make, disabled, level = logging.getLogRecordFactory(), root.manager.disable, root.level
     try:
-        yield
+        with _signals_kept():
+            yield
     finally:
         if os.getpid() != process:
             sys.stderr.flush()
@@ -44,6 +47,23 @@ def isolated() -> Iterator[None]:
         # The script may have removed it.
         with suppress(OSError):
             os.chdir(folder)
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Put back at the end which signals are blocked, and let no alarm of the script ring later."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not (in_main_thread and hasattr(signal, "pthread_sigmask")):
+        yield
+        return
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    on_alarm = signal.getsignal(signal.SIGALRM)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, on_alarm)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def _attributes(each: logging.Filterer) -> dict[str, Any]:

@@ -438,7 +438,7 @@ def _drive(
         redact=context.redact,
         saves_by_time_alone=kept.repository.is_remote,
     )
-    with time_limit(limit, partial(_warn_of_limit, migration_id, limit)):
+    with time_limit(limit, partial(_warn_of_limit, migration_id, limit), stop):
         tally.total = batches.total_of(migration)
         if step.retries_failed and checkpoint:
             reached = batches.retry_failed(migration, checkpoint, tally, world)
@@ -471,7 +471,7 @@ def _call(step: Step, context: Context) -> None:
     limit = context.time_limits[step.record.type]
     warn = partial(_warn_of_limit, step.record.migration_id, limit)
     try:
-        with context.stop.allowed(), time_limit(limit, warn):
+        with context.stop.allowed(), time_limit(limit, warn, context.stop):
             result = step.migration.run()
             if isinstance(result, Generator | AsyncGenerator):
                 raise TypeError("run() holds a yield, so nothing of it was run: remove the yield")

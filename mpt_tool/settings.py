@@ -12,6 +12,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from mpt_tool.errors import SettingsError
 
 AIRTABLE_URL = "https://api.airtable.com"
+# What a thread can wait for.
+_LONGEST_LIMIT = 1e9
 ENV_FILE = ".env"
 PROJECT_FILE = "pyproject.toml"
 PROJECT_TABLE = "[tool.mpt-tool]"
@@ -83,10 +85,10 @@ class Settings(BaseSettings):
         ),
     ] = 90
     schema_time_limit: Annotated[
-        float, Field(validation_alias=_variable("SCHEMA_TIME_LIMIT"), ge=0, allow_inf_nan=False)
+        float, Field(validation_alias=_variable("SCHEMA_TIME_LIMIT"), ge=0, le=_LONGEST_LIMIT)
     ] = 15 * 60
     data_time_limit: Annotated[
-        float, Field(validation_alias=_variable("DATA_TIME_LIMIT"), ge=0, allow_inf_nan=False)
+        float, Field(validation_alias=_variable("DATA_TIME_LIMIT"), ge=0, le=_LONGEST_LIMIT)
     ] = 0
     mpt_api_token: Annotated[SecretStr | None, Field(validation_alias="MPT_API_TOKEN")] = None
     mpt_api_base_url: Annotated[str | None, Field(validation_alias="MPT_API_BASE_URL")] = None

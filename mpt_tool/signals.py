@@ -12,6 +12,8 @@ from mpt_tool.errors import ExitCode
 WARNED_AT = 0.8
 # None where the system has no such signal.
 _HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
+# Which hardly any script uses.
+_OVER: signal.Signals | None = getattr(signal, "SIGVTALRM", None)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -137,39 +139,49 @@ class Stop:
 
 
 @contextmanager
-def time_limit(seconds: float, warn: Callable[[], None]) -> Iterator[None]:
-    """Raise in the main thread once so many seconds are over; without interval timers do nothing.
+def time_limit(seconds: float, warn: Callable[[], None], stop: Stop) -> Iterator[None]:
+    """Raise in the main thread once so many seconds are over; where no signal can, do nothing.
 
     Args:
         seconds: the limit; 0 for none.
-        warn: called once, when four fifths of the time are over.
+        warn: called once, in a thread of its own, when four fifths of the time are over.
+        stop: what is stopped by it already may take as long as it needs.
 
     Raises:
         TimeLimitError: the time is over, whatever was made of the error that said so.
     """
     in_main_thread = threading.current_thread() is threading.main_thread()
-    if not (seconds and in_main_thread and hasattr(signal, "setitimer")):
+    if not (seconds and in_main_thread and _OVER):
         yield
         return
+    main = threading.get_ident()
     over = TimeLimitError(f"it took longer than the limit of {seconds:g} seconds")
     is_over = False
+    ended = threading.Event()
 
     def raise_over(_number: int, _frame: FrameType | None) -> None:
         nonlocal is_over
-        is_over = True
-        raise over
+        if not (ended.is_set() or stop.cause):
+            is_over = True
+            raise over
 
-    def warn_first(_number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGALRM, raise_over)
-        signal.setitimer(signal.ITIMER_REAL, seconds * (1 - WARNED_AT))
+    def watch(number: signal.Signals) -> None:
+        if ended.wait(seconds * WARNED_AT):
+            return
         warn()
+        if not ended.wait(seconds * (1 - WARNED_AT)):
+            signal.pthread_kill(main, number)
 
-    earlier = signal.signal(signal.SIGALRM, warn_first)
-    signal.setitimer(signal.ITIMER_REAL, seconds * WARNED_AT)
+    # Not by a timer of the system: there is one only, and a script may set it for itself.
+    name = f"limit of {seconds:g} seconds"
+    watcher = threading.Thread(target=watch, args=(_OVER,), name=name, daemon=True)
+    earlier = signal.signal(_OVER, raise_over)
+    watcher.start()
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, earlier)
+        ended.set()
+        watcher.join()
+        signal.signal(_OVER, earlier)
     if is_over:
         raise over

@@ -346,6 +346,24 @@ def test_what_a_script_does_to_the_process_is_no_matter_to_the_next_nor_to_what_
     assert project.outcomes() == [("first", "applied"), ("second", "applied")]
 
 
+def test_a_signal_that_a_script_blocks_stops_the_run_before_the_next_one(project: Project) -> None:
+    project.script(
+        "first",
+        above="import os, signal",
+        body="""
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        os.kill(os.getpid(), signal.SIGTERM)
+        """,
+    )
+    project.script("second")
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 143
+    assert "Migration second was not begun: stopped by SIGTERM" in result.stderr
+    assert project.outcomes() == [("first", "applied")]
+
+
 @pytest.mark.parametrize(
     "set_up",
     [

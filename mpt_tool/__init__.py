@@ -19,16 +19,16 @@ def pending(
 
     Raises:
         ValueError: there is no such type.
-        mpt_tool.errors.MptToolError: the settings, the folder, a name in it or the store is wrong.
+        mpt_tool.errors.MptToolError: the settings, a folder, a name in it or the store is wrong.
     """
     # Here, so that nobody who imports a part of the package pays for all of it.
     from mpt_tool import plan, runner, scripts
     from mpt_tool.enums import MigrationTypeEnum
-    from mpt_tool.settings import load_settings
+    from mpt_tool.settings import load_settings, working_folder
     from mpt_tool.storage import open_repository
 
     wanted = MigrationTypeEnum(migration_type) if migration_type is not None else None
-    root = Path(root or "").absolute()
+    root = working_folder() / (root or "")
     settings = load_settings(root)
     found = scripts.find_sound(root / settings.folder)
     entries = runner.read_plan(found, open_repository(settings, root))

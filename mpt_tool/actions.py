@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -39,13 +39,21 @@ log = logging.getLogger(__name__)
 DEFAULT_LIMIT = 1000
 
 
+def _redact_environment() -> "Redact":
+    from mpt_tool.redaction import make_redact, secrets_in
+    from mpt_tool.settings import read_env_file
+
+    return make_redact(secrets_in({**read_env_file(Path()), **os.environ}))
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
-    """How much a command writes, and in which form."""
+    """How much a command writes, in which form, and what hides secrets in it."""
 
     as_json: bool
     verbose: bool
     quiet: bool
+    redact: "Redact" = field(default_factory=_redact_environment)
 
     @property
     def log_level(self) -> int:
@@ -57,7 +65,7 @@ class Output:
     def say(self, message: str) -> None:
         """Write a message for people."""
         if not (self.as_json or self.quiet):
-            typer.echo(message)
+            typer.echo(self.redact(message))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +86,13 @@ def _action(command: str, output: Output) -> Iterator[Project]:
         typer.Exit: the action failed; the messages are written.
     """
     from mpt_tool.logs import logs
-    from mpt_tool.redaction import make_redact, secrets_in
-    from mpt_tool.settings import load_settings, read_env_file
+    from mpt_tool.settings import load_settings, working_folder
     from mpt_tool.signals import Stop
 
-    redact = make_redact(secrets_in({**read_env_file(Path()), **os.environ}))
-    stop = Stop()
+    redact, stop = output.redact, Stop()
     try:
         with stop.listening(), logs(output.log_level, redact):
-            root = _working_folder()
+            root = working_folder()
             yield Project(root, load_settings(root), redact, stop)
     except MptToolError as error:
         from mpt_tool import render
@@ -105,13 +111,6 @@ def _action(command: str, output: Output) -> Iterator[Project]:
         raise typer.Exit(stop.cause.exit_code if stop.cause else ExitCode.INTERRUPTED) from None
 
 
-def _working_folder() -> Path:
-    try:
-        return Path.cwd()
-    except FileNotFoundError as error:
-        raise MptToolError("The working folder is gone: change to the project's root") from error
-
-
 def _open(project: Project) -> "StateRepository":
     from mpt_tool.storage import open_repository
 
@@ -122,7 +121,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _origin(settings: "Settings") -> "Origin":
+def _origin(project: Project) -> "Origin":
     """Return who makes a change: a run of its own, of this process."""
     import getpass
     import platform
@@ -130,6 +129,7 @@ def _origin(settings: "Settings") -> "Origin":
 
     from mpt_tool.records import Origin
 
+    redact, service_version = project.redact, project.settings.service_version
     try:
         user = getpass.getuser()
     except (ImportError, KeyError, OSError):
@@ -137,10 +137,10 @@ def _origin(settings: "Settings") -> "Origin":
         user = str(os.getuid())
     return Origin(
         run_id=os.urandom(6).hex(),
-        user=user,
-        host=platform.node(),
+        user=redact(user),
+        host=redact(platform.node()),
         process=os.getpid(),
-        version=settings.service_version,
+        version=redact(service_version) if service_version else service_version,
         tool_version=version("mpt-tool"),
     )
 
@@ -153,7 +153,7 @@ def _context(project: Project, reporter: "Reporter") -> "Context":
         MigrationTypeEnum.DATA: settings.data_time_limit,
         MigrationTypeEnum.SCHEMA: settings.schema_time_limit,
     }
-    origin = _origin(settings)
+    origin = _origin(project)
     return Context(origin, _now, project.redact, project.stop, limits, reporter)
 
 
@@ -289,7 +289,7 @@ def initialize(wait: float, output: Output) -> None:
         repository = _open(project)
         # A store that is still to be created has no place for a lock.
         with suppress(StorageError):
-            origin = _origin(project.settings)
+            origin = _origin(project)
             held.enter_context(repository.lock(origin, wait, project.stop.lose_lock))
         created = repository.initialize()
     for name in created:
@@ -389,9 +389,8 @@ def history(migration_id: str | None, output: Output) -> None:
             documents = [attempt.document() for attempt in attempts]
             render.json_document("history", {"attempts": documents}, sys.stdout)
         elif not attempts:
-            typer.echo(
-                f"No attempts at {migration_id} found." if migration_id else "No attempts found."
-            )
+            of_one = f"No attempts at {migration_id} found."
+            typer.echo(project.redact(of_one) if migration_id else "No attempts found.")
         elif migration_id is None:
             render.history_table(attempts, sys.stdout)
         else:

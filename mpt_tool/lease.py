@@ -50,7 +50,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from mpt_tool.errors import LockedError, LockLostError, StorageError
-from mpt_tool.terminal import timestamp
+from mpt_tool.terminal import printable, timestamp
 
 SETTLE_SECONDS = 1.1
 RENEWALS_A_LEASE = 3
@@ -85,7 +85,7 @@ class Claim:
     def __str__(self) -> str:
         """Return whom an operator has to look for."""
         host, process, *_ = [*self.name.split(":"), "unknown"]
-        return f"process {process} on {host} since {timestamp(self.created)}"
+        return printable(f"process {process} on {host} since {timestamp(self.created)}")
 
 
 class ClaimStore(Protocol):
@@ -241,7 +241,8 @@ def unlock(store: ClaimStore, name: str) -> None:
         raise StorageError("Nothing to unlock: nobody holds the lock")
     if not named:
         holder = min(claims, key=_age)
-        raise StorageError(f"{name} does not hold the lock: {holder} does ({holder.name})")
+        known_as = printable(holder.name)
+        raise StorageError(f"{name!r} does not hold the lock: {holder} does ({known_as})")
     for claim in named:
         store.delete(claim)
 

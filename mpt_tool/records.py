@@ -195,7 +195,7 @@ class Attempt(Origin):
     outcome: OutcomeEnum
     started_at: Timestamp = None
     ended_at: Timestamp = None
-    seconds: float | None = None
+    seconds: Annotated[float, Field(allow_inf_nan=False)] | None = None
     checksum: str | None = None
     counts: dict[str, int] | None = None
     error: ErrorReport | None = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from mpt_tool.enums import MigrationStatusEnum, OutcomeEnum
 from mpt_tool.errors import MptToolError, StoppedError, StorageError, UnbegunError
-from mpt_tool.terminal import duration, in_items, is_coloured, timestamp, width_of
+from mpt_tool.terminal import duration, in_items, is_coloured, printable, timestamp, width_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,10 +58,10 @@ def attempt_details(attempt: "Attempt") -> str:
             f"{count:,} {name}" for name, count in attempt.counts.items()
         )
     error = document.pop("error", None)
-    lines = [f"{key}: {_printable(str(value))}" for key, value in document.items()]
+    lines = [f"{key}: {printable(str(value))}" for key, value in document.items()]
     if error:
-        lines.append(f"error: {_printable(error['kind'])}: {_printable(error['message'])}")
-        lines += [f"  {_printable(frame)}" for frame in error["frames"]]
+        lines.append(f"error: {printable(error['kind'])}: {printable(error['message'])}")
+        lines += [f"  {printable(frame)}" for frame in error["frames"]]
     return "\n".join(lines)
 
 
@@ -75,13 +75,13 @@ def _write_table(columns: Sequence[str], rows: Sequence[Mapping[str, str]], stre
 def _attempt_cells(attempt: "Attempt") -> dict[str, str]:
     return {
         "started": _moment(attempt.started_at or attempt.ended_at),
-        "id": _printable(attempt.migration_id),
+        "id": printable(attempt.migration_id),
         "type": attempt.type,
         "outcome": attempt.outcome,
         "duration": _EMPTY if attempt.seconds is None else duration(attempt.seconds),
-        "by": _printable(f"{attempt.user}@{attempt.host}"),
-        "version": _printable(attempt.version or _EMPTY),
-        "note": _printable(attempt.error.message) if attempt.error else _EMPTY,
+        "by": printable(f"{attempt.user}@{attempt.host}"),
+        "version": printable(attempt.version or _EMPTY),
+        "note": printable(attempt.error.message) if attempt.error else _EMPTY,
     }
 
 
@@ -96,14 +96,14 @@ def dry_run(records: Sequence["MigrationRecord"], migration_type: str) -> str:
 def sight(sight: "Sight") -> str:
     """Return what a dry run saw of a batch migration."""
     lines = [("" if sight.is_all else "More than ") + in_items(sight.items)]
-    lines += [f"  {_printable(name)}" for name in sight.shown]
+    lines += [f"  {printable(name)}" for name in sight.shown]
     if sight.items > len(sight.shown):
         lines.append("  ...")
     if sight.writes is not None:
         lines.append(f"Writes that were refused ({len(sight.writes):,}):")
-        lines += [f"  {_printable(write)}" for write in sight.writes]
+        lines += [f"  {printable(write)}" for write in sight.writes]
         lines.append(f"Items that failed ({len(sight.failures):,}):")
-        lines += [f"  {_printable(failure)}" for failure in sight.failures]
+        lines += [f"  {printable(failure)}" for failure in sight.failures]
         lines.append(
             "Guarded were self.mpt_client and self.airtable_client alone:"
             " what the script wrote by any other means was written."
@@ -114,7 +114,7 @@ def sight(sight: "Sight") -> str:
 def finding_line(finding: "Finding") -> str:
     """Return a finding as compilers write theirs: file, line if there is one, message."""
     line = f":{finding.line}" if finding.line else ""
-    return _printable(f"{finding.file}{line}: {finding.message}")
+    return printable(f"{finding.file}{line}: {finding.message}")
 
 
 def summary(outcome: "Outcome") -> str:
@@ -182,13 +182,13 @@ def _cells(entry: "Entry") -> dict[str, str]:
     seconds = _seconds(entry)
     return {
         "order id": str(entry.order_id),
-        "id": _printable(entry.migration_id),
+        "id": printable(entry.migration_id),
         "type": entry.type or _EMPTY,
         "status": entry.status,
         "started": _moment(record.started_at if record else None),
         "applied": _moment(record.applied_at if record else None),
         "duration": _EMPTY if seconds is None else duration(seconds),
-        "version": _printable((record and record.version) or _EMPTY),
+        "version": printable((record and record.version) or _EMPTY),
         "note": "; ".join(entry.notes) or _EMPTY,
     }
 
@@ -254,11 +254,6 @@ def _fitted(longest: Mapping[str, int], width: int) -> dict[str, int]:
             excess -= widths[name] - folded
             widths[name] = folded
     return widths
-
-
-def _printable(text: str) -> str:
-    """Return the text with an escape for each line break and whatever else would move a cursor."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _listed(migration_ids: Sequence[str]) -> str:

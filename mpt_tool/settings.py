@@ -9,7 +9,7 @@ from pydantic import AfterValidator, AliasChoices, Field, HttpUrl, SecretStr, Va
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from mpt_tool.errors import SettingsError
+from mpt_tool.errors import MptToolError, SettingsError
 
 AIRTABLE_URL = "https://api.airtable.com"
 # What a thread can wait for.
@@ -146,6 +146,18 @@ def load_settings(root: Path) -> Settings:
         raise SettingsError("; ".join(_explain(problem) for problem in error.errors())) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{ENV_FILE} cannot be read: {error}") from error
+
+
+def working_folder() -> Path:
+    """Return the folder that the process works in.
+
+    Raises:
+        MptToolError: it has been deleted.
+    """
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise MptToolError("The working folder is gone: change to the project's root") from error
 
 
 def read_env_file(root: Path) -> dict[str, str]:

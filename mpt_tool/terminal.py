@@ -53,3 +53,8 @@ def in_items(handled: int, total: int | None = None) -> str:
     """Return the same with its noun: 1 item, 2 items, 1 of 2 items."""
     counted = of_total(handled, total)
     return f"{counted} item" if counted == "1" else f"{counted} items"
+
+
+def printable(text: str) -> str:
+    """Return the text with an escape for each line break and whatever else would move a cursor."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

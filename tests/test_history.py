@@ -130,6 +130,21 @@ def test_a_broken_line_is_passed_over_and_the_next_attempt_has_its_own(
     assert path.read_bytes().startswith(whole + tail)
 
 
+def test_an_attempt_of_endless_seconds_is_none(failing: Project) -> None:
+    failing.run("migrate", "--data")
+    path = failing.root / HISTORY_FILE
+    line = json.loads(path.read_text().splitlines()[0])
+    endless = json.dumps({**line, "seconds": 0}).replace('"seconds": 0', '"seconds": 1e999')
+    with path.open("a") as file:
+        file.write(f"{endless}\n")
+
+    shown = failing.run("migrate", "--history")
+
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    heading, *lines = shown.stdout.splitlines()
+    assert len(lines) == len(failing.attempts()) - 1
+
+
 @pytest.mark.parametrize("fails", [False, True], ids=["applied", "failed"])
 def test_a_history_that_cannot_be_written_warns_and_changes_no_outcome(
     project: Project, fails: bool

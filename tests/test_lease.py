@@ -431,7 +431,7 @@ def test_unlocking_another_than_the_holder_is_refused_and_names_the_holder(
         unlock(store, "host:1:c")
 
     assert str(refused.value) == (
-        "host:1:c does not hold the lock: process 1 on host since 2026-01-13 18:05:20Z does"
+        "'host:1:c' does not hold the lock: process 1 on host since 2026-01-13 18:05:20Z does"
         " (host:1:a)"
     )
     assert len(store.claims()) == 2

@@ -1,8 +1,10 @@
 """`migrate --list` on the local store, away from a terminal."""
 
+import os
 import re
 
-from support.project import Project, record
+import pytest
+from support.project import HISTORY_FILE, STATE_FILE, Project, record
 
 STARTED = "2026-01-13T18:05:20.000000"
 APPLIED = "2026-01-13T20:06:21.123456+01:00"
@@ -169,6 +171,28 @@ def test_the_list_has_a_json_form(project: Project) -> None:
         ],
         "notes": [],
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "action", "exit_code"),
+    [
+        (STATE_FILE, "--list", 1),
+        (STATE_FILE, "--data", 1),
+        (HISTORY_FILE, "--history", 1),
+        (HISTORY_FILE, "--list", 0),
+        (HISTORY_FILE, "--data", 0),
+    ],
+)
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(
+    project: Project, name: str, action: str, exit_code: int
+) -> None:
+    project.script("first")
+    os.mkfifo(project.root / name)
+
+    result = project.run("migrate", action)
+
+    assert result.exit_code == exit_code
+    assert f"{name} is no regular file" in result.stderr
 
 
 def test_a_broken_state_file_is_told_with_its_reason(project: Project) -> None:

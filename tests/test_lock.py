@@ -3,14 +3,20 @@
 import platform
 import re
 import signal
+import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from support.airtable_server import BASE, TABLE, AirtableServer
 from support.batches import MIGRATION, numbers
 from support.process import Process, wait_until
 from support.project import LOCK_FILE, Project
 from support.terminal import Gate
+
+from mpt_tool.records import Origin
+from mpt_tool.storage.local import LocalRepository
 
 pytestmark = pytest.mark.slow
 
@@ -49,6 +55,11 @@ def hold(project: Project, **env: str) -> Process:
     process = Process(project, "migrate", "--data", env={"HOLDS": "1", **env})
     process.wait_for("first runs")
     return process
+
+
+def hold_at(gate: Gate) -> str:
+    """Return the body of a script that says that it runs, and waits at the gate."""
+    return f"self.log.info('it runs')\n{gate.wait}"
 
 
 def holder_of(refusal: str) -> str:
@@ -244,7 +255,7 @@ def test_only_the_holder_that_is_named_is_unlocked(
         refused = project.run("migrate", "--unlock", "web-1:4711:0a1b2c3d")
 
         assert refused.exit_code == 1
-        assert "web-1:4711:0a1b2c3d does not hold the lock: process " in refused.stderr
+        assert "'web-1:4711:0a1b2c3d' does not hold the lock: process " in refused.stderr
         (claim,) = server.claims()
         assert claim["fields"]["migration_id"] == f"lock:{holder_of_refusal(refused.stderr)}"
         gate.open()
@@ -273,6 +284,46 @@ def test_there_is_nothing_to_unlock_while_nobody_holds_the_lock(project: Project
 
     assert refused.exit_code == 1
     assert "Nothing to unlock: nobody holds the lock" in refused.stderr
+
+
+@on_local
+def test_asking_who_holds_the_lock_leaves_no_file(project: Project) -> None:
+    project.run("migrate", "--unlock", "?")
+
+    assert not (project.root / LOCK_FILE).exists()
+
+
+@on_local
+def test_a_lock_that_cannot_be_asked_for_is_an_error(project: Project) -> None:
+    (project.root / LOCK_FILE).mkdir()
+
+    refused = project.run("migrate", "--unlock", "?")
+
+    assert refused.exit_code == 1
+    assert f"{LOCK_FILE} cannot be locked: " in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_run_begins_although_somebody_asks_for_the_holder_just_then(tmp_path: Path) -> None:
+    asked = FileLock(tmp_path / LOCK_FILE, thread_local=False)
+    asked.acquire()
+    origin = Origin(run_id="1", user="ann", host="web-1", process=1, tool_version="7")
+
+    # Asking takes less.
+    threading.Timer(0.05, asked.release).start()
+    with LocalRepository(tmp_path).lock(origin, 0, lambda: None):
+        assert (tmp_path / HOLDER_FILE).exists()
+
+
+@on_local
+def test_a_holder_cannot_steer_the_terminal_of_those_that_wait(project: Project) -> None:
+    with hold(project):
+        holder = project.root / HOLDER_FILE
+        holder.write_text(holder.read_text().replace(platform.node(), "x\\u001b[31mred\\nline"))
+        waiting = project.run("migrate", "--data", "--wait", "0.1")
+
+    assert waiting.exit_code == 75
+    assert waiting.stderr.count(r"on x\x1b[31mred\nline since") == 2
 
 
 @on_airtable
@@ -397,3 +448,26 @@ def test_a_run_stops_without_writing_if_the_lock_was_deleted_and_another_took_it
     assert result.exit_code == 1
     assert LOST in result.stderr
     assert project.state() == taken_over
+
+
+@on_local
+def test_a_script_that_closes_the_file_of_its_lock_does_no_harm_to_the_next_holder(
+    project: Project, gate: Gate, tmp_path: Path
+) -> None:
+    project.script("closes", above="import os", body=f"os.closerange(3, 256)\n{hold_at(gate)}")
+    with Gate(tmp_path / "second gate") as second:
+        project.script("next", type="schema", body=hold_at(second))
+
+        with Process(project, "migrate", "--data") as loser:
+            loser.wait_for("it runs")
+            with Process(project, "migrate", "--schema") as holder:
+                holder.wait_for("it runs")
+                gate.open()
+                lost = loser.wait()
+                second.open()
+                kept = holder.wait()
+
+    assert kept.exit_code == 0, kept.stderr
+    assert lost.exit_code == 1
+    assert LOST in lost.stderr
+    assert "Traceback" not in lost.stderr

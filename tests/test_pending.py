@@ -113,6 +113,23 @@ def test_an_error_is_neither_pending_nor_done(
         mpt_tool.pending(root=project.root)
 
 
+def test_a_working_folder_that_is_gone_is_an_error_of_ours(project: Project) -> None:
+    program = """
+import os, mpt_tool
+from mpt_tool.errors import MptToolError
+
+os.mkdir("gone"); os.chdir("gone"); os.rmdir("../gone")
+try:
+    mpt_tool.pending()
+except MptToolError as error:
+    print(error)
+"""
+
+    result = project.execute([sys.executable, "-c", program])
+
+    assert result.stdout == "The working folder is gone: change to the project's root\n"
+
+
 def test_python_gets_the_same(statuses: Project) -> None:
     document = statuses.run("migrate", "--pending", "--json").json()["pending"]
     before = statuses.tree()

@@ -189,6 +189,26 @@ def test_airtable_keeps_no_secret(careless: Project, server: AirtableServer) -> 
     assert server.token not in str(rows)
 
 
+def test_a_secret_in_the_wrong_place_is_shown_and_kept_nowhere(careless: Project) -> None:
+    secret = IN_ENVIRONMENT["AIRTABLE_API_KEY"]
+    careless.script("first")
+    env = {"SERVICE_VERSION": f"v-{secret}", "LOGNAME": secret}
+
+    results = [
+        careless.run("migrate", "--data", env=env),
+        careless.run("migrate", "--list"),
+        careless.run("migrate", "--history"),
+        careless.run("migrate", "--history", secret),
+        careless.run("migrate", "--fake", secret),
+        careless.run("migrate", "--new-data", secret),
+    ]
+
+    assert careless.state()["first"]["version"] == "v-***"
+    assert careless.attempts()[0]["user"] == "***"
+    assert [shown(*written(each)) for each in results] == [[]] * len(results)
+    assert shown((careless.root / HISTORY_FILE).read_text()) == []
+
+
 def test_the_process_list_holds_no_secret(careless: Project, gate: Gate) -> None:
     processes = Path("/proc")
     if not (processes / "self/cmdline").exists():

@@ -16,13 +16,15 @@ from pydantic import ValidationError
 
 from mpt_tool.errors import LockedError, LockLostError, StorageError
 from mpt_tool.records import Attempt, MigrationRecord, Origin, describe
-from mpt_tool.terminal import timestamp
+from mpt_tool.terminal import printable, timestamp
 
 STATE_FILE = ".migrations-state.json"
 HISTORY_FILE = ".migrations-history.jsonl"
 LOCK_FILE = ".migrations-state.lock"
 # Who holds the lock: some releases of filelock empty the file that they lock.
 HOLDER_FILE = ".migrations-state.lock.json"
+# Whoever asks who holds the lock takes it for an instant.
+_LOOK_SECONDS = 0.2
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ class LocalRepository:
         Raises:
             StorageError: the file cannot be read as state; the message names the key or position.
         """
+        _require_regular(self._path)
         try:
             self._known = _identity(self._path)
             text = self._path.read_bytes()
@@ -110,10 +113,11 @@ class LocalRepository:
         if not self._path.parent.is_dir():
             # Not created on the way, as filelock would.
             raise StorageError(f"{self._path} cannot be written: its folder is not there")
+        _require_regular(self._path)
         lock = FileLock(self._beside(LOCK_FILE))
         try:
             with suppress(Timeout):
-                lock.acquire(timeout=0)
+                lock.acquire(timeout=_LOOK_SECONDS)
             if not lock.is_locked and wait_seconds:
                 log.info("Waiting for the lock, held by %s", self._holder_name())
                 lock.acquire(timeout=wait_seconds)
@@ -130,10 +134,15 @@ class LocalRepository:
             self._holder = self._write_holder(origin)
             yield
         finally:
-            self._holder = None
-            with suppress(OSError):
+            with suppress(LockLostError, OSError):
+                # If the lock was lost, it is another run's by now.
+                self._require_lock()
                 self._beside(HOLDER_FILE).unlink()
-            lock.release()
+            self._holder = None
+            try:
+                lock.release()
+            except OSError:
+                log.warning("The lock was lost during the run: a script closed its file")
 
     def unlock(self, name: str) -> None:
         """Refuse: what holds a lock of the system is a process that lives.
@@ -143,14 +152,19 @@ class LocalRepository:
         """
         from filelock import FileLock, Timeout
 
+        path = self._beside(LOCK_FILE)
         try:
-            with FileLock(self._beside(LOCK_FILE), timeout=0):
-                raise StorageError("Nothing to unlock: nobody holds the lock")
+            # Where it was never locked, no file is left behind.
+            if path.exists():
+                FileLock(path).acquire(timeout=0).lock.release()
         except Timeout:
             raise StorageError(
                 f"The lock cannot be taken from {name!r}, only from a process that ended. It is"
                 f" held by {self._holder_name()}: end that one"
             ) from None
+        except (OSError, NotImplementedError) as error:
+            raise StorageError(f"{path} cannot be locked: {error}") from error
+        raise StorageError("Nothing to unlock: nobody holds the lock")
 
     def append(self, attempt: Attempt) -> None:
         """Add a line to the history file, on a line of its own even after one that was torn.
@@ -159,6 +173,7 @@ class LocalRepository:
             StorageError: the file cannot be written.
         """
         path = self._beside(HISTORY_FILE)
+        _require_regular(path)
         line = json.dumps(attempt.document()).encode() + b"\n"
         try:
             with path.open("ab+", buffering=0) as file:
@@ -176,6 +191,7 @@ class LocalRepository:
             StorageError: the file cannot be read.
         """
         path = self._beside(HISTORY_FILE)
+        _require_regular(path)
         try:
             lines = path.read_bytes().splitlines()
         except FileNotFoundError:
@@ -218,7 +234,8 @@ class LocalRepository:
         try:
             holder = json.loads(self._beside(HOLDER_FILE).read_bytes())
             since = datetime.fromisoformat(holder["since"]).astimezone(UTC)
-            return f"process {holder['process']} on {holder['host']} since {timestamp(since)}"
+            process, host = holder["process"], holder["host"]
+            return printable(f"process {process} on {host} since {timestamp(since)}")
         except (OSError, ValueError, LookupError, TypeError):
             return "another process"
 
@@ -274,6 +291,16 @@ class LocalRepository:
             if isinstance(error, OSError):
                 raise StorageError(f"{self._path} cannot be written: {error.strerror}") from error
             raise
+
+
+def _require_regular(path: Path) -> None:
+    """Refuse a pipe or a device in the place of a file: reading it might never end.
+
+    Raises:
+        StorageError: it is one.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise StorageError(f"{path} is no regular file: put it out of the way")
 
 
 def _identity(path: Path) -> object:

@@ -100,7 +100,7 @@ class MemoryRepository:
     def unlock(self, name: str) -> None:
         """Take the lock away from the host of this name."""
         if self._holder is None or self._holder.host != name:
-            raise StorageError(f"{name} does not hold the lock")
+            raise StorageError(f"{name!r} does not hold the lock")
         self._holder = None
 
     def append(self, attempt: Attempt) -> None:

@@ -9,8 +9,9 @@ import itertools
 import json
 import logging
 import math
+import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -40,6 +41,7 @@ from mpt_tool.records import Checkpoint, FailedItem
 from mpt_tool.redaction import Redact
 from mpt_tool.signals import Interrupted
 from mpt_tool.terminal import in_items
+from mpt_tool.tracebacks import script_traceback
 
 if TYPE_CHECKING:
     # Not needed, and too slow to import, where there is no batch migration.
@@ -125,23 +127,25 @@ def retry_failed(
     every = math.inf if world.saves_by_time_alone else 1
     seconds = migration.checkpoint_seconds
     checkpoints = Checkpoints(checkpoint, tally, world.save, every, seconds)
+    log_failure = _failure_log()
     with EventLoop() as loop, checkpoints.saved_in_time():
         handle = handler(migration, loop, gate)
         for number, failure in enumerate(checkpoint.failures):
             failed = None
             try:
                 gate.require_open()
-                handle(number, _found(migration, failure.cursor))
+                handle(number, _found(migration, loop, failure.cursor))
             except NotBegunError:
                 break
             except Exception as error:  # noqa: BLE001 - whatever the author's code raises
+                log_failure(str(failure.cursor), error)
                 failed = _failed_item(failure.cursor, error, world.redact)
             checkpoints.settle_first_failure(failed)
     return checkpoints.current()
 
 
-def _found(migration: BatchDataMigration[Any], cursor: Any) -> Any:
-    item = migration.find(cursor)
+def _found(migration: BatchDataMigration[Any], loop: EventLoop, cursor: Any) -> Any:
+    item = loop.result_of(migration.find(cursor))
     if item is None:
         raise LookupError("find(cursor) found nothing")
     return item
@@ -154,8 +158,6 @@ def total_of(migration: BatchDataMigration[Any]) -> int | None:
         ScriptError: what `count` returned is no number of items.
     """
     total: object = migration.count()
-    if inspect.iscoroutine(total):
-        total.close()
     if total is None or (isinstance(total, int) and total >= 0):
         return total
     raise ScriptError(f"count() returned {total!r}: use a whole number, or None")
@@ -212,8 +214,15 @@ def preview(
 ) -> Iterator[tuple[Iterator[Any], Callable[[Any], None]]]:
     """Return the items that a run would handle, and what handles one: at once, and just once."""
     with EventLoop() as loop:
-        items = loop.iterate(migration.items(checkpoint.cursor if checkpoint else None))
+        items = _items(migration, loop, checkpoint.cursor if checkpoint else None)
         yield items, partial(handle_once, migration, loop)
+
+
+def _items(migration: BatchDataMigration[Any], loop: EventLoop, cursor: Any) -> Iterator[Any]:
+    items: object = loop.result_of(migration.items(cursor))
+    if isinstance(items, AsyncIterable | Iterable):
+        return loop.iterate(items)
+    raise ScriptError(f"items(cursor) returned {items!r}: return the items, or yield them")
 
 
 class _Walk:
@@ -235,6 +244,7 @@ class _Walk:
         self._world = world
         self._loop = loop
         self._gate = Gate(world.is_stopped)
+        self._log_failure = _failure_log()
 
     def one_by_one(self) -> bool:
         """Handle each item before the next one is taken; return whether none is left."""
@@ -318,7 +328,7 @@ class _Walk:
             ScriptError: the cursor of an item cannot be kept.
         """
         cursor_of = self._migration.cursor
-        for item in self._loop.iterate(self._migration.items(self._cursor)):
+        for item in _items(self._migration, self._loop, self._cursor):
             cursor = cursor_of(item)
             yield item, cursor if type(cursor) in _SURELY_JSON else _copy_of(cursor)
 
@@ -334,7 +344,7 @@ class _Walk:
         name = _name(self._migration, item, cursor)
         if self._migration.on_error == "stop":
             raise ItemError(name) from error
-        log.error("%s failed: %s", name, message_of(error))
+        self._log_failure(name, error)
         self._checkpoints.move_past(cursor, _failed_item(cursor, error, self._world.redact))
         if _has_failed_too_often(self._migration, self._tally):
             many = f"{in_items(self._tally.failed)} failed, more than max_failures"
@@ -359,6 +369,20 @@ def _window_size(migration: BatchDataMigration[Any]) -> int:
     return max(workers, min(workers * _WINDOW_A_WORKER, migration.batch_size // 2))
 
 
+def _failure_log() -> Callable[[str, Exception], None]:
+    """Return what logs that an item failed, with the script's traceback at the first of a kind."""
+    known = set()
+
+    def log_failure(name: str, error: Exception) -> None:
+        *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+        kind = type(error), frame.f_code.co_filename, line
+        shown = "" if kind in known else f"\n{script_traceback(error)}"
+        known.add(kind)
+        log.error("%s failed: %s%s", name, message_of(error), shown)
+
+    return log_failure
+
+
 def _failed_item(cursor: Any, error: Exception, redact: Redact) -> FailedItem:
     # In this order: a part of a secret would not be known for one.
     return FailedItem(cursor=cursor, error=redact(message_of(error))[:_LONGEST_MESSAGE])
@@ -369,7 +393,7 @@ def _name(migration: BatchDataMigration[Any], item: Any, cursor: Any) -> str:
     if type(migration).describe is BatchDataMigration.describe:
         return str(cursor)
     try:
-        return migration.describe(item)
+        return str(migration.describe(item))
     except Exception:  # noqa: BLE001 - the error of the item itself is the one to tell
         return str(cursor)
 

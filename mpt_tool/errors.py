@@ -112,7 +112,9 @@ def message_of(cause: BaseException) -> str:
         message = ""
     if isinstance(cause, SystemExit):
         return f"it exited with {message}"
-    return message or type(cause).__name__
+    kind = type(cause).__name__
+    # What a KeyError says is the bare key.
+    return f"{kind}: {message}" if isinstance(cause, KeyError) and message else message or kind
 
 
 def _exit_code(cause: BaseException) -> int:

@@ -117,8 +117,7 @@ def handle_once(migration: BatchDataMigration[Any], loop: "EventLoop", item: Any
         return
     if isinstance(result, Generator | AsyncGenerator):
         raise TypeError("process() holds a yield, so nothing of it was run: remove the yield")
-    if isinstance(result, Coroutine):
-        result_of(loop.submit(result))
+    loop.result_of(result)
 
 
 def result_of[Result](future: "Future[Result]") -> Result:
@@ -262,6 +261,10 @@ class EventLoop:
                 self._thread = threading.Thread(target=self._run, args=(self._loop,), daemon=True)
                 self._thread.start()
         return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def result_of(self, value: Any) -> Any:
+        """Return the value, or what it results in if it is a coroutine."""
+        return result_of(self.submit(value)) if isinstance(value, Coroutine) else value
 
     def iterate(self, items: Iterable[Any] | AsyncIterable[Any]) -> Iterator[Any]:
         """Return the items, one after the other, however they come."""

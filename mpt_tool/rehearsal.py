@@ -57,7 +57,8 @@ def look_at(
     """
     sight, guard = Sight(), WriteGuard()
     if rehearses:
-        migration.guard = guard
+        # Of the class, for a client that was made with another instance, too.
+        type(migration).guard = guard
     try:
         with batches.preview(migration, checkpoint) as (items, handle):
             for item in items:

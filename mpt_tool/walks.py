@@ -1,8 +1,8 @@
 """Walks over all items of a service or a table in an order that is always the same."""
 
 import logging
-from collections.abc import Iterator
-from itertools import batched
+from collections.abc import Iterator, Sequence
+from itertools import batched, pairwise
 from typing import Any
 
 # What Airtable returns at once; the ids of more would not fit into an address.
@@ -85,6 +85,7 @@ def _by_keyset(service: Any, after: str | None, page_size: int) -> Iterator[Any]
         ids = [item.id for item in page]
         if after is not None and ids and min(ids) <= after:
             raise _NoKeysetError
+        _require_order(service, ids)
         if not page:
             return
         yield from page
@@ -98,6 +99,7 @@ def _by_pages(service: Any, after: str | None, page_size: int) -> Iterator[Any]:
     page_size = max(2, page_size)
     while True:
         page = list(service.fetch_page(limit=page_size, offset=offset))
+        _require_order(service, [item.id for item in page])
         if offset and after is not None and (not page or page[0].id > after):
             # Items before were removed: what stood here has moved up.
             offset = max(0, offset - page_size)
@@ -107,5 +109,21 @@ def _by_pages(service: Any, after: str | None, page_size: int) -> Iterator[Any]:
         if new:
             after = new[-1].id
         if len(page) < 2:
+            if not offset and list(service.fetch_page(limit=page_size, offset=1)):
+                raise ValueError(f"{service.path} gives one item a page, which no page can overlap")
             return
         offset += len(page) - 1
+
+
+def _require_order(service: Any, ids: Sequence[str]) -> None:
+    """Refuse an order in which what comes after an id cannot be told.
+
+    Raises:
+        ValueError: the ids are in another order than that of their characters.
+    """
+    for one, other in pairwise(ids):
+        if one > other:
+            raise ValueError(
+                f"{service.path} gives {one} before {other}, which is not the order of their"
+                " characters: walk it without each(), by a cursor of your own"
+            )

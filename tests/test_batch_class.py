@@ -52,6 +52,36 @@ def test_a_class_with_run_and_items_is_an_error_that_says_so(
     assert not project.state_file.exists()
 
 
+@pytest.mark.parametrize("method", ["cursor(self, item)", "count(self)", "describe(self, item)"])
+def test_a_method_that_cannot_be_asynchronous_is_an_error_that_says_so(
+    project: Project, method: str
+) -> None:
+    numbers(project, methods=f"async def {method}: return 1")
+
+    result = project.run("migrate", "--data")
+
+    name = method.partition("(")[0]
+    assert result.exit_code == 1
+    assert f"{name} of Migration is asynchronous: leave out async" in result.stderr
+
+
+def test_a_coroutine_of_items_is_awaited(project: Project) -> None:
+    methods = "async def items(self, cursor): return [1, 2]"
+    migration = numbers(project, methods=methods)
+
+    assert project.run("migrate", "--data").exit_code == 0
+    assert migration.processed == [1, 2]
+
+
+def test_items_that_are_none_are_an_error_that_says_so(project: Project) -> None:
+    numbers(project, methods="def items(self, cursor): pass")
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 1
+    assert "items(cursor) returned None: return the items, or yield them" in result.stderr
+
+
 def test_items_mean_nothing_to_a_migration_that_runs(project: Project) -> None:
     project.file("migrations/1_plain.py", BOTH.format(bases="Base", run=""))
 

@@ -138,10 +138,32 @@ def test_failed_items_are_collected_and_end_the_migration_as_failed_never_as_app
         " (3: 3 is broken; 5: 5 is broken). Once they can succeed:"
         f" mpt-tool migrate --data {MIGRATION} --retry-failed\nAborted.\n"
     )
-    assert "Traceback" not in result.stderr
     assert (migration.record["started_at"], migration.record["applied_at"]) == (None, None)
     assert failures(migration) == [(3, "3 is broken"), (5, "5 is broken")]
     assert migration.attempts == [("failed", {"processed": TOTAL - 2, "failed": 2})]
+
+
+def test_the_first_failure_of_a_kind_is_logged_with_the_frames_of_the_script(
+    project: Project,
+) -> None:
+    body = """
+    if number in (2, 3):
+        {}[str(number)]
+    if number == 4:
+        raise ExceptionGroup("several", [ValueError("one"), ValueError("other")])
+    """
+    migration = numbers(project, body, methods=FIND, **COLLECT)
+
+    result = project.run("migrate", "--data")
+
+    _, second, third, fourth, *_ = result.stderr.splitlines()
+    assert "2 failed: KeyError: '2'\\nTraceback" in second
+    assert f"{migration.path.name}" in second
+    assert "mpt_tool" not in second
+    assert third.endswith("3 failed: KeyError: '3'")
+    assert "ValueError: other" in fourth
+    retried = project.run("migrate", "--data", MIGRATION, "--retry-failed")
+    assert "3 failed: KeyError: '3'\n" in retried.stderr
 
 
 def test_a_further_run_handles_no_failed_item_again_and_still_fails(project: Project) -> None:
@@ -222,6 +244,20 @@ def test_retrying_handles_just_the_failed_items_and_applies_the_migration(
     assert migration.attempts[-1] == ("applied", {"processed": TOTAL, "failed": 0})
 
 
+def test_find_may_be_asynchronous(project: Project) -> None:
+    body = f"assert isinstance(number, int)\n{FAIL_IF_BROKEN}"
+    break_numbers(project, 3)
+    find = "async def find(self, cursor): return cursor"
+    migration = numbers(project, body, methods=find, **COLLECT)
+    project.run("migrate", "--data")
+    break_numbers(project)
+
+    result = project.run("migrate", "--data", MIGRATION, "--retry-failed")
+
+    assert result.exit_code == 0, result.stderr
+    assert migration.processed[-1] == 3
+
+
 def test_items_that_fail_again_are_left_to_the_next_retry(project: Project) -> None:
     migration = failed_run(project, 3, 5, 7)
     break_numbers(project, 5)
@@ -235,7 +271,8 @@ def test_items_that_fail_again_are_left_to_the_next_retry(project: Project) -> N
 
 
 @pytest.mark.parametrize(
-    ("find", "error"), [("{}[cursor]", "3"), ("{}.get(cursor)", "find(cursor) found nothing")]
+    ("find", "error"),
+    [("{}[cursor]", "KeyError: 3"), ("{}.get(cursor)", "find(cursor) found nothing")],
 )
 def test_an_item_that_is_not_found_has_failed_again(
     project: Project, find: str, error: str

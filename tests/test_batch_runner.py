@@ -147,6 +147,19 @@ def test_asserting_that_all_was_processed_tells_what_was_not(happens: Any, compl
         runner.assert_all_processed([*ALL, 11, 12])
 
 
+@pytest.mark.parametrize(("stop_after", "crash_after"), [(-1, None), (None, -1), (1, 1)])
+def test_a_run_that_cannot_be_meant_is_refused(
+    stop_after: int | None, crash_after: int | None
+) -> None:
+    with pytest.raises(ValueError, match="use stop_after or crash_after"):
+        make(Numbers).run(stop_after=stop_after, crash_after=crash_after)
+
+
+def test_what_is_no_instance_of_a_batch_migration_is_refused() -> None:
+    with pytest.raises(TypeError, match="is no instance of a batch migration"):
+        BatchRunner(Numbers)  # type: ignore[arg-type] # that is the mistake
+
+
 def test_retrying_before_anything_ran_is_a_mistake() -> None:
     with pytest.raises(AssertionError, match="nothing ran yet"):
         make(Numbers).retry_failed()

@@ -141,7 +141,7 @@ def test_an_attempt_of_endless_seconds_is_none(failing: Project) -> None:
     shown = failing.run("migrate", "--history")
 
     assert (shown.exit_code, shown.stderr) == (0, "")
-    heading, *lines = shown.stdout.splitlines()
+    _, *lines = shown.stdout.splitlines()
     assert len(lines) == len(failing.attempts()) - 1
 
 

@@ -219,6 +219,34 @@ def test_reads_pass_and_every_write_is_refused_once_and_listed(
     assert len(server.requests()) == 2
 
 
+@pytest.mark.parametrize("client", ["self.mpt_client", "type(self)().mpt_client"])
+def test_a_client_that_was_made_before_the_rehearsal_is_guarded_too(
+    connected: Project, platform: MPTServer, client: str
+) -> None:
+    connected.file(
+        f"migrations/1_{MIGRATION}.py",
+        f"""\
+        from mpt_tool.migration import BatchDataMigration
+        from mpt_tool.migration.mixins import MPTAPIClientMixin
+
+        class Migration(BatchDataMigration, MPTAPIClientMixin):
+            def __init__(self):
+                self.agreements = self.mpt_client.commerce.agreements
+
+            def items(self, cursor):
+                return self.each(self.agreements, after=cursor)
+
+            def process(self, agreement):
+                {client}.commerce.agreements.update(agreement.id, {{"done": True}})
+        """,
+    )
+
+    result = connected.run(*DRY_RUN, "--rehearse")
+
+    assert "Writes that were refused (2):" in result.stdout
+    assert platform.requests("PUT") == []
+
+
 def test_items_that_fail_for_another_reason_are_listed_too(connected: Project) -> None:
     write_script(connected, "raise ValueError(f'{agreement.id} is odd')")
 

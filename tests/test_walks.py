@@ -46,6 +46,7 @@ def emptied(server: MPTServer, greater_than: GreaterThan) -> MPTServer:
     """Return the server as if it were a new one."""
     server.greater_than = greater_than
     server.max_page_size = 1000
+    server.order_of = str
     server.clear_requests()
     for agreement in server.agreements():
         server.remove_agreement(agreement["id"])
@@ -81,6 +82,10 @@ def ids_of(walk: Iterator[Any]) -> list[str]:
     return [agreement.id for agreement in walk]
 
 
+def number_of(agreement_id: str) -> int:
+    return int(agreement_id.removeprefix("AGR-"))
+
+
 # --- a service of the platform
 
 
@@ -113,6 +118,47 @@ def test_a_walk_begins_after_an_id(
     assert ids_of(walk_service(agreements, after, None, page_size)) == expected
 
 
+@EVERY_PLATFORM
+@pytest.mark.parametrize(
+    ("order_of", "ids"),
+    [
+        (str.casefold, ["AGR-1", "agr-2", "AGR-3"]),
+        (number_of, [f"AGR-{each}" for each in range(1, 20)]),
+    ],
+    ids=["case", "number"],
+)
+@pytest.mark.parametrize("page_size", [1, 2, 7])
+def test_an_order_that_is_not_that_of_the_characters_is_refused_and_no_item_skipped(
+    connection: tuple[MPTServer, Any],
+    agreements: Any,
+    greater_than: GreaterThan,
+    order_of: Any,
+    ids: list[str],
+    page_size: int,
+) -> None:
+    server = emptied(connection[0], greater_than)
+    server.order_of = order_of
+    for agreement_id in ids:
+        server.add_agreement(agreement_id)
+    walked: list[str] = []
+
+    with pytest.raises(ValueError, match="which is not the order of their characters"):
+        walked.extend(each.id for each in walk_service(agreements, None, None, page_size))
+
+    assert walked == ids[: len(walked)]
+
+
+@pytest.mark.parametrize("greater_than", ["refused", "ignored"])
+def test_pages_that_cannot_overlap_are_refused(
+    platform: MPTServer, agreements: Any, greater_than: GreaterThan
+) -> None:
+    platform.greater_than = greater_than
+    platform.max_page_size = 1
+
+    with pytest.raises(ValueError, match="gives one item a page"):
+        ids_of(walk_service(agreements, None, None, 100))
+
+
 @pytest.mark.parametrize("page_size", [0, -3, 2.5, "10", True])
 def test_a_page_that_holds_nothing_is_refused(agreements: Any, page_size: Any) -> None:
     with pytest.raises(ValueError, match=r"page_size is .*: use a whole number from 1 on"):
@@ -123,6 +169,17 @@ def test_a_page_that_holds_nothing_is_refused(agreements: Any, page_size: Any) -
 def test_what_cannot_be_walked_is_refused(source: object) -> None:
     with pytest.raises(TypeError, match=r"each\(\) walks a service or a table, not "):
         Walking().each(source)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [({"after": 5}, "an id, which is text"), ({"filter": "eq(a,b)"}, "a service by an RQLQuery")],
+)
+def test_what_a_walk_cannot_take_is_refused(
+    agreements: Any, options: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(TypeError, match=complaint):
+        Walking().each(agreements, **options)
 
 
 @EVERY_PLATFORM

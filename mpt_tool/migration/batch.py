@@ -3,6 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping
+from inspect import iscoroutinefunction
 from typing import Any, ClassVar, Literal, final
 
 from mpt_tool.migration.base import DataBaseMigration
@@ -105,7 +106,7 @@ class BatchDataMigration[Item](DataBaseMigration):
         """Return a short name of the item for messages."""
         return str(self.cursor(item))
 
-    def find(self, cursor: Any) -> Item:
+    def find(self, cursor: Any) -> Item | Awaitable[Item]:
         """Return the item of a cursor, for `--retry-failed`."""
         raise NotImplementedError
 
@@ -126,11 +127,15 @@ class BatchDataMigration[Item](DataBaseMigration):
             page_size: how many to ask for at once.
 
         Raises:
-            TypeError: the source is neither.
+            TypeError: the source is neither, or what is given is not of the type that it takes.
             ValueError: the size of a page is not a whole number from 1 on.
         """
         if not (hasattr(source, "fetch_page") or hasattr(source, "iterate")):
             raise TypeError(f"each() walks a service or a table, not {type(source).__name__}")
+        if not (after is None or isinstance(after, str)):
+            raise TypeError(f"each() begins after an id, which is text, not after {after!r}")
+        if isinstance(filter, str) is hasattr(source, "fetch_page") and filter is not None:
+            raise TypeError("each() filters a service by an RQLQuery, and a table by a formula")
         if not _is_count(page_size):
             raise ValueError(f"page_size is {page_size!r}: use {_COUNT[1]}")
         walk = walk_service if hasattr(source, "fetch_page") else walk_table
@@ -145,8 +150,8 @@ class BatchDataMigration[Item](DataBaseMigration):
         """Refuse a class that would be run in two ways, or that says what nobody understands.
 
         Raises:
-            TypeError: the class defines `run`, or inherits it from another than this one, or an
-                attribute has a value that makes no sense.
+            TypeError: the class defines `run`, or inherits it from another than this one; or a
+                method is asynchronous that cannot be; or a value of an attribute makes no sense.
         """
         super().__init_subclass__(**kwargs)
         others = (base for base in cls.__mro__ if base not in BatchDataMigration.__mro__)
@@ -155,6 +160,9 @@ class BatchDataMigration[Item](DataBaseMigration):
                 f"{cls.__name__} defines run() and is driven by items() and process():"
                 " remove run(), or derive from DataBaseMigration"
             )
+        for name in ("cursor", "count", "describe"):
+            if iscoroutinefunction(getattr(cls, name)):
+                raise TypeError(f"{name} of {cls.__name__} is asynchronous: leave out async")
         for name, (is_fine, wanted) in _WANTED.items():
             value = getattr(cls, name)
             if not is_fine(value):

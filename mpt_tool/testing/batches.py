@@ -27,6 +27,8 @@ class BatchRunner:
     """
 
     def __init__(self, migration: BatchDataMigration[Any]) -> None:
+        if not isinstance(migration, BatchDataMigration):
+            raise TypeError(f"{migration!r} is no instance of a batch migration")
         self.migration = migration
         self.checkpoint: Checkpoint | None = None
         self.processed: list[Any] = []
@@ -49,11 +51,14 @@ class BatchRunner:
             fail: the cursors of items that are to fail.
 
         Raises:
+            ValueError: a number makes no sense.
             Exception: what an item failed with, if that ended the run.
         """
         self._failing = fail
-        limits = [limit for limit in (stop_after, crash_after) if limit is not None]
-        end = len(self.processed) + min(limits) if limits else None
+        limit = stop_after if crash_after is None else crash_after
+        if limit is not None and (limit < 0 or None not in (stop_after, crash_after)):
+            raise ValueError("use stop_after or crash_after, with a number from 0 on")
+        end = None if limit is None else len(self.processed) + limit
         world = self._world(lambda: end is not None and len(self.processed) >= end)
         failure = None
         try:

@@ -39,6 +39,7 @@ class MPTServer(LoopbackServer):
         super().__init__(token, clock)
         self.greater_than = greater_than
         self.max_page_size = MAX_PAGE_SIZE
+        self.order_of: Callable[[str], Any] = str
         self._agreements: dict[str, dict[str, Any]] = {}
 
     @property
@@ -90,7 +91,9 @@ class MPTServer(LoopbackServer):
             case None:
                 pass
             case ["id" | "-id" as order]:
-                agreements.sort(key=lambda agreement: agreement["id"], reverse=order == "-id")
+                agreements.sort(
+                    key=lambda agreement: self.order_of(agreement["id"]), reverse=order == "-id"
+                )
             case order:
                 raise _error(400, "Bad Request", f"Not supported here: order {order}.")
         pagination = {"limit": limit, "offset": offset, "total": len(agreements)}
@@ -105,7 +108,11 @@ class MPTServer(LoopbackServer):
                 if operator == "eq":
                     agreements = [known for known in agreements if str(known.get(name)) == value]
                 elif self.greater_than == "supported":
-                    agreements = [known for known in agreements if str(known.get(name)) > value]
+                    agreements = [
+                        known
+                        for known in agreements
+                        if self.order_of(str(known.get(name))) > self.order_of(value)
+                    ]
                 elif self.greater_than == "refused":
                     raise _error(400, "Bad Request", "gt is not supported.")
         return agreements

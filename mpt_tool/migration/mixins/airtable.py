@@ -1,21 +1,16 @@
 """The Airtable client of migrations."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mpt_tool.guard import Guard, allow_all
-from mpt_tool.migration.mixins.shared import shared_property
+from mpt_tool.migration.mixins.shared import ClientMixin, shared_property
 from mpt_tool.settings import load_settings
 
 if TYPE_CHECKING:
     from pyairtable import Api
 
 
-class AirtableAPIClientMixin:
+class AirtableAPIClientMixin(ClientMixin):
     """Gives a migration `self.airtable_client`."""
-
-    project_root: Path = Path()
-    guard: Guard = staticmethod(allow_all)
 
     @shared_property
     def airtable_client(self) -> "Api":
@@ -28,4 +23,5 @@ class AirtableAPIClientMixin:
         """
         from mpt_tool.airtable_api import open_api
 
-        return open_api(load_settings(self.project_root), self.guard)
+        settings = load_settings(self.project_root)
+        return open_api(settings, self.ask_guard)

@@ -1,21 +1,16 @@
 """The client of the Marketplace Platform's API."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mpt_tool.guard import Guard, allow_all
-from mpt_tool.migration.mixins.shared import shared_property
+from mpt_tool.migration.mixins.shared import ClientMixin, shared_property
 from mpt_tool.settings import load_settings
 
 if TYPE_CHECKING:
     from mpt_api_client import MPTClient
 
 
-class MPTAPIClientMixin:
+class MPTAPIClientMixin(ClientMixin):
     """Gives a migration `self.mpt_client`."""
-
-    project_root: Path = Path()
-    guard: Guard = staticmethod(allow_all)
 
     @shared_property
     def mpt_client(self) -> "MPTClient":
@@ -33,4 +28,4 @@ class MPTAPIClientMixin:
 
         from mpt_tool.mpt_api import open_client
 
-        return open_client(settings, self.guard)
+        return open_client(settings, self.ask_guard)

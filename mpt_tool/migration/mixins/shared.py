@@ -1,10 +1,24 @@
-"""A property that is made once, whichever worker asks for it first."""
+"""What the mixins have in common."""
 
 from functools import cached_property
+from pathlib import Path
 from threading import RLock
 from typing import Any, Self, overload
 
+from mpt_tool.guard import Guard, allow_all
+
 _turn = RLock()
+
+
+class ClientMixin:
+    """What a client is made of."""
+
+    project_root: Path = Path()
+    guard: Guard = staticmethod(allow_all)
+
+    def ask_guard(self, method: str, url: str) -> None:
+        """Ask the guard as it is now: a rehearsal may set it after the client was made."""
+        self.guard(method, url)
 
 
 class shared_property[T](cached_property[T]):  # noqa: N801 - used as `cached_property` is

@@ -23,7 +23,7 @@ _SECONDS_A_LOG = 30
 _STALLED_SECONDS = 30
 _RATE_SECONDS = 60
 _BAR_WIDTH = 10
-# How much of the name of what runs goes before the bar.
+# How much of the name of what runs goes before the bar; of less nobody could tell what it is.
 _LEAST_WIDTH = 12
 _ERASE_LINE = "\r\x1b[2K"
 
@@ -168,7 +168,10 @@ class _StatusLine:
         if bar and len(bar) + _LEAST_WIDTH < room:
             end = f"{bar} {end}"
             room -= len(bar) + 1
-        shown = _cut(f"{frame} {_cut(what, room)} {end}", columns)
+        if room < min(len(what), _LEAST_WIDTH):
+            what = ""
+        parts = (frame, _cut(what, room), end)
+        shown = _cut(" ".join(filter(None, parts)), columns)
         with self._lock:
             if self._other_is_open:
                 return

@@ -70,12 +70,15 @@ class Stop:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Only note a signal, or that the lock is lost, while a run goes on: nothing tears it."""
+        """Only note a signal, or that the lock is lost, while a run goes on: nothing tears it.
+
+        Nor is what follows torn: it gives the lock back, and tells how the run ended.
+        """
         self._is_running, self._raises = True, False
         try:
             yield
         finally:
-            self._is_running, self._raises = False, True
+            self._is_running = False
 
     @contextmanager
     def allowed(self) -> Iterator[None]:

@@ -417,6 +417,21 @@ def test_a_lock_that_cannot_be_given_back_changes_no_outcome(
     assert "WARNING - The lock could not be given back, it will run out" in result.stderr
 
 
+@on_airtable
+def test_a_signal_after_the_run_tears_nothing_and_changes_no_outcome(
+    project: Project, server: AirtableServer, gate: Gate
+) -> None:
+    with hold(project) as holder:
+        server.answer(500, method="DELETE", headers={"Retry-After": "1"})
+        gate.open()
+        holder.wait_for("Airtable answered 500: trying again")
+        holder.send(signal.SIGTERM)
+        result = holder.wait()
+
+    assert (result.exit_code, server.claims()) == (0, [])
+    assert result.stdout.endswith("Migrations completed successfully.\n")
+
+
 @on_local
 def test_a_run_stops_without_writing_if_the_file_that_names_it_is_deleted(
     project: Project, gate: Gate

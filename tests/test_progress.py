@@ -192,7 +192,7 @@ def test_without_a_total_a_terminal_shows_what_is_done(project: Project, gate: G
         terminal.wait()
 
 
-@pytest.mark.parametrize("columns", [20, 40, 80])
+@pytest.mark.parametrize("columns", [20, 40, 63, 66, 69, 80])
 def test_the_bar_never_takes_more_than_a_line(project: Project, gate: Gate, columns: int) -> None:
     methods = "def count(self): return 1_000_000"
     numbers(project, held_at_5(gate), methods=methods, on_error="'collect'")
@@ -204,6 +204,8 @@ def test_the_bar_never_takes_more_than_a_line(project: Project, gate: Gate, colu
 
     drawn = STATUS_LINE.findall(terminal.written.decode())
     assert any("4 of" in line for line in drawn)
+    # Of what runs, nothing is left that could be taken for a number.
+    assert all("[1/1] n" in line for line in drawn if "[" in line)
     assert max(map(len, drawn)) < columns
 
 

@@ -125,7 +125,8 @@ except MptToolError as error:
     print(error)
 """
 
-    result = project.execute([sys.executable, "-c", program])
+    # Python 3.13.0 itself fails to import where the folder is gone, if it looks for modules there.
+    result = project.execute([sys.executable, "-P", "-c", program])
 
     assert result.stdout == "The working folder is gone: change to the project's root\n"
 

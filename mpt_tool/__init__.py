@@ -28,7 +28,9 @@ def pending(
     from mpt_tool.storage import open_repository
 
     wanted = MigrationTypeEnum(migration_type) if migration_type is not None else None
-    root = working_folder() / (root or "")
+    root = Path(root or "")
+    if not root.is_absolute():
+        root = working_folder() / root
     settings = load_settings(root)
     found = scripts.find_sound(root / settings.folder)
     entries = runner.read_plan(found, open_repository(settings, root))

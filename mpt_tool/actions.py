@@ -389,8 +389,8 @@ def history(migration_id: str | None, output: Output) -> None:
             documents = [attempt.document() for attempt in attempts]
             render.json_document("history", {"attempts": documents}, sys.stdout)
         elif not attempts:
-            of_one = f"No attempts at {migration_id} found."
-            typer.echo(project.redact(of_one) if migration_id else "No attempts found.")
+            of_one = f" at {migration_id}" if migration_id else ""
+            typer.echo(project.redact(f"No attempts{of_one} found."))
         elif migration_id is None:
             render.history_table(attempts, sys.stdout)
         else:

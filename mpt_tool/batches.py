@@ -11,7 +11,7 @@ import logging
 import math
 import traceback
 from collections import deque
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -219,10 +219,13 @@ def preview(
 
 
 def _items(migration: BatchDataMigration[Any], loop: EventLoop, cursor: Any) -> Iterator[Any]:
-    items: object = loop.result_of(migration.items(cursor))
-    if isinstance(items, AsyncIterable | Iterable):
+    items = loop.result_of(migration.items(cursor))
+    try:
         return loop.iterate(items)
-    raise ScriptError(f"items(cursor) returned {items!r}: return the items, or yield them")
+    except TypeError as error:
+        raise ScriptError(
+            f"items(cursor) returned {items!r}: return the items, or yield them"
+        ) from error
 
 
 class _Walk:

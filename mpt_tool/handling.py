@@ -45,7 +45,7 @@ class Gate:
     """Lets items begin, in whichever threads, until the run is to stop.
 
     Even then it lets one begin that comes before one that has begun: left out, it would leave the
-    later one, too, to the next run, which would process it again.
+    later one, too, to the next run, which would process it again. It lets none be tried again.
     """
 
     def __init__(self, is_stopped: Callable[[], bool]) -> None:
@@ -61,7 +61,7 @@ class Gate:
             NotBegunError: it is left for the next run.
         """
         with self._turn:
-            self.require_open(number)
+            self._require_open(number)
             self._last_begun = max(self._last_begun, number)
 
     def require_open(self, number: float = math.inf) -> None:
@@ -70,12 +70,16 @@ class Gate:
         Raises:
             NotBegunError: it may not.
         """
-        if self._is_closed or (number > self._last_begun and self._is_stopped()):
-            raise NotBegunError
+        with self._turn:
+            self._require_open(number)
 
     def close(self) -> None:
         """Let none begin from now on."""
         self._is_closed = True
+
+    def _require_open(self, number: float) -> None:
+        if self._is_closed or (number > self._last_begun and self._is_stopped()):
+            raise NotBegunError
 
 
 def handler(
@@ -126,7 +130,8 @@ def result_of[Result](future: "Future[Result]") -> Result:
     Raises:
         Exception: what it ended with.
     """
-    wait_for([future])
+    if not future.done():
+        wait_for([future])
     return future.result()
 
 

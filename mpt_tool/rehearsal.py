@@ -66,7 +66,7 @@ def look_at(
                     sight.is_all = False
                     break
                 sight.items += 1
-                name = redact(migration.describe(item))
+                name = redact(str(migration.describe(item)))
                 if len(sight.shown) < _SHOWN_ITEMS:
                     sight.shown.append(name)
                 if rehearses and (failure := _rehearse(partial(handle, item), guard)):

@@ -470,8 +470,8 @@ def _call(step: Step, context: Context) -> None:
     """Call the author's code; `sys.exit()` without an error in it is a normal return."""
     limit = context.time_limits[step.record.type]
     warn = partial(_warn_of_limit, step.record.migration_id, limit)
-    try:
-        with context.stop.allowed(), time_limit(limit, warn, context.stop):
+    with context.stop.allowed(), time_limit(limit, warn, context.stop):
+        try:
             result = step.migration.run()
             if isinstance(result, Generator | AsyncGenerator):
                 raise TypeError("run() holds a yield, so nothing of it was run: remove the yield")
@@ -479,6 +479,6 @@ def _call(step: Step, context: Context) -> None:
                 import asyncio
 
                 asyncio.run(result)
-    except SystemExit as error:
-        if error.code is not None and not (isinstance(error.code, int) and error.code == 0):
-            raise
+        except SystemExit as error:
+            if error.code is not None and not (isinstance(error.code, int) and error.code == 0):
+                raise

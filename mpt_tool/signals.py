@@ -151,7 +151,7 @@ def time_limit(seconds: float, warn: Callable[[], None], stop: Stop) -> Iterator
         stop: what is stopped by it already may take as long as it needs.
 
     Raises:
-        TimeLimitError: the time is over, whatever was made of the error that said so.
+        TimeLimitError: the time is over, even if the script swallowed the error that said so.
     """
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not (seconds and in_main_thread and _OVER):
@@ -179,12 +179,17 @@ def time_limit(seconds: float, warn: Callable[[], None], stop: Stop) -> Iterator
     name = f"limit of {seconds:g} seconds"
     watcher = threading.Thread(target=watch, args=(_OVER,), name=name, daemon=True)
     earlier = signal.signal(_OVER, raise_over)
+    # A thread takes none of the signals that the script waits for: it inherits what is blocked.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     watcher.start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     try:
         yield
     finally:
         ended.set()
         watcher.join()
+        # The script may have blocked it.
+        is_over = is_over or (_OVER in signal.sigpending() and not stop.cause)
         signal.signal(_OVER, earlier)
     if is_over:
         raise over

@@ -34,13 +34,15 @@ def frames_in(error: BaseException, path: Path) -> tuple[str, ...]:
     )
 
 
+def _is_left_out(path: Path) -> bool:
+    return str(path).startswith(_FRAMES_LEFT_OUT) or path.parent.name == "tenacity"
+
+
 def _drop_our_frames(report: traceback.TracebackException) -> None:
     """Leave out the frames of this package and those that Python puts between it and a script."""
     reports = [report]
     while reports:
         each = reports.pop()
-        each.stack[:] = [
-            frame for frame in each.stack if not frame.filename.startswith(_FRAMES_LEFT_OUT)
-        ]
+        each.stack[:] = [frame for frame in each.stack if not _is_left_out(Path(frame.filename))]
         related = (each.__cause__, each.__context__, *(each.exceptions or []))
         reports += [other for other in related if other is not None]

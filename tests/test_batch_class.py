@@ -73,6 +73,14 @@ def test_a_coroutine_of_items_is_awaited(project: Project) -> None:
     assert migration.processed == [1, 2]
 
 
+def test_items_may_be_any_sequence(project: Project) -> None:
+    items = "def items(self, cursor): return type('Two', (), {'__getitem__': [1, 2].__getitem__})()"
+    migration = numbers(project, methods=items)
+
+    assert project.run("migrate", "--data").exit_code == 0
+    assert migration.processed == [1, 2]
+
+
 def test_items_that_are_none_are_an_error_that_says_so(project: Project) -> None:
     numbers(project, methods="def items(self, cursor): pass")
 

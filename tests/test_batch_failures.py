@@ -1,5 +1,6 @@
 """Items of a batch migration that fail: the run stops or collects them, and they are retried."""
 
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -152,14 +153,14 @@ def test_the_first_failure_of_a_kind_is_logged_with_the_frames_of_the_script(
     if number == 4:
         raise ExceptionGroup("several", [ValueError("one"), ValueError("other")])
     """
-    migration = numbers(project, body, methods=FIND, **COLLECT)
+    migration = numbers(project, body, methods=FIND, attempts=2, retry_seconds=0, **COLLECT)
 
     result = project.run("migrate", "--data")
 
     _, second, third, fourth, *_ = result.stderr.splitlines()
     assert "2 failed: KeyError: '2'\\nTraceback" in second
     assert f"{migration.path.name}" in second
-    assert "mpt_tool" not in second
+    assert not re.search("mpt_tool|tenacity", second)
     assert third.endswith("3 failed: KeyError: '3'")
     assert "ValueError: other" in fourth
     retried = project.run("migrate", "--data", MIGRATION, "--retry-failed")

@@ -1,5 +1,6 @@
 """One run at a time: what becomes of the others, and of one that loses the lock."""
 
+import os
 import platform
 import re
 import signal
@@ -284,6 +285,16 @@ def test_there_is_nothing_to_unlock_while_nobody_holds_the_lock(project: Project
 
     assert refused.exit_code == 1
     assert "Nothing to unlock: nobody holds the lock" in refused.stderr
+
+
+@on_local
+def test_a_pipe_in_the_place_of_the_holders_file_is_not_waited_for(project: Project) -> None:
+    os.mkfifo(project.root / HOLDER_FILE)
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 1
+    assert f"{HOLDER_FILE} is no regular file" in result.stderr
 
 
 @on_local

@@ -346,6 +346,55 @@ def test_what_a_script_does_to_the_process_is_no_matter_to_the_next_nor_to_what_
     assert project.outcomes() == [("first", "applied"), ("second", "applied")]
 
 
+def test_a_script_that_exits_without_an_error_at_a_signal_is_interrupted(project: Project) -> None:
+    project.script(
+        "first",
+        above="import os, signal, time",
+        body="""
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        except KeyboardInterrupt:
+            raise SystemExit(0)
+        """,
+    )
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 143
+    assert project.outcomes() == [("first", "interrupted")]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+        signal.raise_signal(signal.SIGUSR1)
+        """,
+        """
+        signal.signal(signal.SIGVTALRM, lambda number, frame: None)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.01, 0.01)
+        """,
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+        subprocess.run(["sh", "-c", f"kill -USR1 {os.getpid()}"], check=True)
+        signal.sigwait([signal.SIGUSR1])
+        """,
+    ],
+    ids=["left pending", "left ringing", "waited for"],
+)
+def test_signals_of_a_script_do_not_end_the_process(project: Project, body: str) -> None:
+    imports = "import os, signal, subprocess"
+    project.script("first", type="schema", above=imports, body=body)
+    project.script("second", type="schema", body="sum(range(1_000_000))")
+
+    result = project.run("migrate", "--schema")
+
+    assert result.exit_code == 0, result.stderr
+    assert project.outcomes() == [("first", "applied"), ("second", "applied")]
+
+
 def test_a_signal_that_a_script_blocks_stops_the_run_before_the_next_one(project: Project) -> None:
     project.script(
         "first",

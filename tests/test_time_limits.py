@@ -131,6 +131,35 @@ def test_what_a_script_does_to_signals_is_no_matter_to_the_limit_of_the_next(
     assert f"slow failed: {OVER.replace('0.5', '1.5')}\n" in result.stderr
 
 
+def test_a_script_that_blocks_every_signal_has_failed_once_its_time_was_over(
+    project: Project,
+) -> None:
+    body = "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())\ntime.sleep(1)"
+    project.script("slow", type="schema", above=IMPORTS, body=body)
+
+    result = project.run("migrate", "--schema", env={"SCHEMA_TIME_LIMIT": "0.5"})
+
+    assert result.exit_code == 1
+    assert project.attempts()[0]["error"]["message"] == OVER
+
+
+def test_a_script_that_exits_without_an_error_when_its_time_is_over_has_failed(
+    project: Project,
+) -> None:
+    body = """
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            raise SystemExit(0)
+        """
+    project.script("slow", type="schema", above=IMPORTS, body=body)
+
+    result = project.run("migrate", "--schema", env={"SCHEMA_TIME_LIMIT": "0.5"})
+
+    assert result.exit_code == 1
+    assert project.outcomes() == [("slow", "failed")]
+
+
 def test_what_cleans_up_after_a_signal_has_all_the_time_that_it_needs(project: Project) -> None:
     body = """
         try:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpt_api_client import RQLQuery
 from pyairtable import Api, Table
+from pyairtable.formulas import match
 from support.airtable_server import BASE, TABLE, AirtableServer
 from support.batches import MIGRATION
 from support.mpt_server import MPTServer
@@ -173,7 +174,10 @@ def test_what_cannot_be_walked_is_refused(source: object) -> None:
 
 @pytest.mark.parametrize(
     ("options", "complaint"),
-    [({"after": 5}, "an id, which is text"), ({"filter": "eq(a,b)"}, "a service by an RQLQuery")],
+    [
+        ({"after": 5}, "an id, which is text"),
+        ({"filter": "eq(a,b)"}, "a service by an RQLQuery, not by text"),
+    ],
 )
 def test_what_a_walk_cannot_take_is_refused(
     agreements: Any, options: dict[str, Any], complaint: str
@@ -319,6 +323,10 @@ def test_a_walk_over_a_table_begins_after_an_id(server: AirtableServer, table: T
 
     assert [row["id"] for row in walk_table(table, ids[2], None, 2)] == ids[3:]
     assert list(walk_table(table, ids[-1], None, 2)) == []
+
+
+def test_a_formula_may_be_one_of_pyairtable(table: Table) -> None:
+    assert Walking().each(table, filter=match({"order_id": 2}))
 
 
 def test_a_formula_selects_some_rows(table: Table) -> None:

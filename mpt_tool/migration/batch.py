@@ -134,8 +134,8 @@ class BatchDataMigration[Item](DataBaseMigration):
             raise TypeError(f"each() walks a service or a table, not {type(source).__name__}")
         if not (after is None or isinstance(after, str)):
             raise TypeError(f"each() begins after an id, which is text, not after {after!r}")
-        if isinstance(filter, str) is hasattr(source, "fetch_page") and filter is not None:
-            raise TypeError("each() filters a service by an RQLQuery, and a table by a formula")
+        if isinstance(filter, str) and hasattr(source, "fetch_page"):
+            raise TypeError("each() filters a service by an RQLQuery, not by text")
         if not _is_count(page_size):
             raise ValueError(f"page_size is {page_size!r}: use {_COUNT[1]}")
         walk = walk_service if hasattr(source, "fetch_page") else walk_table

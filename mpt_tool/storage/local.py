@@ -87,7 +87,7 @@ class LocalRepository:
                 f"{self._path} was changed by something else since it was read: it is left alone"
             )
         self._write(members)
-        self._members, self._known = members, _identity(self._path)
+        self._members = members
 
     def initialize(self) -> Sequence[str]:
         """Create an empty state file.
@@ -221,6 +221,7 @@ class LocalRepository:
     def _write_holder(self, origin: Origin) -> object:
         """Write who holds the lock, and return which file tells it."""
         path = self._beside(HOLDER_FILE)
+        _require_regular(path)
         since = datetime.now(UTC).isoformat(timespec="seconds")
         holder = json.dumps({**origin.model_dump(mode="json"), "since": since})
         try:
@@ -231,12 +232,14 @@ class LocalRepository:
 
     def _holder_name(self) -> str:
         """Return who holds the lock, as far as it can be told."""
+        path = self._beside(HOLDER_FILE)
         try:
-            holder = json.loads(self._beside(HOLDER_FILE).read_bytes())
+            _require_regular(path)
+            holder = json.loads(path.read_bytes())
             since = datetime.fromisoformat(holder["since"]).astimezone(UTC)
             process, host = holder["process"], holder["host"]
             return printable(f"process {process} on {host} since {timestamp(since)}")
-        except (OSError, ValueError, LookupError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, StorageError):
             return "another process"
 
     def _require_lock(self) -> None:
@@ -284,6 +287,8 @@ class LocalRepository:
             with suppress(FileNotFoundError):
                 shutil.copymode(self._path, temporary)
             temporary.replace(self._path)
+            # Before what a time limit may cut short.
+            self._known = _identity(self._path)
             _flush_folder(self._path.parent)
         except BaseException as error:
             with suppress(OSError):

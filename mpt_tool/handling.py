@@ -87,12 +87,12 @@ def handler(
 ) -> Callable[[int, Any], None]:
     """Return what handles the item of a number, with its pace and its further tries."""
     handle: Callable[[Any], object] = partial(handle_once, migration, loop)
-    pace = _pace_of(migration)
+    pauses = _pauses_of(migration)
     if migration.attempts > 1:
         from tenacity import Retrying
 
         def sleep(seconds: float) -> None:
-            for part in itertools.chain(_parts(seconds), pace.pauses() if pace else ()):
+            for part in itertools.chain(_parts(seconds), pauses()):
                 time.sleep(part)
                 gate.require_open()
             gate.require_open()
@@ -100,7 +100,7 @@ def handler(
         handle = partial(Retrying(sleep=sleep, **_retry_options(migration)), handle)
 
     def handle_in_pace(number: int, item: Any) -> None:
-        for part in pace.pauses() if pace else ():
+        for part in pauses():
             time.sleep(part)
             gate.require_open(number)
         gate.begin(number)
@@ -154,12 +154,12 @@ def async_handler(
     import asyncio
 
     handle: Callable[[Any], Any] = migration.process
-    pace = _pace_of(migration)
+    pauses = _pauses_of(migration)
     if migration.attempts > 1:
         from tenacity import AsyncRetrying
 
         async def sleep(seconds: float) -> None:
-            for part in itertools.chain(_parts(seconds), pace.pauses() if pace else ()):
+            for part in itertools.chain(_parts(seconds), pauses()):
                 await asyncio.sleep(part)
                 gate.require_open()
             gate.require_open()
@@ -167,7 +167,7 @@ def async_handler(
         handle = partial(AsyncRetrying(sleep=sleep, **_retry_options(migration)), handle)
 
     async def handle_in_pace(number: int, item: Any) -> None:
-        for part in pace.pauses() if pace else ():
+        for part in pauses():
             await asyncio.sleep(part)
             gate.require_open(number)
         gate.begin(number)
@@ -176,8 +176,9 @@ def async_handler(
     return handle_in_pace
 
 
-def _pace_of(migration: BatchDataMigration[Any]) -> "Pace | None":
-    return Pace(migration.max_per_second) if migration.max_per_second else None
+def _pauses_of(migration: BatchDataMigration[Any]) -> Callable[[], Iterable[float]]:
+    """Return what gives the seconds to sleep, one after the other, until one more may begin."""
+    return Pace(migration.max_per_second).pauses if migration.max_per_second else tuple
 
 
 def _parts(seconds: float) -> Iterator[float]:

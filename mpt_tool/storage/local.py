@@ -156,7 +156,8 @@ class LocalRepository:
         try:
             # Where it was never locked, no file is left behind.
             if path.exists():
-                FileLock(path).acquire(timeout=0).lock.release()
+                with FileLock(path, timeout=0):
+                    pass
         except Timeout:
             raise StorageError(
                 f"The lock cannot be taken from {name!r}, only from a process that ended. It is"

@@ -64,7 +64,7 @@ def neighbours(session: nox.Session) -> None:
     compile_ = ("uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate")
     session.run(*compile_, "pyproject.toml", str(wanted), "--output-file", chosen, external=True)
     session.install(".", "--constraint", chosen)
-    modules = "mpt_tool.cli, mpt_tool.storage.airtable, mpt_api_client"
+    modules = "mpt_tool.cli, mpt_tool.storage.airtable.repository, mpt_api_client"
     session.run("python", "-P", "-c", f"import {modules}")
     session.run("mpt-tool", "--help", silent=True)
 

@@ -15,7 +15,7 @@ import os
 from contextlib import nullcontext
 
 if os.environ.get("STORAGE_TYPE") == "airtable":
-    from mpt_tool.storage.airtable import AirtableRepository as Repository
+    from mpt_tool.storage.airtable.repository import AirtableRepository as Repository
 else:
     from mpt_tool.storage.local import LocalRepository as Repository
 from mpt_tool.cli import main

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mpt_tool.enums import MigrationTypeEnum
-    from mpt_tool.plan import Entry
+    from mpt_tool.scripts.plan import Entry
 
 
 def pending(
@@ -22,8 +22,9 @@ def pending(
         mpt_tool.errors.MptToolError: the settings, a folder, a name in it or the store is wrong.
     """
     # Here, so that nobody who imports a part of the package pays for all of it.
-    from mpt_tool import plan, runner, scripts
     from mpt_tool.enums import MigrationTypeEnum
+    from mpt_tool.project import read_plan
+    from mpt_tool.scripts import folder, plan
     from mpt_tool.settings import load_settings, working_folder
     from mpt_tool.storage import open_repository
 
@@ -32,6 +33,6 @@ def pending(
     if not root.is_absolute():
         root = working_folder() / root
     settings = load_settings(root)
-    found = scripts.find_sound(root / settings.folder)
-    entries = runner.read_plan(found, open_repository(settings, root))
+    found = folder.find_sound(root / settings.folder)
+    entries = read_plan(found, open_repository(settings, root))
     return plan.all_pending(entries, wanted)

@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from mpt_tool.enums import MigrationStatusEnum, MigrationTypeEnum, OutcomeEnum
-from mpt_tool.terminal import in_items, of_total
+from mpt_tool.wording import in_items, of_total
 
 
 def _in_utc(value: object) -> datetime | None:

@@ -16,15 +16,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support.project import COMMAND, STATE_FILE, Project, record
 
-from mpt_tool import plan, render, runner, scripts
 from mpt_tool.enums import MigrationTypeEnum
 from mpt_tool.errors import SettingsError, StorageError
-from mpt_tool.inspection import inspect
-from mpt_tool.plan import Script
+from mpt_tool.project import read_plan
 from mpt_tool.records import MigrationRecord
 from mpt_tool.redaction import make_redact
+from mpt_tool.scripts import check, load, plan
+from mpt_tool.scripts.folder import Script, find
+from mpt_tool.scripts.syntax import inspect
 from mpt_tool.settings import Settings, load_settings, variables
 from mpt_tool.storage.local import LocalRepository
+from mpt_tool.view import tables
 
 settings.register_profile("mpt-tool", max_examples=60, deadline=None, database=None)
 settings.load_profile("mpt-tool")
@@ -76,10 +78,10 @@ def test_any_names_are_found_listed_and_checked_in_order(names: set[str]) -> Non
     with folder() as root:
         for name in names:
             (root / name).touch()
-        found = scripts.find(root)
-        findings = scripts.check(found)
-        entries = runner.read_plan(found, LocalRepository(root))
-        render.status_table(entries, io.StringIO())
+        found = find(root)
+        findings = check.check(found)
+        entries = read_plan(found, LocalRepository(root))
+        tables.status_table(entries, io.StringIO())
 
     assert [(s.order_id, s.migration_id) for s in found] == sorted(
         (s.order_id, s.migration_id) for s in found
@@ -96,7 +98,7 @@ def test_a_name_is_read_back_as_the_order_id_and_the_id_it_is_made_of(
         path = root / f"{order_id}_{migration_id}.py"
         path.touch()
 
-        (script,) = scripts.find(root)
+        (script,) = find(root)
 
     assert script == Script(order_id, migration_id, path)
     assert script.name_problem is None
@@ -308,7 +310,7 @@ def test_the_type_in_the_source_is_that_of_the_loaded_migration(
     script = Script(1, "any", tmp_path_factory.getbasetemp() / "1_any.py")
     script.path.write_text(source, encoding="utf-8")
 
-    assert inspect(script.path).type is scripts.load(script, script.path.parent).type
+    assert inspect(script.path).type is load.load(script, script.path.parent).type
 
 
 # --- settings
@@ -372,7 +374,7 @@ def test_scripts_made_at_once_have_a_timestamp_each_and_an_id_goes_to_exactly_on
 
     outcomes = at_once(project, [["migrate", "--new-data", name] for name in names])
 
-    found = scripts.find(project.migrations)
+    found = find(project.migrations)
     assert outcomes[:8] == [0] * 8
     assert sorted(outcomes[8:]) == [0] + [1] * 7
     assert sorted(script.migration_id for script in found) == sorted(set(names))

@@ -34,8 +34,9 @@ _CONTENDER = """\
 import sys
 from importlib import import_module
 
-from mpt_tool import actions, progress, render, runner
-from mpt_tool.cli import main
+from mpt_tool.cli import actions, main
+from mpt_tool.runner import run
+from mpt_tool.view import progress, tables
 
 import_module(sys.argv.pop(1))
 print("ready", flush=True)
@@ -124,7 +125,7 @@ def _on_airtable(project: Project) -> Iterator[Callable[[], Records]]:
 
 _STORES = (
     Store("local", "mpt_tool.storage.local", _in_files),
-    Store("Airtable without a rate limit", "mpt_tool.storage.airtable", _on_airtable),
+    Store("Airtable without a rate limit", "mpt_tool.storage.airtable.repository", _on_airtable),
 )
 
 

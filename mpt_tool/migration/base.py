@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
+from mpt_tool.clients.guard import Guard, allow_all
 from mpt_tool.enums import MigrationTypeEnum
-from mpt_tool.guard import Guard, allow_all
 
 
 class BaseMigration(ABC):

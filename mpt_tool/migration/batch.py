@@ -6,8 +6,8 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterat
 from inspect import iscoroutinefunction
 from typing import Any, ClassVar, Literal, final
 
+from mpt_tool.clients.paging import walk_service, walk_table
 from mpt_tool.migration.base import DataBaseMigration
-from mpt_tool.walks import walk_service, walk_table
 
 
 def _is_count(value: object) -> bool:

@@ -1,90 +1,12 @@
-"""Where records are kept: the protocol of a state repository, and how one is opened."""
+"""Where records are kept, and how a store is opened."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
 
 from mpt_tool.errors import SettingsError
-from mpt_tool.records import Attempt, MigrationRecord, Origin
 from mpt_tool.settings import Settings, variables
+from mpt_tool.storage.repository import StateRepository
 
 ENTRY_POINTS = "mpt_tool.storage"
-
-
-class StateRepository(Protocol):
-    """Keeps one record a migration, the lock, and the history of all attempts."""
-
-    @property
-    def notes(self) -> Mapping[str, str]:
-        """What `load` found odd, by migration id."""
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether a save is a request over a network, so that few are better."""
-
-    @property
-    def missing(self) -> Collection[str]:
-        """The optional keys of records that the store cannot keep, as `load` found."""
-
-    def load(self) -> dict[str, MigrationRecord]:
-        """Return all records by migration id, read in one pass.
-
-        Raises:
-            StorageError: the store cannot be reached, or holds what is no record.
-        """
-
-    def save(self, record: MigrationRecord) -> None:
-        """Keep the record, durably on return; everything else in the store stays as it is.
-
-        Raises:
-            StorageError: it could not be kept.
-        """
-
-    def initialize(self) -> Sequence[str]:
-        """Create what the store lacks, and return the names of what was created.
-
-        Raises:
-            StorageError: nothing was lacking, or it cannot be created.
-        """
-
-    def lock(
-        self, origin: Origin, wait_seconds: float, lost: Callable[[], None]
-    ) -> AbstractContextManager[None]:
-        """Return a context in which one process anywhere holds the lock: this one.
-
-        It is freed when the process dies, too. While it is held, `save` writes only if it still is.
-
-        Args:
-            origin: who holds it.
-            wait_seconds: how long to wait for another to give it back.
-            lost: called, from any thread, if the lock is found to be lost.
-
-        Raises:
-            LockedError: another holds it; the message names that one.
-            StorageError: the store cannot be reached, or has no place for a lock yet.
-        """
-
-    def unlock(self, name: str) -> None:
-        """Take the lock away from the holder of this name, as `LockedError` told it.
-
-        Raises:
-            StorageError: this one does not hold it, or it cannot be taken away.
-        """
-
-    def append(self, attempt: Attempt) -> None:
-        """Add an attempt to the history, which nothing is ever removed from.
-
-        Raises:
-            StorageError: it could not be added; `NoHistoryError` if the store keeps no history.
-        """
-
-    def attempts(self) -> Sequence[Attempt]:
-        """Return all attempts, the oldest first; what is no attempt is passed over.
-
-        Raises:
-            StorageError: they cannot be read; `NoHistoryError` if the store keeps no history.
-        """
 
 
 def open_repository(settings: Settings, root: Path) -> StateRepository:
@@ -102,7 +24,7 @@ def open_repository(settings: Settings, root: Path) -> StateRepository:
 
             return LocalRepository(root)
         case "airtable":
-            from mpt_tool.storage.airtable import open_airtable
+            from mpt_tool.storage.airtable.repository import open_airtable
 
             return open_airtable(settings)
         case name:

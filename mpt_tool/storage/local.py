@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from mpt_tool.errors import LockedError, LockLostError, StorageError
 from mpt_tool.records import Attempt, MigrationRecord, Origin, describe
-from mpt_tool.terminal import printable, timestamp
+from mpt_tool.wording import printable, timestamp
 
 STATE_FILE = ".migrations-state.json"
 HISTORY_FILE = ".migrations-history.jsonl"

@@ -1,6 +1,6 @@
 """For the tests of others: of batch migrations, and of storage backends. Needs pytest."""
 
-from mpt_tool.batches import ItemError
+from mpt_tool.batch.drive import ItemError
 from mpt_tool.testing.batches import BatchRunner, InjectedError
 from mpt_tool.testing.storage import MemoryRepository, OpenRepository, StateRepositoryContract
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from mpt_tool import batches
-from mpt_tool.batches import ItemError, World
-from mpt_tool.checkpoints import Tally
+from mpt_tool.batch import drive
+from mpt_tool.batch.checkpoints import Tally
+from mpt_tool.batch.drive import ItemError, World
 from mpt_tool.migration import BatchDataMigration
 from mpt_tool.records import Checkpoint
 
@@ -62,7 +62,7 @@ class BatchRunner:
         world = self._world(lambda: end is not None and len(self.processed) >= end)
         failure = None
         try:
-            reached = batches.drive(self.migration, self.checkpoint, None, self._tally(), world)
+            reached = drive.drive(self.migration, self.checkpoint, None, self._tally(), world)
         except ItemError as error:
             failure = error.__cause__
         # Here, so that it has no other context than the one that it came with.
@@ -80,9 +80,7 @@ class BatchRunner:
         assert self.checkpoint is not None, "nothing ran yet"
         self._failing = fail
         world = self._world(lambda: False)
-        self.checkpoint = batches.retry_failed(
-            self.migration, self.checkpoint, self._tally(), world
-        )
+        self.checkpoint = drive.retry_failed(self.migration, self.checkpoint, self._tally(), world)
 
     def assert_all_processed(self, cursors: Iterable[Any]) -> None:
         """Assert that the migration is at its end, and handled the items of these cursors."""
@@ -100,7 +98,7 @@ class BatchRunner:
 
     def _tally(self) -> Tally:
         tally = Tally.since(self.checkpoint)
-        tally.total = batches.total_of(self.migration)
+        tally.total = drive.total_of(self.migration)
         return tally
 
     def _watched(self, process: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -21,7 +21,7 @@ import pytest
 from mpt_tool.enums import MigrationTypeEnum, OutcomeEnum
 from mpt_tool.errors import LockedError, StorageError
 from mpt_tool.records import Attempt, Checkpoint, ErrorReport, FailedItem, MigrationRecord, Origin
-from mpt_tool.storage import StateRepository
+from mpt_tool.storage.repository import StateRepository
 
 type OpenRepository = Callable[[], StateRepository]
 

@@ -16,7 +16,7 @@ from itertools import groupby, pairwise
 from typing import Literal, Self
 
 from mpt_tool.errors import StorageError
-from mpt_tool.lease import SETTLE_SECONDS, Claim, Pace
+from mpt_tool.storage.lease import SETTLE_SECONDS, Claim, Pace
 
 LEASE_SECONDS = 12.0
 STORE_BEGAN = datetime(2026, 1, 13, 18, 5, 20, tzinfo=UTC)

@@ -21,7 +21,7 @@ class AirtableAPIClientMixin(ClientMixin):
         Raises:
             ValueError: AIRTABLE_API_KEY is not set.
         """
-        from mpt_tool.airtable_api import open_api
+        from mpt_tool.clients.airtable import open_api
 
         settings = load_settings(self.project_root)
         return open_api(settings, self.ask_guard)

@@ -26,6 +26,6 @@ class MPTAPIClientMixin(ClientMixin):
         settings.require("mpt_api_token")
         settings.require_url("mpt_api_base_url")
 
-        from mpt_tool.mpt_api import open_client
+        from mpt_tool.clients.mpt import open_client
 
         return open_client(settings, self.ask_guard)

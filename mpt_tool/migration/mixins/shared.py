@@ -5,7 +5,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, Self, overload
 
-from mpt_tool.guard import Guard, allow_all
+from mpt_tool.clients.guard import Guard, allow_all
 
 _turn = RLock()
 

@@ -1,0 +1,88 @@
+"""Looks at the items of a batch migration without changing anything."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from mpt_tool.batch.drive import preview
+from mpt_tool.clients.guard import WriteGuard
+from mpt_tool.errors import ScriptFailedError, message_of
+from mpt_tool.migration import BatchDataMigration
+from mpt_tool.records import Checkpoint
+from mpt_tool.redaction import Redact
+
+_SHOWN_ITEMS = 5
+_SCRIPT_ERRORS = (Exception, SystemExit)
+
+
+@dataclass(slots=True)
+class Sight:
+    """What was seen of a batch migration.
+
+    Args:
+        items: how many items a run would handle, as far as was looked.
+        is_all: whether there are no more.
+        shown: the first few, as the migration describes them.
+        writes: the requests that would have changed something; None if it was not rehearsed.
+        failures: the items that failed in the rehearsal, and why.
+    """
+
+    items: int = 0
+    is_all: bool = True
+    shown: list[str] = field(default_factory=list)
+    writes: list[str] | None = None
+    failures: list[str] = field(default_factory=list)
+
+
+def look_at(
+    migration: BatchDataMigration[Any],
+    checkpoint: Checkpoint | None,
+    limit: int,
+    redact: Redact,
+    *,
+    rehearses: bool,
+) -> Sight:
+    """Return what a run would handle; nothing is saved.
+
+    Args:
+        migration: what is looked at.
+        checkpoint: where a run would resume.
+        limit: how many items to look at, at most.
+        redact: takes secrets out of what is returned.
+        rehearses: whether to process the items, with the clients of the mixins refusing all writes.
+
+    Raises:
+        ScriptFailedError: the items cannot be had.
+    """
+    sight, guard = Sight(), WriteGuard()
+    if rehearses:
+        # Of the class, for a client that was made with another instance, too.
+        type(migration).guard = guard
+    try:
+        with preview(migration, checkpoint) as (items, handle):
+            for item in items:
+                if sight.items == limit:
+                    sight.is_all = False
+                    break
+                sight.items += 1
+                name = redact(str(migration.describe(item)))
+                if len(sight.shown) < _SHOWN_ITEMS:
+                    sight.shown.append(name)
+                if rehearses and (failure := _rehearse(partial(handle, item), guard)):
+                    sight.failures.append(f"{name}: {redact(failure)}")
+    except _SCRIPT_ERRORS as error:
+        raise ScriptFailedError("The items cannot be read", error) from error
+    sight.writes = [redact(write) for write in guard.refused] if rehearses else None
+    return sight
+
+
+def _rehearse(handle: Callable[[], None], guard: WriteGuard) -> str | None:
+    """Return why an item fails; None if it does not, or only as a write of it was refused."""
+    refused_before = len(guard.refused)
+    try:
+        handle()
+    except _SCRIPT_ERRORS as error:
+        # The refusal of a write ends an item, as it should.
+        return message_of(error) if len(guard.refused) == refused_before else None
+    return None

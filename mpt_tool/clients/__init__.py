@@ -1,0 +1,1 @@
+"""How the platform and Airtable are talked to."""

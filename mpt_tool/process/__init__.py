@@ -1,0 +1,1 @@
+"""What happens to the process itself: signals, limits, what is put back after a script, streams."""

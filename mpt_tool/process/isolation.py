@@ -1,0 +1,78 @@
+"""Puts back what a script may have changed in the process that others depend on."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from mpt_tool.process.streams import prepare_streams
+
+
+@contextmanager
+def isolated() -> Iterator[None]:
+    """Put back the folder, the umask, signals, streams and the set-up of logging at the end.
+
+    A process that the script forked and let go on is ended there: it is not to record anything.
+    """
+    process = os.getpid()
+    folder = Path.cwd()
+    # It can be read only by setting it.
+    umask = os.umask(0o077)
+    os.umask(umask)
+    root = logging.getLogger()
+    known = root.manager.loggerDict.values()
+    loggers = [each for each in known if isinstance(each, logging.Logger)]
+    kept = [(each, _attributes(each)) for each in (root, *loggers, *root.handlers)]
+    make, disabled, level = logging.getLogRecordFactory(), root.manager.disable, root.level
+    try:
+        with _signals_kept():
+            yield
+    finally:
+        if os.getpid() != process:
+            sys.stderr.flush()
+            os._exit(1)
+        for each, attributes in kept:
+            vars(each).update(attributes)
+        logging.setLogRecordFactory(make)
+        logging.disable(disabled)
+        # This makes all loggers look anew which events they let through.
+        root.setLevel(level)
+        os.umask(umask)
+        prepare_streams()
+        # The script may have removed it.
+        with suppress(OSError):
+            os.chdir(folder)
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Put back at the end which signals are blocked, and let no alarm of the script ring later."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not (in_main_thread and hasattr(signal, "pthread_sigmask")):
+        yield
+        return
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    on_alarm = signal.getsignal(signal.SIGALRM)
+    try:
+        yield
+    finally:
+        for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+            signal.setitimer(timer, 0)
+        # What it blocked and never took would end the process once it is let through.
+        left = signal.valid_signals() - {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+        while pending := signal.sigpending() & left:
+            signal.sigwait(pending)
+        signal.signal(signal.SIGALRM, on_alarm)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _attributes(each: logging.Filterer) -> dict[str, Any]:
+    """Return the attributes of a logger or handler; what is added to its lists is not in it."""
+    return {
+        name: value[:] if isinstance(value, list) else value for name, value in vars(each).items()
+    }

@@ -1,0 +1,132 @@
+"""Stops a script from outside: at a signal, as the lock is lost, or when its time is over."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from mpt_tool.errors import ExitCode
+
+# None where the system has no such signal.
+_HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
+
+
+class Interrupted(KeyboardInterrupt):
+    """Raised in a script that is to stop.
+
+    Args:
+        reason: by what it is stopped, as the message.
+        exit_code: what the process is to exit with.
+    """
+
+    def __init__(self, reason: str, exit_code: int) -> None:
+        super().__init__(reason)
+        self.exit_code = exit_code
+
+
+class Stop:
+    """What SIGINT, SIGTERM and SIGHUP do to the process.
+
+    The first one raises `Interrupted` in the main thread; while that is deferred it is only noted.
+    The second one ends the process at once, as SIGKILL would; but not a SIGHUP, of which a terminal
+    that is closed may cause two. One that was ignored from the start, as with `nohup`, stays so.
+    """
+
+    def __init__(self) -> None:
+        self.cause: Interrupted | None = None
+        """Why to stop, once there is a reason."""
+        self._is_lock_lost = False
+        self._is_running = False
+        self._raises = True
+        self._process = os.getpid()
+        self._signals = [signal.SIGINT, signal.SIGTERM]
+        if _HANGUP and signal.getsignal(_HANGUP) is not signal.SIG_IGN:
+            self._signals.append(_HANGUP)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Handle the signals meanwhile; in any other thread than the main one do nothing."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        earlier = {each: signal.getsignal(each) for each in self._signals}
+        self._listen()
+        try:
+            yield
+        finally:
+            for each, handler in earlier.items():
+                signal.signal(each, handler)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Only note a signal, or that the lock is lost, while a run goes on: nothing tears it.
+
+        Nor is what follows torn: it gives the lock back, and tells how the run ended.
+        """
+        self._is_running, self._raises = True, False
+        try:
+            yield
+        finally:
+            self._is_running = False
+
+    @contextmanager
+    def allowed(self) -> Iterator[None]:
+        """Let a signal raise `Interrupted` meanwhile, at the end at the latest.
+
+        Raises:
+            Interrupted: there was a signal, now or while it was deferred.
+        """
+        self._raises, earlier = True, self._raises
+        try:
+            yield
+        finally:
+            self._raises = earlier
+            # A script may have set handlers of its own.
+            if threading.current_thread() is threading.main_thread():
+                self._listen()
+        if self.cause:
+            raise self.cause
+
+    def lose_lock(self) -> None:
+        """Act as at a signal if a run goes on, as the lock is lost; may be called from any thread.
+
+        It is no second signal: what is stopping already goes on cleaning up. Before and after the
+        run it does nothing, as nothing is written without a look at the lock.
+        """
+        self._is_lock_lost = True
+        main = threading.main_thread().ident
+        if hasattr(signal, "pthread_kill") and main is not None:
+            # To the thread itself: it may be waiting for something.
+            signal.pthread_kill(main, signal.SIGINT)
+        else:
+            signal.raise_signal(signal.SIGINT)
+
+    def _listen(self) -> None:
+        for each in self._signals:
+            signal.signal(each, self._handle)
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        exit_code = 128 + number
+        if os.getpid() != self._process:
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            os._exit(exit_code)
+        if self._is_lock_lost and number == signal.SIGINT:
+            self._is_lock_lost = False
+            if self._is_running and not self.cause:
+                self._stop("stopped because the lock was lost", ExitCode.FAILED)
+        elif not self.cause:
+            name = signal.Signals(number).name
+            self._stop(f"stopped by {name}", exit_code)
+            # Not by a stream, which may be in the middle of another write.
+            with suppress(OSError):
+                os.write(2, f"\nStopping at {name}; once more ends at once.\n".encode())
+        elif number != _HANGUP:
+            os._exit(exit_code)
+
+    def _stop(self, reason: str, exit_code: int) -> None:
+        self.cause = Interrupted(reason, exit_code)
+        if self._raises:
+            raise self.cause

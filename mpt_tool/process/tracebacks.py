@@ -1,0 +1,48 @@
+"""What a script raised, in its own frames alone."""
+
+import contextlib
+import logging
+import os
+import sys
+import traceback
+from pathlib import Path
+
+_FRAMES_LEFT_OUT = (
+    f"{Path(__file__).parents[1]}{os.sep}",
+    f"{Path(logging.__file__).parents[1] / 'asyncio'}{os.sep}",
+    f"{Path(logging.__file__).parents[1] / 'concurrent'}{os.sep}",
+    contextlib.__file__,
+    "<frozen importlib",
+)
+
+
+def script_traceback(error: BaseException) -> str:
+    """Return what a script raised, with its own frames: the whole chain and all group members."""
+    report = traceback.TracebackException.from_exception(
+        error, max_group_width=sys.maxsize, max_group_depth=sys.maxsize
+    )
+    _drop_our_frames(report)
+    return "".join(report.format())
+
+
+def frames_in(error: BaseException, path: Path) -> tuple[str, ...]:
+    """Return where in a file an error came along, a line a frame, the innermost last."""
+    return tuple(
+        f"{path.name}:{frame.lineno} in {frame.name}: {frame.line}"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).name == path.name
+    )
+
+
+def _is_left_out(path: Path) -> bool:
+    return str(path).startswith(_FRAMES_LEFT_OUT) or path.parent.name == "tenacity"
+
+
+def _drop_our_frames(report: traceback.TracebackException) -> None:
+    """Leave out the frames of this package and those that Python puts between it and a script."""
+    reports = [report]
+    while reports:
+        each = reports.pop()
+        each.stack[:] = [frame for frame in each.stack if not _is_left_out(Path(frame.filename))]
+        related = (each.__cause__, each.__context__, *(each.exceptions or []))
+        reports += [other for other in related if other is not None]

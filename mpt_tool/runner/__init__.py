@@ -1,0 +1,1 @@
+"""Walks a plan: prepares the steps, runs each, and records how it went."""

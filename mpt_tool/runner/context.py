@@ -1,0 +1,42 @@
+"""What a run needs of the world around it."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from mpt_tool.batch.checkpoints import Tally
+from mpt_tool.enums import MigrationTypeEnum
+from mpt_tool.process.signals import Stop
+from mpt_tool.records import Origin
+from mpt_tool.redaction import Redact
+
+Clock = Callable[[], datetime]
+
+
+class Reporter(Protocol):
+    """Shows how a run goes on."""
+
+    def running(
+        self, migration_id: str, number: int, total: int, tally: Tally | None
+    ) -> AbstractContextManager[None]:
+        """Return a context in which the migration runs, as this number of the total.
+
+        The tally of a batch migration goes on meanwhile.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a run needs of the world around it.
+
+    `time_limits` are in seconds, 0 for none.
+    """
+
+    origin: Origin
+    clock: Clock
+    redact: Redact
+    stop: Stop
+    time_limits: Mapping[MigrationTypeEnum, float]
+    reporter: Reporter

@@ -1,0 +1,86 @@
+"""The migrations folder: finds, names, scaffolds, checks and loads the scripts in it."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpt_tool.errors import ScriptError
+
+_FILE_NAME = re.compile(r"(?P<order_id>[0-9]+)_(?P<migration_id>.*)\.py", re.DOTALL)
+MAX_ID_LENGTH = 124
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Script:
+    """A file of the migrations folder that is named `<digits>_<id>.py`; sorts in order of runs."""
+
+    order_id: int
+    migration_id: str
+    path: Path
+
+    @property
+    def name_problem(self) -> str | None:
+        """What is wrong with the file's name, if anything is."""
+        return id_problem(self.migration_id)
+
+
+def id_problem(migration_id: str) -> str | None:
+    """Return what is wrong with a migration id, or None."""
+    if not migration_id.isidentifier():
+        return "the id may hold only letters, digits and underscores, and not begin with a digit"
+    if len(migration_id) > MAX_ID_LENGTH:
+        return f"the id is longer than {MAX_ID_LENGTH} characters"
+    return None
+
+
+def find(folder: Path) -> list[Script]:
+    """Return the scripts in the folder, in order of runs, those with a malformed id among them.
+
+    Raises:
+        ScriptError: there is no such folder.
+    """
+    try:
+        files = [path for path in folder.iterdir() if path.suffix == ".py" and path.is_file()]
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ScriptError(f"Migration folder not found: {folder}") from error
+    except OSError as error:
+        raise ScriptError(f"Migration folder {folder} cannot be read: {error.strerror}") from error
+    named = ((_FILE_NAME.fullmatch(path.name), path) for path in files)
+    return sorted(
+        Script(int(match["order_id"]), match["migration_id"], path)
+        for match, path in named
+        if match
+    )
+
+
+def find_sound(folder: Path) -> list[Script]:
+    """Return the scripts in the folder, in order of runs, if each name tells which one is meant.
+
+    Raises:
+        ScriptError: there is no such folder, or an id in it is malformed or stands twice; the
+            message names the files.
+    """
+    scripts = find(folder)
+    for script in scripts:
+        if script.name_problem:
+            raise ScriptError(f"Invalid migration file name {script.path}: {script.name_problem}")
+    for migration_id, same in duplicates((s.migration_id, s) for s in scripts):
+        raise ScriptError(
+            f"Duplicate migration id {migration_id}: {names(same)}. Rename or delete all but one"
+        )
+    return scripts
+
+
+def duplicates(keyed: Iterable[tuple[str, Script]]) -> Iterator[tuple[str, list[Script]]]:
+    """Return the scripts that share a key, by key."""
+    groups = defaultdict(list)
+    for key, script in keyed:
+        groups[key].append(script)
+    return ((key, same) for key, same in groups.items() if len(same) > 1)
+
+
+def names(scripts: Iterable[Script]) -> str:
+    """Return the names of the scripts' files for a message."""
+    return ", ".join(script.path.name for script in scripts)

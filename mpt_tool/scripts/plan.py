@@ -1,0 +1,179 @@
+"""Scripts held against records: what is pending, what is odd, what was run. Does no I/O."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from mpt_tool.enums import MigrationStatusEnum, MigrationTypeEnum
+from mpt_tool.errors import MptToolError, SelectionError
+from mpt_tool.records import MigrationRecord
+from mpt_tool.scripts.folder import Script
+from mpt_tool.wording import in_items
+
+MALFORMED_NAME, DUPLICATE_ID = NAME_NOTES = ("malformed name", "duplicate id")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a plan: a script, its record, or both.
+
+    `type` is the recorded one, or else the one that the script declares; None if neither tells.
+    """
+
+    order_id: int
+    migration_id: str
+    script: Script | None
+    record: MigrationRecord | None
+    type: MigrationTypeEnum | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> MigrationStatusEnum:
+        """Where the migration stands."""
+        return self.record.status if self.record else MigrationStatusEnum.NOT_APPLIED
+
+    @property
+    def is_applied(self) -> bool:
+        """Whether the migration counts as done: applied or faked."""
+        return self.record is not None and self.record.applied_at is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How far a run got through its plan, by migration ids; `seconds` is for the whole run.
+
+    `failed` is the migration that stopped the run and `failure` why, if anything did.
+    """
+
+    applied: Sequence[str]
+    skipped: Sequence[str]
+    not_reached: Sequence[str]
+    seconds: float
+    failed: str | None = None
+    failure: MptToolError | None = None
+
+
+def build(
+    scripts: Sequence[Script],
+    records: Mapping[str, MigrationRecord],
+    declared: Mapping[str, MigrationTypeEnum | None],
+    store_notes: Mapping[str, str],
+    changed: Collection[str] = (),
+) -> list[Entry]:
+    """Return an entry for every script and for every record whose file is gone, in order of runs.
+
+    Args:
+        scripts: what is in the folder.
+        records: what is in the store, by migration id.
+        declared: the types that scripts without a record declare, by migration id.
+        store_notes: what the store found odd, by migration id.
+        changed: the ids of scripts that were changed since they were applied.
+    """
+    times = Counter(script.migration_id for script in scripts)
+    newest = _newest_applied(records)
+
+    def notes(script: Script) -> Iterator[str]:
+        migration_id = script.migration_id
+        record = records.get(migration_id)
+        later = newest.get(record.type if record else declared.get(migration_id))
+        is_pending = record is None or record.applied_at is None
+        if is_pending and later and script.order_id < later.order_id:
+            yield f"older than {later.migration_id}, which is applied"
+        if record and record.checkpoint:
+            yield f"resumes after {record.checkpoint}"
+            if record.checkpoint.failed:
+                yield f"{in_items(record.checkpoint.failed)} failed"
+        if migration_id in changed:
+            yield "changed since it was applied"
+        if script.name_problem:
+            yield MALFORMED_NAME
+        if times[script.migration_id] > 1:
+            yield DUPLICATE_ID
+        if script.migration_id in store_notes:
+            yield store_notes[script.migration_id]
+
+    with_script = [
+        Entry(
+            script.order_id,
+            script.migration_id,
+            script,
+            record := records.get(script.migration_id),
+            record.type if record else declared.get(script.migration_id),
+            tuple(notes(script)),
+        )
+        for script in scripts
+    ]
+    without_script = [
+        Entry(
+            record.order_id,
+            migration_id,
+            None,
+            record,
+            record.type,
+            ("file gone", *filter(None, [store_notes.get(migration_id)])),
+        )
+        for migration_id, record in records.items()
+        if migration_id not in times
+    ]
+    return sorted(
+        with_script + without_script, key=lambda entry: (entry.order_id, entry.migration_id)
+    )
+
+
+def _newest_applied(
+    records: Mapping[str, MigrationRecord],
+) -> dict[MigrationTypeEnum | None, MigrationRecord]:
+    """Return the last of the applied migrations of each type, in order of runs."""
+    applied = [record for record in records.values() if record.applied_at]
+    return {each.type: each for each in sorted(applied, key=lambda record: record.order_id)}
+
+
+def pending(entries: Iterable[Entry], migration_type: MigrationTypeEnum) -> list[Entry]:
+    """Return the entries that a run of this type may have to run, in order.
+
+    Those whose type cannot be told are among them: only loading the script tells.
+    """
+    return [
+        entry
+        for entry in entries
+        if entry.script and not entry.is_applied and entry.type in (None, migration_type)
+    ]
+
+
+def all_pending(entries: Sequence[Entry], migration_type: MigrationTypeEnum | None) -> list[Entry]:
+    """Return the pending entries of this type, or of both, in order."""
+    wanted = [migration_type] if migration_type else list(MigrationTypeEnum)
+    ids = {entry.migration_id for each in wanted for entry in pending(entries, each)}
+    return [entry for entry in entries if entry.migration_id in ids]
+
+
+def applied(entries: Iterable[Entry], migration_type: MigrationTypeEnum) -> list[Entry]:
+    """Return the entries that a run of this type skips because they count as done, in order."""
+    return [
+        entry
+        for entry in entries
+        if entry.script and entry.is_applied and entry.type is migration_type
+    ]
+
+
+def pending_one(
+    entries: Iterable[Entry], migration_id: str, migration_type: MigrationTypeEnum | None = None
+) -> Entry:
+    """Return the entry of the one migration that was asked for, of this type if one is given.
+
+    Raises:
+        SelectionError: it has no script, is known to be of the other type, or counts as done.
+    """
+    entry = next((e for e in entries if e.script and e.migration_id == migration_id), None)
+    if entry is None:
+        raise SelectionError(f"Migration {migration_id} not found")
+    if migration_type and entry.type not in (None, migration_type):
+        raise wrong_type(migration_id, migration_type)
+    if entry.is_applied:
+        raise SelectionError(f"Migration {migration_id} already applied")
+    return entry
+
+
+def wrong_type(migration_id: str, migration_type: MigrationTypeEnum) -> SelectionError:
+    """Return the error for a migration that is not of the type that is to run."""
+    return SelectionError(f"Migration {migration_id} is not a {migration_type} migration")

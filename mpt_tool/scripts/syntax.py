@@ -1,0 +1,174 @@
+"""What a script's syntax tree tells, so that listing and checking never import a script."""
+
+import ast
+import hashlib
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpt_tool.enums import MigrationTypeEnum
+from mpt_tool.migration import BASES, BatchDataMigration
+
+_CHECKSUM_DIGITS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """The type of a script's migration, if it can be told, and what is wrong with it and where.
+
+    `is_batch` tells that it derives from `BatchDataMigration`.
+    """
+
+    type: MigrationTypeEnum | None = None
+    is_batch: bool = False
+    problem: str | None = None
+    line: int | None = None
+
+
+def inspect(path: Path, *, compiles: bool = False) -> Inspection:
+    """Return what the syntax tree of a script tells; never raises for what the file holds.
+
+    Args:
+        path: the script.
+        compiles: whether to compile the tree too, which finds the errors of syntax that are none
+            of grammar, such as a `break` outside a loop. Nothing is run.
+    """
+    try:
+        # A doubtful escape in a script is no news of this tool's.
+        with warnings.catch_warnings(action="ignore"):
+            tree = ast.parse(path.read_bytes(), str(path))
+            if compiles:
+                compile(tree, str(path), "exec", dont_inherit=True)
+        return _inspect(tree)
+    except SyntaxError as error:
+        return Inspection(problem=f"syntax error: {error.msg}", line=error.lineno)
+    except OSError as error:
+        return Inspection(problem=f"cannot be read: {error.strerror}")
+    except (ValueError, RecursionError, MemoryError) as error:
+        return Inspection(problem=f"cannot be parsed: {error}")
+
+
+def tree_checksum(source: bytes) -> str | None:
+    """Return a checksum of a script's syntax tree; None if there is none.
+
+    Comments and formatting do not count, and every release of Python returns the same.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            tree = ast.parse(source)
+        return hashlib.sha256(_shape(tree).encode()).hexdigest()[:_CHECKSUM_DIGITS]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _shape(node: object) -> str:
+    """Return the tree as text, without what is empty: newer releases have more of that."""
+    if isinstance(node, ast.JoinedStr):
+        # Where an f-string is cut into constants differs between releases.
+        return f"JoinedStr({''.join(_shape_of_part(part) for part in node.values)})"
+    if isinstance(node, ast.AST):
+        fields = [
+            f"{name}={_shape(value)}"
+            for name in node._fields
+            if (value := getattr(node, name, None)) is not None and value != []
+        ]
+        return f"{type(node).__name__}({','.join(fields)})"
+    if isinstance(node, list):
+        return f"[{','.join(map(_shape, node))}]"
+    return ascii(node)
+
+
+def _shape_of_part(part: ast.expr) -> str:
+    if isinstance(part, ast.Constant):
+        return str(part.value).encode("unicode_escape").decode()
+    return f"{{{_shape(part)}}}"
+
+
+def _inspect(tree: ast.Module) -> Inspection:
+    statements = list(_statements(tree.body))
+    classes = {node.name: node for node in statements if isinstance(node, ast.ClassDef)}
+    imported = dict(_imported(statements))
+    if "Migration" not in classes:
+        if {"Migration", "*"} & imported.keys() or "Migration" in _assigned(statements):
+            return Inspection()
+        return Inspection(problem="no Migration class")
+    bases = list(_bases("Migration", classes, imported, frozenset()))
+    known = [BASES[name] for name in bases if name in BASES]
+    is_batch = BatchDataMigration.__name__ in bases
+    methods = {getattr(node, "name", None): node for node in classes["Migration"].body}
+    if is_batch and "run" in methods:
+        return Inspection(
+            problem="Migration defines run() and is driven by its items",
+            line=methods["run"].lineno,
+        )
+    if known and not any(_sets_type(node) for node in classes.values()):
+        return Inspection(known[0], is_batch)
+    if bases:
+        return Inspection()
+    return Inspection(
+        problem=f"Migration derives from neither {' nor '.join(BASES)}",
+        line=classes["Migration"].lineno,
+    )
+
+
+def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
+    """Yield the statements that run when the module is imported, those in branches too."""
+    for statement in body:
+        yield statement
+        for field in ("body", "orelse", "handlers", "finalbody"):
+            if not isinstance(statement, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                yield from _statements(getattr(statement, field, []))
+
+
+def _imported(statements: Sequence[ast.stmt]) -> Iterator[tuple[str, str]]:
+    """Yield (name in the script, name where it is from) of everything imported."""
+    for statement in statements:
+        if isinstance(statement, ast.ImportFrom):
+            yield from ((alias.asname or alias.name, alias.name) for alias in statement.names)
+
+
+def _sets_type(node: ast.ClassDef) -> bool:
+    """Whether a class says its type itself, in a way that only running it would tell."""
+    defined = {getattr(statement, "name", None) for statement in node.body}
+    return "type" in defined | _assigned(node.body)
+
+
+def _assigned(statements: Sequence[ast.stmt]) -> set[str | None]:
+    """Return the names that the statements assign or annotate."""
+    targets: list[ast.expr] = []
+    for statement in statements:
+        if isinstance(statement, ast.Assign):
+            targets += statement.targets
+        elif isinstance(statement, ast.AnnAssign):
+            targets.append(statement.target)
+    return {target.id for target in targets if isinstance(target, ast.Name)}
+
+
+def _bases(
+    name: str,
+    classes: Mapping[str, ast.ClassDef],
+    imported: Mapping[str, str],
+    seen: frozenset[str],
+) -> Iterator[str]:
+    """Yield the original names of the bases of a class, through the classes of the script."""
+    for base in classes[name].bases:
+        match base.value if isinstance(base, ast.Subscript) else base:
+            case ast.Attribute(attr=attribute):
+                yield attribute
+            case ast.Name(id=other) if other in classes and other not in seen:
+                yield from _bases(other, classes, imported, seen | {name})
+            case ast.Name(id=other) if other != "object":
+                yield imported.get(other, other)
+            case ast.Name():
+                pass
+            case other_base:
+                yield ast.unparse(other_base)
+
+
+def checksum(path: Path) -> str | None:
+    """Return the checksum of the script at this path; None if there is none."""
+    try:
+        return tree_checksum(path.read_bytes())
+    except OSError:
+        return None

@@ -1,0 +1,105 @@
+"""Keeps the history in a second table of the Airtable base, a row an attempt."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pyairtable import Table
+from pydantic import ValidationError
+from requests import HTTPError
+
+from mpt_tool.errors import NoHistoryError
+from mpt_tool.records import Attempt
+from mpt_tool.storage.airtable.errors import explaining_errors, is_gone
+
+log = logging.getLogger(__name__)
+
+_TEXT = {"type": "singleLineText"}
+_LONG_TEXT = {"type": "multilineText"}
+_WHOLE = {"type": "number", "options": {"precision": 0}}
+# An attempt's keys; `counts` and `error` as JSON.
+COLUMNS: Mapping[str, Mapping[str, Any]] = {
+    "run_id": _TEXT,
+    "migration_id": _TEXT,
+    "order_id": _WHOLE,
+    "type": _TEXT,
+    "outcome": _TEXT,
+    "started_at": _TEXT,
+    "ended_at": _TEXT,
+    "seconds": {"type": "number", "options": {"precision": 3}},
+    "user": _TEXT,
+    "host": _TEXT,
+    "process": _WHOLE,
+    "version": _TEXT,
+    "tool_version": _TEXT,
+    "checksum": _TEXT,
+    "counts": _LONG_TEXT,
+    "error": _LONG_TEXT,
+}
+_AS_JSON = ("counts", "error")
+_KEYS = ["run_id", "migration_id", "outcome"]
+
+
+class AirtableHistory:
+    """Adds attempts to a table that may not be there, and reads them."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._is_there = True
+
+    def append(self, attempt: Attempt) -> None:
+        """Add a row, in a way that may be repeated when the reply was lost.
+
+        Raises:
+            NoHistoryError: there is no such table; it is not asked for again.
+            StorageError: Airtable cannot be reached or refuses.
+        """
+        if not self._is_there:
+            raise self._no_history()
+        fields = attempt.document()
+        for name in _AS_JSON:
+            if name in fields:
+                fields[name] = json.dumps(fields[name])
+        with explaining_errors(self._table):
+            try:
+                self._table.batch_upsert([{"fields": fields}], key_fields=_KEYS)
+            except HTTPError as error:
+                if not is_gone(error):
+                    raise
+                self._is_there = False
+                raise self._no_history() from error
+
+    def attempts(self) -> Sequence[Attempt]:
+        """Return all attempts, the oldest first; a row that is none is left out.
+
+        Raises:
+            NoHistoryError: there is no such table.
+            StorageError: Airtable cannot be reached or refuses.
+        """
+        with explaining_errors(self._table):
+            try:
+                pages = self._table.api.iterate_requests("get", self._table.urls.records)
+                rows = [row for page in pages for row in page["records"]]
+            except HTTPError as error:
+                if not is_gone(error):
+                    raise
+                raise self._no_history() from error
+        rows.sort(key=lambda row: str(row["createdTime"]))
+        attempts = []
+        for row in rows:
+            fields = dict(row["fields"])
+            try:
+                for name in _AS_JSON:
+                    if name in fields:
+                        fields[name] = json.loads(fields[name])
+                attempts.append(Attempt.model_validate(fields))
+            except (ValidationError, ValueError, TypeError):
+                log.debug("Row %s of table %s is no attempt: left out", row["id"], self._table.name)
+        return attempts
+
+    def _no_history(self) -> NoHistoryError:
+        return NoHistoryError(
+            f"There is no history: Airtable base {self._table.base.id} has no table"
+            f" {self._table.name} that the key may see; mpt-tool migrate --init creates it"
+        )

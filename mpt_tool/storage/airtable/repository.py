@@ -1,0 +1,360 @@
+"""Keeps the state in a table of Airtable, a row a migration."""
+
+import json
+import logging
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from pyairtable import Api, Table
+from pyairtable.api.types import RecordDict
+from pydantic import ValidationError
+from requests import HTTPError
+
+from mpt_tool.clients.airtable import TIME_OUT, TimeOut, open_api
+from mpt_tool.clients.guard import Guard, allow_all
+from mpt_tool.errors import StorageError
+from mpt_tool.records import Attempt, Checkpoint, FailedItem, MigrationRecord, Origin, describe
+from mpt_tool.settings import Settings
+from mpt_tool.storage.airtable.claims import PREFIX, AirtableClaims
+from mpt_tool.storage.airtable.errors import explaining_errors, is_gone, unknown_column
+from mpt_tool.storage.airtable.history import COLUMNS as HISTORY_COLUMNS
+from mpt_tool.storage.airtable.history import AirtableHistory
+from mpt_tool.storage.airtable.schema import COLUMNS, OPTIONAL_COLUMNS
+from mpt_tool.storage.lease import RENEWALS_A_LEASE, Lease, Pace, acquire, renewed, unlock
+
+log = logging.getLogger(__name__)
+
+_LONGEST_TEXT = 100_000
+
+
+def open_airtable(settings: Settings) -> "AirtableRepository":
+    """Return the repository in the base and table that the settings name.
+
+    Raises:
+        SettingsError: the key or the base is not set, or the address is none.
+    """
+    base_id = settings.require("storage_airtable_base_id")
+    return AirtableRepository(
+        partial(open_api, settings),
+        base_id,
+        settings.storage_airtable_table_name,
+        settings.storage_airtable_history_table_name,
+        settings.storage_airtable_lease_seconds,
+    )
+
+
+class AirtableRepository:
+    """Keeps records in an Airtable table, whose row ids it remembers from `load`.
+
+    Loading N records takes ⌈N/100⌉ requests, saving one takes one; so does adding an attempt to
+    the history, which is a second table. The lock takes three, and one more a renewal.
+
+    Args:
+        connect: returns a client that asks a guard each time before it sends a request.
+        base_id: the base of both tables.
+        table_name: the table of the records and of the lock.
+        history_name: the table of the attempts; it may be missing.
+        lease_seconds: how long the lock of a process outlives it.
+    """
+
+    is_remote = True
+
+    def __init__(
+        self,
+        connect: Callable[[Guard, TimeOut], Api],
+        base_id: str,
+        table_name: str,
+        history_name: str,
+        lease_seconds: float,
+    ) -> None:
+        self.notes: dict[str, str] = {}
+        self.missing: set[str] = set()
+        self._pace = Pace(lease_seconds, _clock, time.sleep)
+        self._lease: Lease | None = None
+        api = connect(self._require_lease, _time_out(lease_seconds))
+        self._base = api.base(base_id)
+        self._table = api.table(base_id, table_name)
+        # Not guarded: that the lock was lost goes on record, too.
+        self._history_table = connect(allow_all, TIME_OUT).table(base_id, history_name)
+        self._history = AirtableHistory(self._history_table)
+        self._claims = AirtableClaims(self._table)
+        self._rows: dict[str, RecordDict] = {}
+        # A run says itself, before its first item, that it has no place for checkpoints.
+        self._told = {"checkpoint"}
+
+    def load(self) -> dict[str, MigrationRecord]:
+        """Return all records by migration id; of several rows with one id, the one that counts.
+
+        That is one that is applied before one that is not, so that nothing runs twice, and then
+        the oldest.
+
+        Raises:
+            StorageError: Airtable cannot be reached or refuses, or a row is no record.
+        """
+        found = defaultdict(list)
+        for row in self._read_rows():
+            record = self._record(row)
+            found[record.migration_id].append((row, record))
+        records = {}
+        self._rows = {}
+        for migration_id, candidates in found.items():
+            self._rows[migration_id], records[migration_id] = min(candidates, key=_precedence)
+        self.notes = {
+            migration_id: f"{len(candidates)} rows in the table"
+            for migration_id, candidates in found.items()
+            if len(candidates) > 1
+        }
+        return records
+
+    def save(self, record: MigrationRecord) -> None:
+        """Write the record's row: the one it has, or a new one.
+
+        A new row is written in a way that may be repeated when the reply was lost.
+
+        Raises:
+            StorageError: Airtable cannot be reached or refuses.
+            LockLostError: the lock that this repository held is gone.
+        """
+        document = record.document()
+        if record.checkpoint:
+            document["checkpoint"] = self._cell(record.checkpoint)
+        # An optional column is named only where there is something to write or to clear.
+        row = self._rows.get(record.migration_id)
+        filled = row["fields"] if row else {}
+        fields = {
+            column: document.get(column)
+            for column in COLUMNS
+            if column in document or column in filled
+        }
+        with explaining_errors(self._table):
+            try:
+                self._write(record.migration_id, self._without_missing(fields))
+            except HTTPError as error:
+                self._note_missing(error)
+                self._write(record.migration_id, self._without_missing(fields))
+
+    def initialize(self) -> Sequence[str]:
+        """Create both tables, or the columns that they lack; return what was created.
+
+        Raises:
+            StorageError: nothing is lacking, a column is of another type, or Airtable refuses.
+        """
+        created = [
+            *self._complete(self._table, COLUMNS),
+            *self._complete(self._history_table, HISTORY_COLUMNS),
+        ]
+        if not created:
+            raise StorageError(
+                f"Cannot initialize - Airtable tables {self._table.name} and"
+                f" {self._history_table.name} exist and lack no column"
+            )
+        return created
+
+    @contextmanager
+    def lock(self, origin: Origin, wait_seconds: float, lost: Callable[[], None]) -> Iterator[None]:
+        """Hold the lock, by a lease that is renewed in the background; see `mpt_tool.lease`.
+
+        Raises:
+            LockedError: another holds it and did not give it back in time.
+            StorageError: Airtable cannot be reached or refuses.
+        """
+        name = f"{origin.host}:{origin.process}:{os.urandom(4).hex()}"
+        lease = acquire(self._claims, name, wait_seconds, self._pace)
+        self._lease = lease
+        try:
+            with renewed(lease, self._pace.lease_seconds / RENEWALS_A_LEASE, lost):
+                yield
+        finally:
+            self._lease = None
+            try:
+                lease.release()
+            except StorageError as error:
+                log.warning("The lock could not be given back, it will run out: %s", error)
+
+    def unlock(self, name: str) -> None:
+        """Delete the claim of this name.
+
+        Raises:
+            StorageError: it does not hold the lock, or Airtable cannot be reached or refuses.
+        """
+        unlock(self._claims, name.removeprefix(PREFIX))
+
+    def append(self, attempt: Attempt) -> None:
+        """Add the attempt to the table of the history.
+
+        Raises:
+            NoHistoryError: there is no such table.
+            StorageError: Airtable cannot be reached or refuses.
+        """
+        self._history.append(attempt)
+
+    def attempts(self) -> Sequence[Attempt]:
+        """Return all attempts, the oldest first.
+
+        Raises:
+            NoHistoryError: there is no table of the history.
+            StorageError: Airtable cannot be reached or refuses.
+        """
+        return self._history.attempts()
+
+    def _require_lease(self, _method: str, _url: str) -> None:
+        """Refuse a request that is about to be sent, again perhaps, if the lock is lost.
+
+        Raises:
+            LockLostError: it is.
+        """
+        if self._lease:
+            self._lease.require()
+
+    def _complete(self, wanted: Table, columns: Mapping[str, Mapping[str, Any]]) -> Collection[str]:
+        """Create the table, or the columns that it lacks; return what was created."""
+        name = wanted.name
+        with explaining_errors(wanted):
+            tables = self._base.schema(force=True).tables
+            table = next((each for each in tables if name in (each.name, each.id)), None)
+            if table is None:
+                self._base.create_table(name, [{"name": each, **columns[each]} for each in columns])
+                return [f"table {name}"]
+            present = {field.name: field.type for field in table.fields}
+            for column, definition in columns.items():
+                if present.get(column, definition["type"]) != definition["type"]:
+                    raise StorageError(
+                        f"Airtable table {name}: column {column} is not of type"
+                        f" {definition['type']}: change it"
+                    )
+            lacking = [column for column in columns if column not in present]
+            for column in lacking:
+                definition = columns[column]
+                self._base.table(table.id).create_field(
+                    column, definition["type"], options=definition.get("options")
+                )
+        return [f"column {column}" for column in lacking]
+
+    def _cell(self, checkpoint: Checkpoint) -> str:
+        """Return a checkpoint as text; if it is too long, without why items failed.
+
+        Raises:
+            StorageError: it is too long even so.
+        """
+        text = _as_json(checkpoint)
+        if len(text) > _LONGEST_TEXT:
+            bare = tuple(FailedItem(cursor=each.cursor, error="") for each in checkpoint.failures)
+            text = _as_json(checkpoint.model_copy(update={"failures": bare}))
+        if len(text) > _LONGEST_TEXT:
+            raise StorageError(
+                f"Airtable table {self._table.name}: the column checkpoint has no room for"
+                f" {checkpoint.failed:,} failed items: lower max_failures"
+            )
+        return text
+
+    def _without_missing(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields that the table has columns for, and warn once of each other."""
+        for column in fields.keys() & self.missing - self._told:
+            log.warning(
+                "Airtable table %s has no column %s, so that is not recorded;"
+                " `mpt-tool migrate --init` adds it",
+                self._table.name,
+                column,
+            )
+            self._told.add(column)
+        return {column: value for column, value in fields.items() if column not in self.missing}
+
+    def _note_missing(self, error: HTTPError) -> None:
+        """Remember the optional column that a request failed for; raise any other error."""
+        column = unknown_column(error)
+        if column not in OPTIONAL_COLUMNS:
+            raise error
+        self.missing.add(column)
+
+    def _read_rows(self) -> list[RecordDict]:
+        """Return all rows that hold anything of a record, and note which columns are missing."""
+        with explaining_errors(self._table):
+            while True:
+                try:
+                    rows = self._read_columns()
+                except HTTPError as error:
+                    self._note_missing(error)
+                else:
+                    return [row for row in rows if _holds_record(row)]
+
+    def _read_columns(self) -> list[RecordDict]:
+        """Return all rows, in columns that are named, so that one that is missing is refused.
+
+        Not `Table.all()`, which takes a reply without rows, of a proxy say, for an empty table:
+        everything would run again.
+        """
+        columns = [column for column in COLUMNS if column not in self.missing]
+        pages = self._table.api.iterate_requests(
+            "get", self._table.urls.records, params={"fields[]": columns}
+        )
+        return [row for page in pages for row in page["records"]]
+
+    def _record(self, row: RecordDict) -> MigrationRecord:
+        fields = {column: row["fields"].get(column) for column in COLUMNS}
+        # JSON has one kind of number: a column with decimals shows a whole one as a float.
+        if isinstance(fields["order_id"], float) and fields["order_id"].is_integer():
+            fields["order_id"] = int(fields["order_id"])
+        try:
+            if fields["checkpoint"] is not None:
+                fields["checkpoint"] = json.loads(fields["checkpoint"])
+            return MigrationRecord.model_validate(fields)
+        except json.JSONDecodeError as error:
+            raise StorageError(
+                f"Airtable table {self._table.name}: row {row['id']}: its checkpoint is no JSON:"
+                " mend or empty it"
+            ) from error
+        except ValidationError as error:
+            raise StorageError(
+                f"Airtable table {self._table.name}: row {row['id']} is no record:"
+                f" {describe(error)}. Mend or delete the row; if the column is missing,"
+                " `mpt-tool migrate --init` adds it"
+            ) from error
+
+    def _write(self, migration_id: str, fields: dict[str, Any]) -> None:
+        if row := self._rows.get(migration_id):
+            try:
+                self._rows[migration_id] = self._table.update(row["id"], fields)
+            except HTTPError as error:
+                if not is_gone(error):
+                    raise
+                # Somebody may have deleted the row meanwhile: what it said is written anew.
+                del self._rows[migration_id]
+            else:
+                return
+        # Not a create: one of those whose reply is lost, sent again, would leave two rows.
+        result = self._table.batch_upsert([{"fields": fields}], key_fields=["migration_id"])
+        self._rows[migration_id] = result["records"][0]
+
+
+def _as_json(checkpoint: Checkpoint) -> str:
+    # What UTF-8 cannot hold, as the name of a file may be, is escaped by this one alone.
+    return json.dumps(checkpoint.model_dump(mode="json"), separators=(",", ":"))
+
+
+def _clock() -> float:
+    """Return seconds that go on while the machine sleeps, where the system can count them."""
+    on_linux = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if on_linux is None else time.clock_gettime(on_linux)
+
+
+def _time_out(lease_seconds: float) -> TimeOut:
+    """Return the time for a request, so short that a renewal that hangs is tried again in time."""
+    connecting, answering = TIME_OUT
+    between_renewals = lease_seconds / RENEWALS_A_LEASE
+    return min(connecting, between_renewals / 3), min(answering, between_renewals * 2 / 3)
+
+
+def _holds_record(row: RecordDict) -> bool:
+    """Whether the row is neither empty nor a claim of the lock."""
+    fields = row["fields"]
+    return bool(fields) and not str(fields.get("migration_id", "")).startswith(PREFIX)
+
+
+def _precedence(candidate: tuple[RecordDict, MigrationRecord]) -> tuple[bool, bool, str, str]:
+    row, record = candidate
+    return record.applied_at is None, record.started_at is None, row["createdTime"], row["id"]

@@ -1,0 +1,25 @@
+"""What a stream can show: colour, width, a line that moves."""
+
+import os
+import shutil
+from typing import TextIO
+
+# Wider than any row, so that what goes to a file is never cut.
+_UNBOUNDED = 100_000
+
+
+def is_coloured(stream: TextIO) -> bool:
+    """Whether what goes to the stream has colour: a terminal, or forced, and not forbidden."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return stream.isatty() or bool(os.environ.get("FORCE_COLOR"))
+
+
+def is_live(stream: TextIO) -> bool:
+    """Whether somebody watches the stream: a terminal that has colour."""
+    return stream.isatty() and is_coloured(stream)
+
+
+def width_of(stream: TextIO) -> int:
+    """Return how many columns fit: those of a terminal; elsewhere as many as anybody needs."""
+    return shutil.get_terminal_size().columns if stream.isatty() else _UNBOUNDED

@@ -1,0 +1,37 @@
+"""What people are shown: what a stream can show, and how times and counts read."""
+
+from datetime import datetime
+
+
+def timestamp(moment: datetime) -> str:
+    """Return a moment in UTC as people read it."""
+    return f"{moment:%Y-%m-%d %H:%M:%S}Z"
+
+
+def duration(seconds: float) -> str:
+    """Return a span of seconds in the two largest units that matter to a reader."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def of_total(handled: int, total: int | None) -> str:
+    """Return how many items are handled, and of how many, unless the total proved too small."""
+    is_known = total is not None and total >= handled
+    return f"{handled:,} of {total:,}" if is_known else f"{handled:,}"
+
+
+def in_items(handled: int, total: int | None = None) -> str:
+    """Return the same with its noun: 1 item, 2 items, 1 of 2 items."""
+    counted = of_total(handled, total)
+    return f"{counted} item" if counted == "1" else f"{counted} items"
+
+
+def printable(text: str) -> str:
+    """Return the text with an escape for each line break and whatever else would move a cursor."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

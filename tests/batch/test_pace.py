@@ -1,0 +1,263 @@
+"""How a batch migration and its clients keep to what the other side takes."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import httpx
+import pytest
+from support.airtable_server import BASE, TABLE, AirtableServer
+from support.batches import ASYNC, SYNC, numbers
+from support.http_server import LoopbackServer
+from support.mpt_server import MPTServer
+from support.process import wait_until
+from support.project import Project
+
+from mpt_tool.clients import airtable, mpt
+from mpt_tool.clients.pauses import asked_pause
+from mpt_tool.settings import Settings
+
+pytestmark = pytest.mark.slow
+
+AGREEMENTS = "/public/v1/commerce/agreements"
+AT_ONCE = {"Retry-After": "0"}
+# Refused by both services as what was not acted upon.
+BUSY = [429, 503]
+
+
+@pytest.fixture
+def platform() -> Iterator[MPTServer]:
+    with MPTServer() as server:
+        server.add_agreement("AGR-1")
+        yield server
+
+
+@pytest.fixture
+def session(platform: MPTServer) -> Iterator[httpx.Client]:
+    """What sends the requests of the mixin's client."""
+    client = mpt.open_client(Settings.model_validate(platform.settings))
+    with client.http_client.httpx_client as session:
+        yield session
+
+
+# --- max_per_second
+
+
+@pytest.mark.parametrize(("process", "workers"), [(SYNC, 1), (SYNC, 8), (ASYNC, 1), (ASYNC, 8)])
+def test_no_more_items_a_second_are_begun_than_allowed_by_all_workers_together(
+    project: Project, platform: MPTServer, process: str, workers: int
+) -> None:
+    per_second, total = 25, 26
+    body = "self.send(number)" if process == SYNC else "await asyncio.to_thread(self.send, number)"
+    methods = f"""
+    def send(self, number):
+        import urllib.request
+        urllib.request.urlopen(urllib.request.Request(
+            f"{platform.url}{AGREEMENTS}/AGR-1",
+            headers={{"Authorization": "Bearer {platform.token}"}},
+        )).close()
+    """
+    migration = numbers(
+        project,
+        body,
+        total=total,
+        process=process,
+        methods=methods,
+        workers=workers,
+        max_per_second=per_second,
+    )
+
+    assert project.run("migrate", "--data").exit_code == 0
+
+    assert len(migration.processed) == total
+    times = [request.time for request in platform.requests()]
+    # The first and the last are a second apart; a request may take a while to arrive.
+    assert max(times) - min(times) > 0.9 * (total - 1) / per_second
+
+
+# --- pauses that are asked for
+
+
+@contextmanager
+def calling_platform(platform: MPTServer) -> Iterator[Callable[[], object]]:
+    """Return a read by a client of its own."""
+    client = mpt.open_client(Settings.model_validate(platform.settings))
+    with client.http_client.httpx_client:
+        yield lambda: client.commerce.agreements.get("AGR-1")
+
+
+@contextmanager
+def calling_airtable(server: AirtableServer) -> Iterator[Callable[[], object]]:
+    """Return a read by a client of its own."""
+    api = airtable.open_api(Settings.model_validate(server.settings))
+    with api.session:
+        yield lambda: api.table(BASE, TABLE).all()
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "seconds"),
+    [
+        ("2", 2),
+        ("1.5", 1.5),
+        ("0", 0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+        ("Wed, 21 Oct 2015 07:28:00", 0),
+        ("", None),
+        ("-1", None),
+        ("soon", None),
+        ("Wed, 99 Oct 2015 07:28:00 GMT", None),
+    ],
+)
+def test_a_pause_is_asked_for_in_seconds_or_by_a_date(
+    retry_after: str, seconds: float | None
+) -> None:
+    assert asked_pause(retry_after) == seconds
+
+
+@pytest.mark.parametrize("zone", ["GMT", "+0000", "-0000", ""])
+def test_a_date_to_come_is_waited_for(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    half_an_hour_on = format_datetime(datetime.now(UTC) + timedelta(minutes=30), usegmt=True)
+
+    seconds = asked_pause(half_an_hour_on.replace("GMT", zone))
+
+    monkeypatch.undo()
+    time.tzset()
+    assert seconds is not None
+    assert 1700 < seconds <= 1800
+
+
+def test_a_date_that_is_far_off_is_not_waited_for_longer_than_an_hour() -> None:
+    assert asked_pause("Fri, 31 Dec 9999 23:59:59 GMT") == 3600
+
+
+@pytest.mark.parametrize("status", BUSY)
+@pytest.mark.parametrize(
+    ("service", "calling"), [("platform", calling_platform), ("server", calling_airtable)]
+)
+def test_a_pause_that_one_worker_is_asked_for_holds_all_workers_and_clients(
+    request: pytest.FixtureRequest,
+    service: str,
+    calling: Callable[[LoopbackServer], AbstractContextManager[Callable[[], object]]],
+    status: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    busy: LoopbackServer = request.getfixturevalue(service)
+    seconds = 0.5
+    busy.answer(status, headers={"Retry-After": str(seconds)})
+
+    with calling(busy) as call, calling(busy) as other_call, ThreadPoolExecutor() as pool:
+        first = pool.submit(call)
+        wait_until(lambda: f"answered {status}" in caplog.text)
+        others = [pool.submit(each) for each in (call, other_call, call)]
+        for each in (first, *others):
+            each.result()
+
+    refused, *held = busy.requests()
+    assert refused.status == status
+    assert len(held) == 4
+    assert min(each.time for each in held) >= refused.time + seconds
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "method", "attempts"),
+    [
+        *((status, AT_ONCE, method, 2) for status in BUSY for method in ("GET", "PUT", "POST")),
+        (503, {}, "POST", 1),
+        (503, {"Retry-After": "soon"}, "POST", 1),
+        (503, {}, "GET", 2),
+        (502, AT_ONCE, "GET", 2),
+        (504, AT_ONCE, "PUT", 2),
+        (502, AT_ONCE, "POST", 1),
+        (500, AT_ONCE, "GET", 1),
+        (400, AT_ONCE, "GET", 1),
+    ],
+)
+def test_a_refused_request_is_sent_again_if_that_helps_and_does_no_harm(
+    platform: MPTServer,
+    session: httpx.Client,
+    status: int,
+    headers: dict[str, str],
+    method: str,
+    attempts: int,
+) -> None:
+    platform.answer(status, headers=headers)
+    path = AGREEMENTS if method == "POST" else f"{AGREEMENTS}/AGR-1"
+
+    reply = session.request(method, path, json={"id": "AGR-1"} if method != "GET" else None)
+
+    assert len(platform.requests(method)) == attempts
+    assert reply.is_success == (attempts == 2)
+
+
+def test_a_platform_that_stays_busy_is_asked_a_few_times(
+    platform: MPTServer, session: httpx.Client
+) -> None:
+    platform.answer(429, headers=AT_ONCE, times=100)
+
+    reply = session.get(AGREEMENTS)
+
+    assert reply.status_code == 429
+    assert len(platform.requests()) == mpt.TRIES
+
+
+@pytest.mark.parametrize(("method", "attempts"), [("GET", 2), ("PUT", 2), ("POST", 1)])
+def test_a_request_whose_reply_was_lost_is_sent_again_unless_it_is_a_post(
+    platform: MPTServer, session: httpx.Client, method: str, attempts: int
+) -> None:
+    platform.drop(method=method, after_write=True)
+    path = AGREEMENTS if method == "POST" else f"{AGREEMENTS}/AGR-1"
+    body = {"id": "AGR-1"} if method != "GET" else None
+
+    if attempts == 1:
+        with pytest.raises(httpx.RemoteProtocolError):
+            session.request(method, path, json=body)
+    else:
+        assert session.request(method, path, json=body).is_success
+
+    assert len(platform.requests(method)) == attempts
+
+
+# --- the clients of the mixins
+
+
+def test_all_workers_share_the_clients_of_the_mixins(
+    project: Project, platform: MPTServer, server: AirtableServer
+) -> None:
+    project.environment = {**platform.settings, **server.settings, "STORAGE_TYPE": "local"}
+    for number in range(2, 11):
+        platform.add_agreement(f"AGR-{number}")
+    project.file(
+        "migrations/1_shares.py",
+        f"""\
+        from mpt_tool.migration import BatchDataMigration
+        from mpt_tool.migration.mixins import AirtableAPIClientMixin, MPTAPIClientMixin
+
+        class Migration(BatchDataMigration, MPTAPIClientMixin, AirtableAPIClientMixin):
+            workers = 8
+            clients = set()
+
+            def items(self, cursor):
+                return range(1, 11)
+
+            def process(self, number):
+                mpt, airtable = self.mpt_client, self.airtable_client
+                self.clients |= {{mpt, airtable}}
+                mpt.commerce.agreements.update(f"AGR-{{number}}", {{"number": number}})
+                airtable.table({BASE!r}, {TABLE!r}).create({{"order_id": number}})
+                if number == 10:
+                    print("clients:", len(self.clients))
+        """,
+    )
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 0, result.stderr
+    assert "clients: 2\n" in result.stdout
+    assert sorted(each["number"] for each in platform.agreements()) == list(range(1, 11))
+    rows = [row["fields"]["order_id"] for row in server.rows(BASE, TABLE)]
+    assert sorted(rows) == list(range(1, 11))

@@ -1,0 +1,324 @@
+"""What the README, docs/ and examples/ tell and show is so."""
+
+import json
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from fnmatch import fnmatch
+from pathlib import Path
+from sqlite3 import connect
+from typing import Any
+
+import pytest
+import typer
+from pydantic import AliasChoices
+from support.airtable_server import AirtableServer
+from support.project import HISTORY_FILE, Project, record
+
+from mpt_tool.cli import app
+from mpt_tool.enums import MigrationStatusEnum, OutcomeEnum
+from mpt_tool.errors import ExitCode
+from mpt_tool.records import Attempt, ErrorReport
+from mpt_tool.settings import Settings
+from mpt_tool.storage.airtable.history import COLUMNS as HISTORY_COLUMNS
+from mpt_tool.storage.repository import StateRepository
+
+REPOSITORY = Path(__file__).parents[2]
+EXAMPLE = REPOSITORY / "examples" / "extension"
+README = REPOSITORY / "README.md"
+USAGE = REPOSITORY / "docs" / "usage.md"
+CONTRIBUTING = REPOSITORY / "docs" / "contributing.md"
+CONFIGURATION = REPOSITORY / "docs" / "configuration.md"
+OPERATIONS = REPOSITORY / "docs" / "operations.md"
+STORES = REPOSITORY / "docs" / "stores.md"
+PAGES = sorted(
+    path
+    for folder, pattern in ((".", "*.md"), ("docs", "**/*.md"), ("examples", "**/*.md"))
+    for path in (REPOSITORY / folder).glob(pattern)
+)
+BASE = "appStateOfTheTests"
+RECORD_KEYS = ("migration_id", "order_id", "started_at", "applied_at", "type", "version")
+
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_COMMAND = re.compile(r"`(mpt-tool [^`]*)`|^(mpt-tool [^\[\n]+)$|\[(mpt-tool, .+)\]$", re.MULTILINE)
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+def code_blocks(page: Path, heading: str = "") -> list[tuple[str, str]]:
+    """Return (language, text) of the blocks of a page, or of its section with this heading."""
+    text = page.read_text(encoding="utf-8")
+    if heading:
+        text = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return _FENCE.findall(text)
+
+
+def commands(block: str) -> list[list[str]]:
+    """Return the arguments of each `mpt-tool` command of a block."""
+    return [line.split()[1:] for line in block.splitlines() if line.startswith("mpt-tool ")]
+
+
+def documented_json(command: str) -> list[dict[str, Any]]:
+    """Return the documents of a command that the page on usage shows, in their order."""
+    documents = [json.loads(text) for language, text in code_blocks(USAGE) if language == "json"]
+    return [document for document in documents if document["command"] == command]
+
+
+def first_cells(page: Path, heading: str) -> set[str]:
+    """Return the code in the first cells of the tables of a page's section."""
+    section = page.read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2]
+    rows = re.findall(r"^\| ([^|]*) \|", section.partition("\n## ")[0], re.MULTILINE)
+    return {code for row in rows for code in re.findall(r"`([^`]*)`", row)}
+
+
+@pytest.fixture
+def example(project: Project) -> Project:
+    """The example as in a fresh clone: without what its runs leave behind."""
+    left_behind = (EXAMPLE / ".gitignore").read_text(encoding="utf-8").split()
+    ignored = shutil.ignore_patterns("__pycache__", *left_behind)
+    shutil.copytree(EXAMPLE, project.root, ignore=ignored, dirs_exist_ok=True)
+    return project
+
+
+def test_the_examples_migrations_run_as_they_stand(example: Project) -> None:
+    [(_, block)] = code_blocks(EXAMPLE / "README.md")
+    before = set(example.tree())
+
+    results = [example.run(*arguments) for arguments in commands(block)]
+
+    assert [result.exit_code for result in results] == [0, 0, 0]
+    assert {record["migration_id"]: record["type"] for record in example.state().values()} == {
+        "create_products": "schema",
+        "import_products": "data",
+        "fetch_prices": "data",
+    }
+    assert results[-1].stdout.count(" applied  2") == len(example.state())
+    with closing(connect(example.root / "catalogue.db")) as database:
+        assert database.execute(
+            "SELECT sku, price_cents FROM products ORDER BY sku"
+        ).fetchall() == [
+            ("BKP-001", 1900),
+            ("BKP-005", 7900),
+            ("MON-001", 4500),
+        ]
+    new = {name for name in set(example.tree()) - before if "__pycache__" not in name}
+    ignored = (EXAMPLE / ".gitignore").read_text(encoding="utf-8").split()
+    assert {name for name in new if not any(fnmatch(name, each) for each in ignored)} == set()
+
+
+def test_the_examples_migrations_may_run_again(example: Project) -> None:
+    for _ in range(2):
+        for action in ("--schema", "--data"):
+            result = example.run("migrate", action)
+            assert result.exit_code == 0, result.stderr
+        example.state_file.unlink()
+
+
+@pytest.fixture(params=["local", "airtable"])
+def store(request: pytest.FixtureRequest, project: Project) -> Iterator[str]:
+    """The store that the project uses, ready as the README says."""
+    if request.param == "local":
+        yield "local"
+        return
+    with AirtableServer() as server:
+        server.add_base(BASE)
+        exported = [
+            line.removeprefix("export ").split("=")
+            for _, block in code_blocks(README, "On Airtable")
+            for line in block.splitlines()
+            if line.startswith("export ")
+        ]
+        values = {"pat...": server.token, "app...": BASE}
+        project.environment = {name: values.get(value, value) for name, value in exported}
+        project.environment["STORAGE_AIRTABLE_ENDPOINT_URL"] = server.url
+        [arguments] = commands(code_blocks(README, "On Airtable")[-1][1])
+        assert project.run(*arguments).exit_code == 0
+        yield "airtable"
+
+
+def test_the_readmes_first_migration_runs(project: Project, store: str) -> None:
+    outputs = []
+    for language, block in code_blocks(README, "A first migration in a minute"):
+        if language == "python":
+            [script] = project.migrations.iterdir()
+            script.write_text(block, encoding="utf-8")
+        for arguments in commands(block):
+            result = project.run(*arguments)
+            assert result.exit_code == 0, result.stderr
+            outputs.append(result.stdout + result.stderr)
+
+    created, dry_run, run, table = outputs
+    assert "_say_hello.py has been created." in created
+    assert "say_hello" in dry_run
+    assert "Hello, platform" in run
+    assert re.search(r"say_hello +data +applied", table)
+    assert project.state_file.exists() == (store == "local")
+
+
+def test_the_documented_list_pending_and_dry_run_are_what_is_written(example: Project) -> None:
+    [listed], [pending] = documented_json("list"), documented_json("pending")
+    [dry_run] = documented_json("data")
+    example.write_state(
+        *(
+            {key: migration[key] for key in RECORD_KEYS}
+            for migration in listed["migrations"]
+            if migration["status"] != "not applied"
+        )
+    )
+
+    result = example.run("migrate", "--pending", "--json")
+
+    assert (result.exit_code, result.json()) == (ExitCode.PENDING, pending)
+    assert example.run("migrate", "--list", "--json").json() == listed
+    assert example.run("migrate", "--data", "--dry-run", "--json").json() == dry_run
+
+
+def test_the_documented_history_is_what_is_written(project: Project) -> None:
+    [history] = documented_json("history")
+    lines = [json.dumps(attempt) for attempt in history["attempts"]]
+    project.file(HISTORY_FILE, "\n".join(lines) + "\n")
+
+    assert project.run("migrate", "--history", "--json").json() == history
+
+
+def test_the_documented_check_and_failure_are_what_is_written(project: Project) -> None:
+    findings, strict_findings, failure = documented_json("check")
+
+    assert project.run("migrate", "--check", "--json").json() == failure
+
+    script = project.file("migrations/20260120080000_set_currency.py", "class Migration\n")
+    result = project.run("migrate", "--check", "--json")
+
+    assert result.json() == findings
+    assert result.exit_code == 1
+
+    script.unlink()
+    project.write_state(record("drop_prices", applied_at="2026-01-18T12:30:00+00:00"))
+
+    assert project.run("migrate", "--check", "--strict", "--json").json() == strict_findings
+
+
+@pytest.mark.parametrize("applied", [False, True])
+def test_the_documented_gate_tells_what_is_pending(project: Project, applied: bool) -> None:
+    [code] = [text for language, text in code_blocks(OPERATIONS) if language == "python"]
+    project.script("add_region", type="schema", order_id=1)
+    project.script("import_regions", type="data", order_id=2)
+    if applied:
+        applied_at = "2026-01-18T12:30:00+00:00"
+        project.write_state(record("add_region", type="schema", order_id=1, applied_at=applied_at))
+
+    result = project.execute([sys.executable, "-c", code])
+
+    assert result.stdout == ("ready\n" if applied else "['add_region']\n")
+
+
+def test_every_note_is_documented(project: Project) -> None:
+    project.script("late", order_id=1)
+    project.script("X", order_id=2)
+    project.script("bad-name", order_id=3)
+    project.script("twin", order_id=4)
+    project.script("twin", order_id=5)
+    project.script("gone", order_id=6).rename(project.root / "gone.py")
+    project.write_state(
+        record("X", order_id=2, applied_at="2026-01-18T12:30:00+00:00"),
+        record("gone", order_id=6),
+    )
+
+    migrations = project.run("migrate", "--list", "--json").json()["migrations"]
+
+    notes = {note for migration in migrations for note in migration["notes"]}
+    assert len(notes) == 4
+    assert notes - first_cells(OPERATIONS, "Every note") == set()
+
+
+def test_every_status_outcome_and_key_of_the_history_is_documented() -> None:
+    keys = {*Attempt.model_fields, *HISTORY_COLUMNS}
+    of_history = first_cells(OPERATIONS, "The history")
+
+    assert set(MigrationStatusEnum) - first_cells(OPERATIONS, "Every status") == set()
+    assert {*OutcomeEnum, *keys} - of_history == set()
+    text = OPERATIONS.read_text(encoding="utf-8")
+    assert {key for key in ErrorReport.model_fields if f"`{key}`" not in text} == set()
+
+
+def test_every_member_of_a_backend_is_documented() -> None:
+    members = {name for name in vars(StateRepository) if not name.startswith("_")}
+    documented = {cell.partition("(")[0] for cell in first_cells(STORES, "A backend of your own")}
+
+    assert members - documented == set()
+
+
+def test_every_exit_code_is_documented() -> None:
+    text = USAGE.read_text(encoding="utf-8")
+
+    assert [code for code in ExitCode if f"\n| {code} |" not in text] == []
+
+
+@pytest.mark.parametrize("field", Settings.model_fields)
+def test_every_setting_is_documented(field: str) -> None:
+    text = CONFIGURATION.read_text(encoding="utf-8")
+    alias = Settings.model_fields[field].validation_alias
+    names = alias.choices if isinstance(alias, AliasChoices) else [alias]
+
+    for name in names:
+        assert f"| `{name}` |" in text
+
+
+def test_every_option_is_documented() -> None:
+    text = USAGE.read_text(encoding="utf-8")
+    group = typer.main.get_command(app)
+    [migrate] = group.commands.values()  # type: ignore[attr-defined] # a group has commands
+    options = {
+        option
+        for parameter in (*group.params, *migrate.params)
+        for option in parameter.opts
+        if option.startswith("--")
+    }
+
+    assert len(options) > 10
+    assert {option for option in options if f"`{option}" not in text} == set()
+
+
+def test_the_documented_test_commands_are_what_ci_runs() -> None:
+    ci = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
+    steps = re.findall(r"^python3 .+?(?= 2>&1|$)", ci, re.MULTILINE)
+
+    *_, (_, command) = code_blocks(README, "Two commands")
+    [(_, block), *_] = code_blocks(CONTRIBUTING, "Set up and check")
+
+    assert len(steps) == 2
+    assert command.strip().split(" && ") == steps
+    assert block.splitlines() == steps
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_documented_commands_have_options_that_exist(page: Path) -> None:
+    group = typer.main.get_command(app)
+    [migrate] = group.commands.values()  # type: ignore[attr-defined] # a group has commands
+    written = ("".join(found) for found in _COMMAND.findall(page.read_text(encoding="utf-8")))
+    for command in written:
+        arguments = shlex.split(command.replace(", ", " "), comments=True)
+        if migrate.name in arguments:
+            arguments.remove(migrate.name)
+            migrate.make_context(migrate.name, arguments[1:])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in _LINK.findall(page.read_text(encoding="utf-8")):
+        if link.startswith("https://"):
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub and MkDocs name them."""
+    headings = _HEADING.findall(page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}

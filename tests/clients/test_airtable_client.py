@@ -1,0 +1,136 @@
+"""The connection to Airtable, held against the test server: time-outs, pace, second attempts."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pyairtable import Api
+from requests import PreparedRequest, ReadTimeout, RequestException, Response, Session
+from support.airtable_server import BASE, TABLE, AirtableServer, RateLimit
+
+from mpt_tool.clients.airtable import PoliteAdapter, TimeOut, open_api
+from mpt_tool.clients.guard import Guard
+from mpt_tool.settings import Settings
+from mpt_tool.storage.airtable.repository import AirtableRepository
+from mpt_tool.storage.lease import RENEWALS_A_LEASE
+from mpt_tool.testing.storage import RUNNING
+
+AT_ONCE = {"Retry-After": "0"}
+
+
+@pytest.fixture
+def api(server: AirtableServer) -> Iterator[Api]:
+    api = open_api(
+        Settings.model_validate(
+            {"AIRTABLE_API_KEY": server.token, "STORAGE_AIRTABLE_ENDPOINT_URL": server.url}
+        )
+    )
+    yield api
+    api.session.close()
+
+
+@pytest.fixture
+def session(server: AirtableServer) -> Iterator[Session]:
+    """A session that gives a failing request about a second before it gives up."""
+    with Session() as session:
+        session.mount("http://", PoliteAdapter(retry_seconds=1.5))
+        session.headers["Authorization"] = f"Bearer {server.token}"
+        yield session
+
+
+def test_every_request_has_a_time_out_within_which_the_lease_can_still_be_renewed(
+    server: AirtableServer,
+) -> None:
+    time_outs: list[float] = []
+    lease_seconds = 45
+
+    class NotingAdapter(PoliteAdapter):
+        def build_response(self, req: PreparedRequest, resp: Any) -> Response:
+            time_outs.append(resp.connection.sock.gettimeout())
+            return super().build_response(req, resp)
+
+    def connect(guard: Guard, time_out: TimeOut) -> Api:
+        api = Api(server.token, retry_strategy=None, endpoint_url=server.url)
+        api.session.mount("http://", NotingAdapter(0, guard, time_out))
+        return api
+
+    repository = AirtableRepository(connect, BASE, "New", "History", lease_seconds)
+
+    repository.initialize()
+    repository.save(RUNNING)
+    repository.save(RUNNING.fail())
+    repository.load()
+
+    assert set(time_outs) == {lease_seconds / RENEWALS_A_LEASE * 2 / 3}
+
+
+@pytest.mark.parametrize(("method", "attempts"), [("GET", 2), ("PATCH", 2), ("POST", 1)])
+def test_a_late_reply_is_not_waited_for_and_a_post_not_repeated(
+    server: AirtableServer, session: Session, method: str, attempts: int
+) -> None:
+    server.delay(60, times=2)
+
+    with pytest.raises(ReadTimeout):
+        session.request(method, f"{server.url}/v0/{BASE}/{TABLE}", timeout=0.2)
+
+    assert len(server.requests(method)) == attempts
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "attempts"),
+    [
+        (429, "GET", 2),
+        (429, "PATCH", 2),
+        (429, "POST", 2),
+        (503, "GET", 2),
+        (503, "PATCH", 2),
+        (503, "POST", 1),
+        (422, "GET", 1),
+    ],
+)
+def test_a_refused_request_is_sent_again_if_that_helps_and_does_no_harm(
+    server: AirtableServer, session: Session, status: int, method: str, attempts: int
+) -> None:
+    server.answer(status, headers=AT_ONCE)
+    server.answer(200, {})
+
+    reply = session.request(method, f"{server.url}/v0/{BASE}/{TABLE}")
+
+    assert len(server.requests(method)) == attempts
+    assert reply.status_code == (200 if attempts == 2 else status)
+
+
+@pytest.mark.parametrize("wish", ["soon", "-1", "1.2.3", "Wed, 99 Oct 2026 07:28:00 GMT"])
+def test_a_wish_that_is_no_time_is_passed_over(
+    server: AirtableServer, session: Session, wish: str
+) -> None:
+    server.answer(429, headers={"Retry-After": wish})
+
+    reply = session.get(f"{server.url}/v0/{BASE}/{TABLE}")
+
+    # A lock-out lasts longer than this session waits.
+    assert reply.status_code == 429
+    assert len(server.requests()) == 1
+
+
+def test_a_connection_dropped_at_the_last_attempt_too_is_an_error(
+    server: AirtableServer, session: Session
+) -> None:
+    server.drop(times=2)
+
+    with pytest.raises(RequestException):
+        session.get(f"{server.url}/v0/{BASE}/{TABLE}")
+
+    assert len(server.requests()) == 2
+
+
+def test_clients_keep_to_the_rate_of_the_base_together(server: AirtableServer, api: Api) -> None:
+    server.rate_limit = RateLimit()
+    with Session() as other:
+        other.mount("http://", PoliteAdapter(retry_seconds=0))
+        other.headers["Authorization"] = f"Bearer {server.token}"
+        for _ in range(4):
+            api.table(BASE, TABLE).all()
+            other.get(f"{server.url}/v0/{BASE}/{TABLE}")
+
+    assert [request.status for request in server.requests()] == [200] * 8

@@ -1,0 +1,408 @@
+"""`each`: all items of a service or a table, in an order that is always the same."""
+
+import logging
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mpt_api_client import RQLQuery
+from pyairtable import Api, Table
+from pyairtable.formulas import match
+from support.airtable_server import BASE, TABLE, AirtableServer
+from support.batches import MIGRATION
+from support.mpt_server import MPTServer
+from support.project import Project
+
+from mpt_tool.clients.airtable import open_api
+from mpt_tool.clients.mpt import open_client
+from mpt_tool.clients.paging import walk_service, walk_table
+from mpt_tool.migration import BatchDataMigration
+from mpt_tool.settings import Settings
+
+pytestmark = pytest.mark.slow
+
+type GreaterThan = Literal["supported", "refused", "ignored"]
+
+EVERY_PLATFORM = pytest.mark.parametrize("greater_than", ["supported", "refused", "ignored"])
+PAGE_SIZES = pytest.mark.parametrize("page_size", [1, 3, 7, 100])
+IDS = [f"AGR-{number}" for number in range(1, 8)]
+ODD = IDS[::2]
+
+
+@pytest.fixture(scope="module")
+def connection() -> Iterator[tuple[MPTServer, Any]]:
+    """A platform, and the service of agreements of the client that the mixin gives to migrations.
+
+    They are shared, as it takes long to make a client.
+    """
+    with MPTServer() as server:
+        client = open_client(Settings.model_validate(server.settings))
+        with client.http_client.httpx_client:
+            yield server, client.commerce.agreements
+
+
+def emptied(server: MPTServer, greater_than: GreaterThan) -> MPTServer:
+    """Return the server as if it were a new one."""
+    server.greater_than = greater_than
+    server.max_page_size = 1000
+    server.order_of = str
+    server.clear_requests()
+    for agreement in server.agreements():
+        server.remove_agreement(agreement["id"])
+    return server
+
+
+@pytest.fixture
+def platform(connection: tuple[MPTServer, Any]) -> MPTServer:
+    """A platform with seven agreements, added in another order than that of their ids."""
+    server = emptied(connection[0], "supported")
+    for agreement_id in [*IDS[3:], *IDS[:3]]:
+        server.add_agreement(agreement_id, status="odd" if agreement_id in ODD else "even")
+    return server
+
+
+@pytest.fixture
+def agreements(connection: tuple[MPTServer, Any]) -> Any:
+    """The service of the platform's agreements."""
+    return connection[1]
+
+
+class Walking(BatchDataMigration[Any]):
+    """Has `each`."""
+
+    def items(self, cursor: str | None) -> Iterator[Any]:
+        raise NotImplementedError
+
+    def process(self, item: Any) -> None:
+        raise NotImplementedError
+
+
+def ids_of(walk: Iterator[Any]) -> list[str]:
+    return [agreement.id for agreement in walk]
+
+
+def number_of(agreement_id: str) -> int:
+    return int(agreement_id.removeprefix("AGR-"))
+
+
+# --- a service of the platform
+
+
+@PAGE_SIZES
+@EVERY_PLATFORM
+def test_a_service_is_walked_in_the_order_of_its_ids(
+    platform: MPTServer, agreements: Any, greater_than: GreaterThan, page_size: int
+) -> None:
+    platform.greater_than = greater_than
+
+    assert ids_of(walk_service(agreements, None, None, page_size)) == IDS
+
+
+@PAGE_SIZES
+@EVERY_PLATFORM
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [(IDS[2], IDS[3:]), ("AGR-3-is-gone", IDS[3:]), (IDS[-1], []), ("A", IDS)],
+)
+def test_a_walk_begins_after_an_id(
+    platform: MPTServer,
+    agreements: Any,
+    greater_than: GreaterThan,
+    page_size: int,
+    after: str,
+    expected: list[str],
+) -> None:
+    platform.greater_than = greater_than
+
+    assert ids_of(walk_service(agreements, after, None, page_size)) == expected
+
+
+@EVERY_PLATFORM
+@pytest.mark.parametrize(
+    ("order_of", "ids"),
+    [
+        (str.casefold, ["AGR-1", "agr-2", "AGR-3"]),
+        (number_of, [f"AGR-{each}" for each in range(1, 20)]),
+    ],
+    ids=["case", "number"],
+)
+@pytest.mark.parametrize("page_size", [1, 2, 7])
+def test_an_order_that_is_not_that_of_the_characters_is_refused_and_no_item_skipped(
+    connection: tuple[MPTServer, Any],
+    agreements: Any,
+    greater_than: GreaterThan,
+    order_of: Any,
+    ids: list[str],
+    page_size: int,
+) -> None:
+    server = emptied(connection[0], greater_than)
+    server.order_of = order_of
+    for agreement_id in ids:
+        server.add_agreement(agreement_id)
+    walked: list[str] = []
+
+    with pytest.raises(ValueError, match="which is not the order of their characters"):
+        walked.extend(each.id for each in walk_service(agreements, None, None, page_size))
+
+    assert walked == ids[: len(walked)]
+
+
+@pytest.mark.parametrize("greater_than", ["refused", "ignored"])
+def test_pages_that_cannot_overlap_are_refused(
+    platform: MPTServer, agreements: Any, greater_than: GreaterThan
+) -> None:
+    platform.greater_than = greater_than
+    platform.max_page_size = 1
+
+    with pytest.raises(ValueError, match="gives one item a page"):
+        ids_of(walk_service(agreements, None, None, 100))
+
+
+@pytest.mark.parametrize("page_size", [0, -3, 2.5, "10", True])
+def test_a_page_that_holds_nothing_is_refused(agreements: Any, page_size: Any) -> None:
+    with pytest.raises(ValueError, match=r"page_size is .*: use a whole number from 1 on"):
+        Walking().each(agreements, page_size=page_size)
+
+
+@pytest.mark.parametrize("source", [None, [1, 2], "agreements"])
+def test_what_cannot_be_walked_is_refused(source: object) -> None:
+    with pytest.raises(TypeError, match=r"each\(\) walks a service or a table, not "):
+        Walking().each(source)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"after": 5}, "an id, which is text"),
+        ({"filter": "eq(a,b)"}, "a service by an RQLQuery, not by text"),
+    ],
+)
+def test_what_a_walk_cannot_take_is_refused(
+    agreements: Any, options: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(TypeError, match=complaint):
+        Walking().each(agreements, **options)
+
+
+@EVERY_PLATFORM
+def test_a_filter_selects_some(
+    platform: MPTServer, agreements: Any, greater_than: GreaterThan
+) -> None:
+    platform.greater_than = greater_than
+
+    assert ids_of(walk_service(agreements, None, RQLQuery(status="odd"), 2)) == ODD
+
+
+@pytest.mark.parametrize("kind", ["supported", "refused", "ignored"])
+def test_which_way_a_service_is_walked_is_logged(
+    platform: MPTServer, agreements: Any, kind: GreaterThan, caplog: pytest.LogCaptureFixture
+) -> None:
+    platform.greater_than = kind
+    caplog.set_level(logging.DEBUG, "mpt_tool.clients.paging")
+
+    list(walk_service(agreements, None, None, 2))
+
+    path = "/public/v1/commerce/agreements"
+    if kind == "supported":
+        expected = (logging.DEBUG, f"{path} was walked by keyset")
+    else:
+        message = f"{path} cannot select by id: walking it by pages that overlap"
+        expected = (logging.INFO, message)
+    assert [(each.levelno, each.getMessage()) for each in caplog.records] == [expected]
+
+
+@pytest.mark.parametrize("greater_than", ["supported", "refused"])
+def test_a_platform_that_gives_shorter_pages_than_asked_for_is_walked_to_the_end(
+    platform: MPTServer, agreements: Any, greater_than: GreaterThan
+) -> None:
+    platform.greater_than = greater_than
+    platform.max_page_size = 3
+
+    assert ids_of(walk_service(agreements, None, None, 100)) == IDS
+
+
+def test_an_error_of_the_platform_is_raised_and_not_walked_around(
+    platform: MPTServer, agreements: Any
+) -> None:
+    platform.answer(400, {"title": "No"})
+
+    with pytest.raises(Exception, match="400"):
+        list(walk_service(agreements, None, None, 2))
+
+    assert len(platform.requests()) == 1
+
+
+# What happens to the items after each page: (whether one is added, its number).
+CHANGES = st.lists(st.lists(st.tuples(st.booleans(), st.integers(0, 30)), max_size=12), max_size=8)
+
+
+@settings(deadline=None)
+@given(
+    greater_than=st.sampled_from(["supported", "refused", "ignored"]),
+    numbers=st.sets(st.integers(0, 30)),
+    page_size=st.integers(1, 5),
+    changes=CHANGES,
+)
+def test_nothing_is_skipped_or_repeated_when_items_come_and_go_between_pages(
+    connection: tuple[MPTServer, Any],
+    greater_than: GreaterThan,
+    numbers: set[int],
+    page_size: int,
+    changes: list[list[tuple[bool, int]]],
+) -> None:
+    server, agreements = emptied(connection[0], greater_than), connection[1]
+    for number in numbers:
+        server.add_agreement(f"AGR-{number:02}")
+    always_there = {each["id"] for each in server.agreements()}
+    was_there = set(always_there)
+    walked: list[str] = []
+    pages = 0
+    for agreement in walk_service(agreements, None, None, page_size):
+        walked.append(agreement.id)
+        if len(server.requests()) > pages and changes:
+            pages = len(server.requests())
+            change(server, changes.pop())
+            now_there = {each["id"] for each in server.agreements()}
+            always_there &= now_there
+            was_there |= now_there
+
+    assert walked == sorted(set(walked))
+    assert always_there <= set(walked) <= was_there
+
+
+def change(server: MPTServer, changes: list[tuple[bool, int]]) -> None:
+    """Add the agreements of these numbers, or remove those that are there."""
+    for is_added, number in changes:
+        agreement_id = f"AGR-{number:02}"
+        is_there = agreement_id in [each["id"] for each in server.agreements()]
+        if is_added and not is_there:
+            server.add_agreement(agreement_id)
+        elif is_there and not is_added:
+            server.remove_agreement(agreement_id)
+
+
+# --- a table of Airtable
+
+
+@pytest.fixture
+def api(server: AirtableServer) -> Iterator[Api]:
+    """The client that the mixin gives to migrations."""
+    api = open_api(Settings.model_validate(server.settings))
+    yield api
+    api.session.close()
+
+
+@pytest.fixture
+def table(server: AirtableServer, api: Api) -> Table:
+    """A table of seven rows."""
+    for number in range(7):
+        name = f"{'odd' if number % 2 else 'even'}_{number}"
+        server.add_row(BASE, TABLE, {"migration_id": name})
+    return api.table(BASE, TABLE)
+
+
+def row_ids(server: AirtableServer) -> list[str]:
+    """Return the ids of all rows in the order of a walk."""
+    return sorted(row["id"] for row in server.rows(BASE, TABLE))
+
+
+@pytest.mark.parametrize("page_size", [1, 3, 7, 100])
+def test_a_table_is_walked_in_an_order_that_is_always_the_same(
+    server: AirtableServer, table: Table, page_size: int
+) -> None:
+    rows = list(walk_table(table, None, None, page_size))
+
+    assert [row["id"] for row in rows] == row_ids(server)
+    assert {row["fields"]["migration_id"] for row in rows} >= {"even_0", "odd_1"}
+
+
+def test_a_walk_over_a_table_begins_after_an_id(server: AirtableServer, table: Table) -> None:
+    ids = row_ids(server)
+
+    assert [row["id"] for row in walk_table(table, ids[2], None, 2)] == ids[3:]
+    assert list(walk_table(table, ids[-1], None, 2)) == []
+
+
+def test_a_formula_may_be_one_of_pyairtable(table: Table) -> None:
+    assert Walking().each(table, filter=match({"order_id": 2}))
+
+
+def test_a_formula_selects_some_rows(table: Table) -> None:
+    rows = walk_table(table, None, 'LEFT({migration_id}, 4) = "odd_"', 2)
+
+    assert sorted(row["fields"]["migration_id"] for row in rows) == ["odd_1", "odd_3", "odd_5"]
+
+
+def test_a_row_is_read_when_its_page_is_reached_and_left_out_if_it_is_gone_by_then(
+    server: AirtableServer, table: Table
+) -> None:
+    first, second, third, *rest = row_ids(server)
+    walk = walk_table(table, None, None, 2)
+
+    assert [next(walk)["id"], next(walk)["id"]] == [first, second]
+    server.delete_row(BASE, TABLE, rest[0])
+    server.update_row(BASE, TABLE, third, {"migration_id": "new"})
+
+    others = list(walk)
+    assert [row["id"] for row in others] == [third, *rest[1:]]
+    assert others[0]["fields"] == {"migration_id": "new"}
+
+
+# --- from outside
+
+
+def test_a_migration_walks_a_service_and_resumes(project: Project, platform: MPTServer) -> None:
+    project.environment = platform.settings
+    project.file(
+        f"migrations/1_{MIGRATION}.py",
+        """\
+        from mpt_api_client import RQLQuery
+        from mpt_tool.migration import BatchDataMigration
+        from mpt_tool.migration.mixins import MPTAPIClientMixin
+
+        class Migration(BatchDataMigration, MPTAPIClientMixin):
+            def items(self, cursor):
+                agreements = self.mpt_client.commerce.agreements
+                return self.each(agreements, after=cursor, filter=RQLQuery(kept="yes"), page_size=2)
+
+            def process(self, agreement):
+                self.mpt_client.commerce.agreements.update(agreement.id, {"done": True})
+        """,
+    )
+    for agreement_id in IDS:
+        platform.add_agreement(agreement_id, kept="yes")
+    platform.answer(400, {"title": "Busy"}, method="PUT", path=IDS[3])
+
+    stopped = project.run("migrate", "--data")
+    resumed = project.run("migrate", "--data")
+
+    assert f"{MIGRATION} failed: {IDS[3]}: " in stopped.stderr
+    assert f"Resuming {MIGRATION} after 3 items" in resumed.stderr
+    assert resumed.exit_code == 0
+    changed = [request.path.split("/")[-1] for request in platform.requests("PUT")]
+    assert changed == [*IDS[:4], *IDS[3:]]
+
+
+def test_a_migration_walks_a_table(project: Project, server: AirtableServer, table: Table) -> None:
+    project.environment = {**server.settings, "STORAGE_TYPE": "local"}
+    project.file(
+        f"migrations/1_{MIGRATION}.py",
+        f"""\
+        from mpt_tool.migration import BatchDataMigration
+        from mpt_tool.migration.mixins import AirtableAPIClientMixin
+
+        class Migration(BatchDataMigration, AirtableAPIClientMixin):
+            def items(self, cursor):
+                return self.each(self.airtable_client.table({BASE!r}, {TABLE!r}), after=cursor)
+
+            def process(self, row):
+                self.airtable_client.table({BASE!r}, {TABLE!r}).update(row["id"], {{"order_id": 7}})
+        """,
+    )
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 0, result.stderr
+    assert {row["fields"]["order_id"] for row in server.rows(BASE, TABLE)} == {7}

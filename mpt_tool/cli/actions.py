@@ -114,12 +114,14 @@ def _look_at(step: "Step", look: Look | None, redact: "Redact") -> "Sight | None
         MptToolError: the items cannot be had, or a look was asked for where there are none.
     """
     from mpt_tool.batch.rehearsal import look_at
-    from mpt_tool.migration import BatchDataMigration
+    from mpt_tool.runner.work import BatchWork
 
-    if isinstance(step.migration, BatchDataMigration):
+    if isinstance(step.work, BatchWork):
         asked = look or Look()
         checkpoint = step.record.checkpoint
-        return look_at(step.migration, checkpoint, asked.limit, redact, rehearses=asked.rehearses)
+        return look_at(
+            step.work.migration, checkpoint, asked.limit, redact, rehearses=asked.rehearses
+        )
     if look:
         raise SelectionError(f"{step.record.migration_id} is no batch migration: it has no items")
     return None

@@ -45,6 +45,10 @@ class Stop:
         if _HANGUP and signal.getsignal(_HANGUP) is not signal.SIG_IGN:
             self._signals.append(_HANGUP)
 
+    def is_set(self) -> bool:
+        """Whether there is a reason to stop."""
+        return self.cause is not None
+
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Handle the signals meanwhile; in any other thread than the main one do nothing."""
@@ -73,19 +77,23 @@ class Stop:
 
     @contextmanager
     def allowed(self) -> Iterator[None]:
-        """Let a signal raise `Interrupted` meanwhile, at the end at the latest.
+        """Let a signal raise `Interrupted` meanwhile, at its end at the latest.
 
         Raises:
             Interrupted: there was a signal, now or while it was deferred.
         """
         self._raises, earlier = True, self._raises
         try:
+            self._require_none()
             yield
         finally:
             self._raises = earlier
             # A script may have set handlers of its own.
             if threading.current_thread() is threading.main_thread():
                 self._listen()
+        self._require_none()
+
+    def _require_none(self) -> None:
         if self.cause:
             raise self.cause
 

@@ -193,8 +193,8 @@ def test_a_changed_script_is_not_resumed_unless_it_is_said_how(project: Project)
     assert result.exit_code == 1
     assert result.stderr == (
         f"Error running data command: {migration.path.name} was changed since it came to 3 items."
-        f" Begin anew: mpt-tool migrate --data {MIGRATION} --restart; or go on from there with the"
-        f" changed script: mpt-tool migrate --data {MIGRATION} --resume-anyway\nAborted.\n"
+        f" Begin anew: mpt-tool batch {MIGRATION} --restart; or go on from there with the"
+        f" changed script: mpt-tool batch {MIGRATION} --resume-anyway\nAborted.\n"
     )
     assert project.tree() == before
 

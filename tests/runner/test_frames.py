@@ -2,7 +2,7 @@
 
 from support.project import Project
 
-# Notes the functions of ours between the command and whoever calls this, the command's own left out.
+# Notes the functions of ours between the command, left out itself, and whoever calls this.
 NOTE = """
 import sys
 from pathlib import Path

@@ -22,13 +22,13 @@ from mpt_tool.batch.checkpoints import Checkpoints, Tally
 from mpt_tool.batch.executors import (
     EventLoop,
     Gate,
-    NotBegunError,
     async_handler,
     handle_once,
     handler,
     result_of,
     wait_for,
 )
+from mpt_tool.clients.limiter import NotBegunError
 from mpt_tool.errors import (
     ExitCode,
     ItemsFailedError,
@@ -247,6 +247,7 @@ class _Walk:
         self._world = world
         self._loop = loop
         self._gate = Gate(world.is_stopped)
+        self._is_cut = False
         self._log_failure = _failure_log()
 
     def one_by_one(self) -> bool:
@@ -261,7 +262,7 @@ class _Walk:
             except Exception as error:  # noqa: BLE001 - whatever the author's code raises
                 failure = error
             self._move_past(item, cursor, failure)
-        return True
+        return not self._is_cut
 
     def side_by_side(self, window_size: int) -> bool:
         """Handle the items of a window at once, settled in order; return whether none is left."""
@@ -278,7 +279,7 @@ class _Walk:
                     while window and (len(window) >= room or window[0][-1].done()):
                         self._settle(window)
                     room = window_size
-                was_stopped = is_stopped()
+                was_stopped = is_stopped() or self._is_cut
                 while window:
                     self._settle(window)
             except NotBegunError:
@@ -331,9 +332,13 @@ class _Walk:
             ScriptError: the cursor of an item cannot be kept.
         """
         cursor_of = self._migration.cursor
-        for item in _items(self._migration, self._loop, self._cursor):
-            cursor = cursor_of(item)
-            yield item, cursor if type(cursor) in _SURELY_JSON else _copy_of(cursor)
+        try:
+            for item in _items(self._migration, self._loop, self._cursor):
+                cursor = cursor_of(item)
+                yield item, cursor if type(cursor) in _SURELY_JSON else _copy_of(cursor)
+        except NotBegunError:
+            # A request for the next ones would have had to wait.
+            self._is_cut = True
 
     def _move_past(self, item: Any, cursor: Any, error: Exception | None) -> None:
         """Move past an item that is done, or failed for good.

@@ -19,7 +19,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from mpt_tool.batch.pace import LONGEST_SLEEP_SECONDS, Pace, parts
+from mpt_tool.clients.limiter import LONGEST_SLEEP_SECONDS, Limiter, NotBegunError, parts
 from mpt_tool.migration import BatchDataMigration
 
 if TYPE_CHECKING:
@@ -28,13 +28,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 _LONGEST_PAUSE_SECONDS = 60.0
-
-
-class NotBegunError(BaseException):
-    """An item, or its next try, was not begun, for the run is to stop.
-
-    No `except Exception` swallows it.
-    """
 
 
 class Gate:
@@ -174,7 +167,7 @@ def async_handler(
 
 def _pauses_of(migration: BatchDataMigration[Any]) -> Callable[[], Iterable[float]]:
     """Return what gives the seconds to sleep, one after the other, until one more may begin."""
-    return Pace(migration.max_per_second).pauses if migration.max_per_second else tuple
+    return Limiter.evenly(migration.max_per_second).pauses if migration.max_per_second else tuple
 
 
 def _retry_options(migration: BatchDataMigration[Any]) -> dict[str, Any]:

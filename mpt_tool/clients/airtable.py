@@ -43,7 +43,7 @@ def open_api(
         settings: which Airtable, with which key, and how long to try.
         before_send: what may refuse a request, each time that it is about to be sent.
         time_out: seconds to connect, and to wait for a reply.
-        is_urgent: whether a request waits for no other and for no pause, and is sent just once.
+        is_urgent: whether a request goes before all others, waits for no pause, and is sent once.
 
     Raises:
         SettingsError: the key is missing or the address is none.
@@ -54,7 +54,7 @@ def open_api(
         endpoint_url=settings.require_url("storage_airtable_endpoint_url"),
     )
     seconds = 0.0 if is_urgent else settings.storage_airtable_retry_seconds
-    adapter = AirtableAdapter(seconds, before_send, time_out)
+    adapter = AirtableAdapter(seconds, before_send, time_out, is_urgent)
     api.session.mount("https://", adapter)
     api.session.mount("http://", adapter)
     return api
@@ -67,6 +67,7 @@ class AirtableAdapter(HTTPAdapter):
         retry_seconds: how long after its beginning a request may still wait, or be sent again.
         before_send: what may refuse a request, each time that it is about to be sent.
         time_out: seconds to connect, and to wait for a reply.
+        is_urgent: whether its requests go before all others.
     """
 
     def __init__(
@@ -74,10 +75,12 @@ class AirtableAdapter(HTTPAdapter):
         retry_seconds: float,
         before_send: BeforeSend = allow_all,
         time_out: TimeOut = TIME_OUT,
+        is_urgent: bool = False,
     ) -> None:
         super().__init__()
+        repeatable = REPEATABLE | {"PATCH"}
         self._policy = Policy[Response](
-            "Airtable", _judge, retry_seconds, REPEATABLE | {"PATCH"}, before_send
+            "Airtable", _judge, retry_seconds, repeatable, before_send, is_urgent
         )
         self._time_out = time_out
 

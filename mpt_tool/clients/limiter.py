@@ -11,8 +11,10 @@ from typing import Self
 
 # So that a stop is noticed soon.
 LONGEST_SLEEP_SECONDS = 0.5
-# A longer wait is logged.
-SILENT_SECONDS = 3.0
+_SOON_SECONDS = 0.05
+# A longer wait is logged, but no more often than this.
+_SILENT_SECONDS = 3.0
+_TOLD_SECONDS = 60.0
 
 # A little slower than asked for, so that one that wakes up late is not followed by more within a
 # second than it allows, nor are their requests where they arrive.
@@ -72,6 +74,7 @@ class Limiter:
         self._begun: deque[float] = deque()
         self._ended: deque[float] = deque()
         self._going_on = 0
+        self._going_first = 0
         self._lock = threading.Lock()
 
     @classmethod
@@ -80,22 +83,31 @@ class Limiter:
         count = math.ceil(per_second)
         return cls(count, count / per_second, interval=_TURN_MARGIN / per_second)
 
-    def pauses(self, patience: Callable[[], float] = _endless) -> Iterator[float]:
+    def pauses(
+        self, patience: Callable[[], float] = _endless, *, goes_first: bool = False
+    ) -> Iterator[float]:
         """Yield the seconds to sleep, one after the other and none long, until one may begin.
 
         Args:
             patience: returns for how many seconds one can still wait. If that is not enough, one
                 begins though all are held back, as soon as no more than `count` begin in a span.
+            goes_first: whether all others wait until this one has begun.
         """
         yield from parts(self._take_turn() - time.monotonic())
         began = time.monotonic()
-        while (seconds := self._begin(patience())) > 0:
-            if time.monotonic() - began > SILENT_SECONDS:
-                self._tell()
-            yield min(seconds, LONGEST_SLEEP_SECONDS)
+        with self._lock:
+            self._going_first += goes_first
+        try:
+            while (seconds := self._begin(patience(), goes_first=goes_first)) > 0:
+                if time.monotonic() - began > _SILENT_SECONDS:
+                    self._tell()
+                yield min(seconds, LONGEST_SLEEP_SECONDS)
+        finally:
+            with self._lock:
+                self._going_first -= goes_first
 
     def end(self) -> None:
-        """Note that one that begun has ended."""
+        """Note that one that had begun has ended."""
         with self._lock:
             self._going_on -= 1
             self._ended.append(time.monotonic() + self._span)
@@ -104,6 +116,7 @@ class Limiter:
         """Let none begin for so many seconds."""
         with self._lock:
             self._held_until = max(self._held_until, time.monotonic() + seconds)
+            self._told_until = 0.0
 
     def _take_turn(self) -> float:
         """Return when the next turn is; one that nobody took in time is not made up for."""
@@ -112,9 +125,11 @@ class Limiter:
             self._next_turn = turn + self._interval
             return turn
 
-    def _begin(self, patience: float) -> float:
+    def _begin(self, patience: float, *, goes_first: bool) -> float:
         """Note that one begins, or return after how many seconds that may be tried again."""
         with self._lock:
+            if self._going_first and not goes_first:
+                return _SOON_SECONDS
             now = time.monotonic()
             for times in (self._begun, self._ended):
                 while times and times[0] <= now:
@@ -148,5 +163,8 @@ class Limiter:
         if now < self._told_until:
             return
         held_for = max(0.0, self._held_until - now)
-        self._told_until = now + max(held_for, 60.0)
-        log.warning("%s takes no request yet: waiting, for %.0f s at least", self._name, held_for)
+        self._told_until = now + max(held_for, _TOLD_SECONDS)
+        if held_for:
+            log.warning("%s takes no request for another %.0f s: waiting", self._name, held_for)
+        else:
+            log.info("%s takes no more requests a second: waiting", self._name)

@@ -72,6 +72,7 @@ class Policy[R: Reply]:
         seconds: how long after its beginning a request may still wait, or be sent again.
         repeatable: the methods that do no harm if they are repeated.
         before_send: what may refuse a request, each time that it is about to be sent.
+        is_urgent: whether all other requests to whom it goes wait until it is sent.
         is_stopped: whether the run is to stop, so that nothing is waited for.
     """
 
@@ -80,6 +81,7 @@ class Policy[R: Reply]:
     seconds: float = RETRY_SECONDS
     repeatable: Collection[str] = REPEATABLE
     before_send: BeforeSend = allow_all
+    is_urgent: bool = False
     is_stopped: Callable[[], bool] = is_stopping
 
     def send(self, method: str, url: str, limiter: Limiter, attempt: Callable[[], R]) -> R:
@@ -103,7 +105,7 @@ class Policy[R: Reply]:
             return min(rest, _PATIENCE_AT_STOP) if self.is_stopped() else rest
 
         def send_once() -> R:
-            for part in limiter.pauses(patience):
+            for part in limiter.pauses(patience, goes_first=self.is_urgent):
                 time.sleep(part)
             try:
                 require_allowed(method, url)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from mpt_tool.batch.checkpoints import Tally
 from mpt_tool.batch.drive import World, drive, retry_failed
-from mpt_tool.batch.executors import Gate, NotBegunError
+from mpt_tool.batch.executors import Gate
+from mpt_tool.clients.limiter import NotBegunError
 from mpt_tool.errors import StorageError
 from mpt_tool.migration import BatchDataMigration
 from mpt_tool.records import Checkpoint, FailedItem

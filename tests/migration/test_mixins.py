@@ -180,3 +180,28 @@ def test_a_slash_at_the_end_of_an_address_is_no_matter(
         f"/public/v1/commerce/agreements/{AGREEMENT}"
     ]
     assert [request.path for request in airtable.requests()] == [f"/v0/{BASE}/{TABLE}"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "is_told"),
+    [
+        ("agreement.product['id']", True),
+        ("agreement.product.get('id')", True),
+        ("from mpt_api_client.resources.elsewhere import Gone", True),
+        ("agreement.product.seller", False),
+        ("{}.get('id').lower()", False),
+        ("(1)['id']", False),
+    ],
+)
+def test_a_script_that_was_written_for_another_client_is_told_to_pin_it(
+    project: Project, mpt: MPTServer, statement: str, is_told: bool
+) -> None:
+    mpt.add_agreement(AGREEMENT, product={"id": "PRD-1"})
+    migration(
+        project, f"agreement = self.mpt_client.commerce.agreements.get({AGREEMENT!r})", statement
+    )
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 1
+    assert ("If the script was written for another mpt-api-client than" in result.stderr) is is_told

@@ -79,7 +79,7 @@ class AirtableAdapter(HTTPAdapter):
     ) -> None:
         super().__init__()
         repeatable = REPEATABLE | {"PATCH"}
-        self._policy = Policy[Response](
+        self._policy: Policy[Response] = Policy(
             "Airtable", _judge, retry_seconds, repeatable, before_send, is_urgent
         )
         self._time_out = time_out

@@ -62,7 +62,7 @@ class PlatformTransport(httpx.BaseTransport):
         self, transport: httpx.BaseTransport, retry_seconds: float = RETRY_SECONDS
     ) -> None:
         self._transport = transport
-        self._policy = Policy[httpx.Response]("The platform", _judge, retry_seconds)
+        self._policy: Policy[httpx.Response] = Policy("The platform", _judge, retry_seconds)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Return the first reply that is final, or the last one there was time for.

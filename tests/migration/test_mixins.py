@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from mpt_api_client.models import model
 from support.airtable_server import AirtableServer
 from support.mpt_server import MPTServer
 from support.project import Project
@@ -182,11 +183,17 @@ def test_a_slash_at_the_end_of_an_address_is_no_matter(
     assert [request.path for request in airtable.requests()] == [f"/v0/{BASE}/{TABLE}"]
 
 
+# Up to 5.2 a nested field is a dictionary.
+needs_objects = pytest.mark.skipif(
+    not hasattr(model, "BaseModel"), reason="has no objects for nested fields"
+)
+
+
 @pytest.mark.parametrize(
     ("statement", "is_told"),
     [
-        ("agreement.product['id']", True),
-        ("agreement.product.get('id')", True),
+        pytest.param("agreement.product['id']", True, marks=needs_objects),
+        pytest.param("agreement.product.get('id')", True, marks=needs_objects),
         ("from mpt_api_client.resources.elsewhere import Gone", True),
         ("agreement.product.seller", False),
         ("{}.get('id').lower()", False),

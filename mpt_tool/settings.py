@@ -112,10 +112,21 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: it is not set; the message names its variables.
         """
+        self.require_all(field)
         value = getattr(self, field)
-        if not value:
-            raise SettingsError(f"{variables(field)} is not set: add it to the environment or .env")
         return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+    def require_all(self, *fields: str) -> None:
+        """Return if all of these settings are there.
+
+        Raises:
+            SettingsError: some are not set; the message names all of them.
+        """
+        missing = [variables(field) for field in fields if not getattr(self, field)]
+        if missing:
+            are, what = ("are", "them") if len(missing) > 1 else ("is", "it")
+            names = " and ".join(missing)
+            raise SettingsError(f"{names} {are} not set: add {what} to the environment or .env")
 
     def require_url(self, field: str) -> str:
         """Return an HTTP address that an action needs.

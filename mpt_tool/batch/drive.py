@@ -20,8 +20,8 @@ from typing import Any
 from mpt_tool.batch.checkpoints import Checkpoints, Tally
 from mpt_tool.batch.executors import Executor, Inline, Process, Task, executor_of, sound
 from mpt_tool.batch.items import failed_item, failure_log, items_after, name_of, with_cursors
-from mpt_tool.batch.loop import LONGEST_SLEEP_SECONDS, EventLoop
-from mpt_tool.batch.pace import Pace
+from mpt_tool.batch.loop import EventLoop
+from mpt_tool.clients.limiter import LONGEST_SLEEP_SECONDS, Limiter, NotBegunError
 from mpt_tool.migration.batch import BatchDataMigration
 from mpt_tool.records import Checkpoint
 from mpt_tool.redaction import Redact
@@ -241,7 +241,7 @@ class Walk:
         self._numbers = itertools.count()
         self._is_at_end = self._has_failed = False
         pace = migration.max_per_second
-        self._pauses: Callable[[], Iterable[float]] = Pace(pace).pauses if pace else tuple
+        self._pauses: Callable[[], Iterable[float]] = Limiter.evenly(pace).pauses if pace else tuple
         # In a pace the first item goes alone: it may open a client that all need, and those that
         # begin meanwhile would then send their requests at once.
         self._most_in_flight, self._most_later = (
@@ -254,6 +254,9 @@ class Walk:
             for task in self._in_turn():
                 self._in_flight += 1
                 self._executor.begin(task)
+        except NotBegunError:
+            # A request for the next items would have had to wait, and the run is to stop.
+            pass
         finally:
             self._executor.close()
             # Those in flight would be cut off in the middle else.
@@ -310,6 +313,9 @@ class Walk:
         error, migration = task.error, self._migration
         if error is None:
             task.is_over = True
+            return
+        if isinstance(error, NotBegunError):
+            # It is left to the next run, as what waits for its next try is.
             return
         task.tries += 1
         if task.tries < migration.attempts and isinstance(error, migration.retry_on):

@@ -6,13 +6,11 @@ from concurrent.futures import Future, wait
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
+from mpt_tool.clients.limiter import LONGEST_SLEEP_SECONDS
+
 if TYPE_CHECKING:
     # Too slow to import where nothing is asynchronous.
     from asyncio import AbstractEventLoop
-
-# A signal that comes in the instant in which the main thread falls asleep does not wake it: so it
-# wakes by itself now and then.
-LONGEST_SLEEP_SECONDS = 0.5
 
 
 class EventLoop:
@@ -57,6 +55,8 @@ class EventLoop:
         if not isinstance(value, Awaitable):
             return value
         future = self.submit(_outcome_of(value))
+        # A signal that comes in the instant in which the main thread falls asleep does not wake
+        # it: so it wakes by itself now and then.
         while wait([future], LONGEST_SLEEP_SECONDS).not_done:
             self.require_alive()
         result, error = future.result()

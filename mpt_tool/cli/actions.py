@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from mpt_tool.cli.session import Output, action, make_context, make_origin, now
+from mpt_tool.clients.read_only import writes_refused
 from mpt_tool.enums import MigrationTypeEnum, ResumeEnum
 from mpt_tool.errors import (
     ExitCode,
@@ -85,7 +86,7 @@ def dry_run(
     """Show what a run would run, of the one batch migration also its items; change nothing."""
     # What the scripts import is not to leave compiled files behind.
     sys.dont_write_bytecode = True
-    with action(migration_type, output) as project:
+    with action(migration_type, output) as project, writes_refused():
         from mpt_tool.project import read_plan
         from mpt_tool.runner import prepare
         from mpt_tool.scripts import folder as folders

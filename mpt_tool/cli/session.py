@@ -75,9 +75,12 @@ def action(command: str, output: Output) -> Iterator[Project]:
         from mpt_tool.view import tables
 
         if isinstance(error, ScriptFailedError) and error.__cause__:
+            from mpt_tool.clients.releases import hint_at_release
             from mpt_tool.process.tracebacks import script_traceback
 
             typer.echo(redact(script_traceback(error.__cause__)), err=True, nl=False)
+            if hint := hint_at_release(error.__cause__):
+                typer.echo(hint, err=True)
         if output.as_json:
             tables.json_document(command, {"error": redact(str(error))}, sys.stdout)
         typer.echo(redact(f"Error running {command} command: {error}"), err=True)

@@ -13,6 +13,15 @@ from mpt_tool.errors import ExitCode
 _HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 
 
+# Whose signals the process handles; they are the process's, so there is one.
+_listening: "Stop | None" = None
+
+
+def is_stopping() -> bool:
+    """Whether there was a signal, or the lock was lost, so that nothing long is to be begun."""
+    return _listening is not None and _listening.cause is not None
+
+
 class Interrupted(KeyboardInterrupt):
     """Raised in a script that is to stop.
 
@@ -55,11 +64,14 @@ class Stop:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
+        global _listening  # noqa: PLW0603 - signals are the process's
         earlier = {each: signal.getsignal(each) for each in self._signals}
+        _listening = self
         self._listen()
         try:
             yield
         finally:
+            _listening = None
             for each, handler in earlier.items():
                 signal.signal(each, handler)
 

@@ -17,7 +17,7 @@ from support.process import wait_until
 from support.project import Project
 
 from mpt_tool.clients import airtable, mpt
-from mpt_tool.clients.pauses import asked_pause
+from mpt_tool.clients.retries import Attempt, asked_pause
 from mpt_tool.settings import Settings
 
 pytestmark = pytest.mark.slow
@@ -131,8 +131,16 @@ def test_a_date_to_come_is_waited_for(zone: str, monkeypatch: pytest.MonkeyPatch
     assert 1700 < seconds <= 1800
 
 
-def test_a_date_that_is_far_off_is_not_waited_for_longer_than_an_hour() -> None:
-    assert asked_pause("Fri, 31 Dec 9999 23:59:59 GMT") == 3600
+@pytest.mark.parametrize("wish", ["Fri, 31 Dec 9999 23:59:59 GMT", "600", "9" * 400])
+def test_no_more_than_a_minute_is_waited_at_once(wish: str) -> None:
+    assert Attempt("answered 429", asked=asked_pause(wish)).pause(1) == 60
+
+
+def test_one_that_asks_for_no_pause_again_and_again_gets_one() -> None:
+    attempt = Attempt("answered 429", asked=0)
+
+    assert attempt.pause(1) < 0.1
+    assert attempt.pause(9) > 0.9
 
 
 @pytest.mark.parametrize("status", BUSY)
@@ -194,15 +202,20 @@ def test_a_refused_request_is_sent_again_if_that_helps_and_does_no_harm(
     assert reply.is_success == (attempts == 2)
 
 
-def test_a_platform_that_stays_busy_is_asked_a_few_times(
-    platform: MPTServer, session: httpx.Client
+@pytest.mark.parametrize("headers", [AT_ONCE, {}, {"Retry-After": "600"}])
+def test_a_platform_that_stays_busy_is_asked_for_so_long_and_no_longer(
+    platform: MPTServer, headers: dict[str, str]
 ) -> None:
-    platform.answer(429, headers=AT_ONCE, times=100)
+    platform.answer(429, headers=headers, times=100)
+    transport = mpt.PlatformTransport(httpx.HTTPTransport(), retry_seconds=1.5)
 
-    reply = session.get(AGREEMENTS)
+    with httpx.Client(base_url=platform.url, transport=transport) as session:
+        began = time.monotonic()
+        reply = session.get(AGREEMENTS)
 
     assert reply.status_code == 429
-    assert len(platform.requests()) == mpt.TRIES
+    assert time.monotonic() - began < 3
+    assert len(platform.requests()) < 10
 
 
 @pytest.mark.parametrize(("method", "attempts"), [("GET", 2), ("PUT", 2), ("POST", 1)])

@@ -8,8 +8,8 @@ from pyairtable import Api
 from requests import PreparedRequest, ReadTimeout, RequestException, Response, Session
 from support.airtable_server import BASE, TABLE, AirtableServer, RateLimit
 
-from mpt_tool.clients.airtable import PoliteAdapter, TimeOut, open_api
-from mpt_tool.clients.guard import Guard
+from mpt_tool.clients.airtable import AirtableAdapter, TimeOut, open_api
+from mpt_tool.clients.read_only import BeforeSend
 from mpt_tool.settings import Settings
 from mpt_tool.storage.airtable.repository import AirtableRepository
 from mpt_tool.storage.lease import RENEWALS_A_LEASE
@@ -33,7 +33,7 @@ def api(server: AirtableServer) -> Iterator[Api]:
 def session(server: AirtableServer) -> Iterator[Session]:
     """A session that gives a failing request about a second before it gives up."""
     with Session() as session:
-        session.mount("http://", PoliteAdapter(retry_seconds=1.5))
+        session.mount("http://", AirtableAdapter(retry_seconds=1.5))
         session.headers["Authorization"] = f"Bearer {server.token}"
         yield session
 
@@ -44,14 +44,14 @@ def test_every_request_has_a_time_out_within_which_the_lease_can_still_be_renewe
     time_outs: list[float] = []
     lease_seconds = 45
 
-    class NotingAdapter(PoliteAdapter):
+    class NotingAdapter(AirtableAdapter):
         def build_response(self, req: PreparedRequest, resp: Any) -> Response:
             time_outs.append(resp.connection.sock.gettimeout())
             return super().build_response(req, resp)
 
-    def connect(guard: Guard, time_out: TimeOut) -> Api:
+    def connect(before_send: BeforeSend, time_out: TimeOut, is_urgent: bool) -> Api:
         api = Api(server.token, retry_strategy=None, endpoint_url=server.url)
-        api.session.mount("http://", NotingAdapter(0, guard, time_out))
+        api.session.mount("http://", NotingAdapter(0, before_send, time_out))
         return api
 
     repository = AirtableRepository(connect, BASE, "New", "History", lease_seconds)
@@ -127,7 +127,7 @@ def test_a_connection_dropped_at_the_last_attempt_too_is_an_error(
 def test_clients_keep_to_the_rate_of_the_base_together(server: AirtableServer, api: Api) -> None:
     server.rate_limit = RateLimit()
     with Session() as other:
-        other.mount("http://", PoliteAdapter(retry_seconds=0))
+        other.mount("http://", AirtableAdapter(retry_seconds=0))
         other.headers["Authorization"] = f"Bearer {server.token}"
         for _ in range(4):
             api.table(BASE, TABLE).all()

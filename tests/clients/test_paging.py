@@ -1,6 +1,7 @@
 """`each`: all items of a service or a table, in an order that is always the same."""
 
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -23,9 +24,11 @@ from mpt_tool.settings import Settings
 
 pytestmark = pytest.mark.slow
 
-type GreaterThan = Literal["supported", "refused", "ignored"]
+type GreaterThan = Literal["supported", "refused", "fails", "ignored"]
 
-EVERY_PLATFORM = pytest.mark.parametrize("greater_than", ["supported", "refused", "ignored"])
+EVERY_PLATFORM = pytest.mark.parametrize(
+    "greater_than", ["supported", "refused", "fails", "ignored"]
+)
 PAGE_SIZES = pytest.mark.parametrize("page_size", [1, 3, 7, 100])
 IDS = [f"AGR-{number}" for number in range(1, 8)]
 ODD = IDS[::2]
@@ -232,6 +235,23 @@ def test_an_error_of_the_platform_is_raised_and_not_walked_around(
         list(walk_service(agreements, None, None, 2))
 
     assert len(platform.requests()) == 1
+
+
+def test_an_error_of_the_platform_is_raised_once_it_has_shown_that_it_selects_by_id(
+    platform: MPTServer, agreements: Any
+) -> None:
+    platform.delay(0, times=2)
+    platform.answer(500, {"title": "No"})
+
+    with pytest.raises(Exception, match="500"):
+        list(walk_service(agreements, None, None, 2))
+
+
+def test_ids_are_sent_quoted(platform: MPTServer, agreements: Any) -> None:
+    list(walk_service(agreements, IDS[-1], None, 2))
+
+    (request,) = platform.requests()
+    assert re.search(rf"gt\(id,(['\"]){IDS[-1]}\1\)", str(list(request.query)))
 
 
 # What happens to the items after each page: (whether one is added, its number).

@@ -398,9 +398,11 @@ def test_a_lock_that_is_lost_after_the_run_hides_nothing_of_how_it_ended(
     project: Project, server: AirtableServer, gate: Gate
 ) -> None:
     with hold(project, **SHORT_LEASE) as holder:
-        # A renewal that is under way when the run ends, and sent again once the lease is over.
-        server.answer(500, method="PATCH", headers={"Retry-After": "4"})
-        holder.wait_for("Airtable answered 500: trying again in 4 s")
+        # A renewal that is under way when the run ends, and too late once it is answered.
+        server.clear_requests()
+        server.answer(500, method="PATCH", times=3)
+        server.delay(0.9, method="PATCH")
+        wait_until(lambda: len(server.requests("PATCH")) == 4)
         server.answer(422, method="PATCH")
         gate.open()
 

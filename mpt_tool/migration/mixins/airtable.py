@@ -24,4 +24,4 @@ class AirtableAPIClientMixin(ClientMixin):
         from mpt_tool.clients.airtable import open_api
 
         settings = load_settings(self.project_root)
-        return open_api(settings, self.ask_guard)
+        return open_api(settings)

@@ -23,9 +23,8 @@ class MPTAPIClientMixin(ClientMixin):
         """
         settings = load_settings(self.project_root)
         # Before the library is imported: that takes long.
-        settings.require("mpt_api_token")
-        settings.require_url("mpt_api_base_url")
+        settings.require_all("mpt_api_token", "mpt_api_base_url")
 
         from mpt_tool.clients.mpt import open_client
 
-        return open_client(settings, self.ask_guard)
+        return open_client(settings)

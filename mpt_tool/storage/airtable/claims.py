@@ -18,10 +18,15 @@ class AirtableClaims:
     """A `ClaimStore`: a row is a claim if its `migration_id` begins with `lock:`.
 
     `order_id` is 0, and `applied_at` says when the claim was last renewed.
+
+    Args:
+        table: the state table.
+        urgent: the same, by a client whose requests wait for no other: what keeps the lock.
     """
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, urgent: Table) -> None:
         self._table = table
+        self._urgent = urgent
 
     def insert(self, name: str) -> Claim:
         """Insert a claim, in a way that may be repeated when the reply was lost."""
@@ -42,7 +47,7 @@ class AirtableClaims:
         """Write when the claim was renewed; return whether its row still exists."""
         with explaining_errors(self._table):
             try:
-                self._table.update(claim.row, {"applied_at": now.isoformat()})
+                self._urgent.update(claim.row, {"applied_at": now.isoformat()})
             except HTTPError as error:
                 if not is_gone(error):
                     raise

@@ -7,6 +7,7 @@ from pyairtable import Table
 from requests import HTTPError
 from requests.exceptions import InvalidHeader
 
+from mpt_tool.clients.limiter import NotBegunError
 from mpt_tool.enums import MigrationTypeEnum
 from mpt_tool.errors import StorageError
 from mpt_tool.settings import variables
@@ -19,6 +20,10 @@ def explaining_errors(table: Table) -> Iterator[None]:
         yield
     except HTTPError as error:
         raise StorageError(_explanation(error, table)) from error
+    except NotBegunError as error:
+        raise StorageError(
+            f"Airtable has no time for table {table.name}, and the run is to stop"
+        ) from error
     except (InvalidHeader, UnicodeEncodeError) as error:
         raise StorageError(
             f"{variables('airtable_api_key')} holds a character that no key has"

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from requests import HTTPError
 
 from mpt_tool.clients.airtable import TIME_OUT, TimeOut, open_api
-from mpt_tool.clients.guard import Guard, allow_all
+from mpt_tool.clients.read_only import BeforeSend, allow_all
 from mpt_tool.errors import StorageError
 from mpt_tool.records import Attempt, Checkpoint, FailedItem, MigrationRecord, Origin, describe
 from mpt_tool.settings import Settings
@@ -55,7 +55,8 @@ class AirtableRepository:
     the history, which is a second table. The lock takes three, and one more a renewal.
 
     Args:
-        connect: returns a client that asks a guard each time before it sends a request.
+        connect: returns a client, given what may refuse a request, the time-outs, and whether its
+            requests are urgent.
         base_id: the base of both tables.
         table_name: the table of the records and of the lock.
         history_name: the table of the attempts; it may be missing.
@@ -66,7 +67,7 @@ class AirtableRepository:
 
     def __init__(
         self,
-        connect: Callable[[Guard, TimeOut], Api],
+        connect: Callable[[BeforeSend, TimeOut, bool], Api],
         base_id: str,
         table_name: str,
         history_name: str,
@@ -76,13 +77,15 @@ class AirtableRepository:
         self.missing: set[str] = set()
         self._pace = Pace(lease_seconds, _clock, time.sleep)
         self._lease: Lease | None = None
-        api = connect(self._require_lease, _time_out(lease_seconds))
+        time_out = _time_out(lease_seconds)
+        api = connect(self._require_lease, time_out, False)
         self._base = api.base(base_id)
         self._table = api.table(base_id, table_name)
-        # Not guarded: that the lock was lost goes on record, too.
-        self._history_table = connect(allow_all, TIME_OUT).table(base_id, history_name)
+        # Nothing refuses it: that the lock was lost goes on record, too.
+        self._history_table = connect(allow_all, TIME_OUT, False).table(base_id, history_name)
         self._history = AirtableHistory(self._history_table)
-        self._claims = AirtableClaims(self._table)
+        urgent = connect(self._require_lease, time_out, True)
+        self._claims = AirtableClaims(self._table, urgent.table(base_id, table_name))
         self._rows: dict[str, RecordDict] = {}
         # A run says itself, before its first item, that it has no place for checkpoints.
         self._told = {"checkpoint"}

@@ -34,5 +34,5 @@ def pending(
         root = working_folder() / root
     settings = load_settings(root)
     found = folder.find_sound(root / settings.folder)
-    entries = read_plan(found, open_repository(settings, root))
+    entries = read_plan(found, open_repository(settings, root).load())
     return plan.all_pending(entries, wanted)

@@ -26,6 +26,7 @@ from mpt_tool.scripts.folder import Script, find
 from mpt_tool.scripts.syntax import inspect
 from mpt_tool.settings import Settings, load_settings, variables
 from mpt_tool.storage.local import LocalRepository
+from mpt_tool.storage.repository import Snapshot
 from mpt_tool.view import tables
 
 settings.register_profile("mpt-tool", max_examples=60, deadline=None, database=None)
@@ -80,7 +81,7 @@ def test_any_names_are_found_listed_and_checked_in_order(names: set[str]) -> Non
             (root / name).touch()
         found = find(root)
         findings = check.check(found)
-        entries = read_plan(found, LocalRepository(root))
+        entries = read_plan(found, Snapshot())
         tables.status_table(entries, io.StringIO())
 
     assert [(s.order_id, s.migration_id) for s in found] == sorted(
@@ -167,7 +168,7 @@ def test_saving_a_record_keeps_its_further_keys_and_all_of_every_other(
         saved = MigrationRecord.model_validate(one)
         LocalRepository(root).save(saved)
 
-        assert LocalRepository(root).load()["one"] == saved
+        assert LocalRepository(root).load().records["one"] == saved
         state = json.loads(state_file.read_bytes())
     assert json.dumps(state["other"]) == json.dumps(other)
     assert state["one"].keys() == one.keys()

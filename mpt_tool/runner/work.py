@@ -68,7 +68,7 @@ def drive_batch(
     """
     migration_id, checkpoint = step.record.migration_id, step.record.checkpoint
     stop, limit = context.stop, context.time_limits[migration.type]
-    if "checkpoint" in kept.repository.missing:
+    if "checkpoint" in context.missing:
         log.warning(
             "The store has no column checkpoint: the progress of %s will not survive its end;"
             " mpt-tool migrate --init adds the column",

@@ -4,18 +4,18 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from math import isinf
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
 from mpt_tool.errors import LockedError, LockLostError, StorageError
 from mpt_tool.records import Attempt, MigrationRecord, Origin, describe
+from mpt_tool.storage.repository import Snapshot
 from mpt_tool.wording import printable, timestamp
 
 STATE_FILE = ".migrations-state.json"
@@ -36,8 +36,6 @@ class LocalRepository:
     history is in `.migrations-history.jsonl` beside it, an attempt a line.
     """
 
-    notes: Mapping[str, str] = MappingProxyType({})
-    missing: Collection[str] = frozenset()
     is_remote = False
 
     def __init__(self, root: Path) -> None:
@@ -51,8 +49,8 @@ class LocalRepository:
         # Which holder's file was written, while this repository holds the lock.
         self._holder: object = None
 
-    def load(self) -> dict[str, MigrationRecord]:
-        """Return all records by migration id; without a file there are none.
+    def load(self) -> Snapshot:
+        """Return what the file holds; without a file that is nothing.
 
         Raises:
             StorageError: the file cannot be read as state; the message names the key or position.
@@ -67,7 +65,7 @@ class LocalRepository:
             raise StorageError(f"{self._path} cannot be read: {error.strerror}") from error
         documents = self._parse(text)
         self._documents, self._members = documents, None
-        return {key: self._record(key, document) for key, document in documents.items()}
+        return Snapshot({key: self._record(key, each) for key, each in documents.items()})
 
     def save(self, record: MigrationRecord) -> None:
         """Put the record into the file; all others stay in it as they were.

@@ -67,7 +67,7 @@ def test_an_installed_package_brings_a_storage_of_its_own(installed: Project) ->
     result = installed.run("migrate", "--data", env={"STORAGE_TYPE": "shared"})
 
     assert result.exit_code == 0
-    assert LocalRepository(installed.root / "shared").load().keys() == {"first"}
+    assert LocalRepository(installed.root / "shared").load().records.keys() == {"first"}
     assert not installed.state_file.exists()
 
 

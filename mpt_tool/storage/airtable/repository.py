@@ -26,6 +26,7 @@ from mpt_tool.storage.airtable.history import COLUMNS as HISTORY_COLUMNS
 from mpt_tool.storage.airtable.history import AirtableHistory
 from mpt_tool.storage.airtable.schema import COLUMNS, OPTIONAL_COLUMNS
 from mpt_tool.storage.lease import RENEWALS_A_LEASE, Lease, Pace, acquire, renewed, unlock
+from mpt_tool.storage.repository import Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +73,7 @@ class AirtableRepository:
         history_name: str,
         lease_seconds: float,
     ) -> None:
-        self.notes: dict[str, str] = {}
-        self.missing: set[str] = set()
+        self._missing: set[str] = set()
         self._pace = Pace(lease_seconds, _clock, time.sleep)
         self._lease: Lease | None = None
         api = connect(self._require_lease, _time_out(lease_seconds))
@@ -87,8 +87,8 @@ class AirtableRepository:
         # A run says itself, before its first item, that it has no place for checkpoints.
         self._told = {"checkpoint"}
 
-    def load(self) -> dict[str, MigrationRecord]:
-        """Return all records by migration id; of several rows with one id, the one that counts.
+    def load(self) -> Snapshot:
+        """Return what the table holds; of several rows with one id, the one that counts.
 
         That is one that is applied before one that is not, so that nothing runs twice, and then
         the oldest.
@@ -104,12 +104,12 @@ class AirtableRepository:
         self._rows = {}
         for migration_id, candidates in found.items():
             self._rows[migration_id], records[migration_id] = min(candidates, key=_precedence)
-        self.notes = {
+        notes = {
             migration_id: f"{len(candidates)} rows in the table"
             for migration_id, candidates in found.items()
             if len(candidates) > 1
         }
-        return records
+        return Snapshot(records, notes, frozenset(self._missing))
 
     def save(self, record: MigrationRecord) -> None:
         """Write the record's row: the one it has, or a new one.
@@ -254,7 +254,7 @@ class AirtableRepository:
 
     def _without_missing(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields that the table has columns for, and warn once of each other."""
-        for column in fields.keys() & self.missing - self._told:
+        for column in fields.keys() & self._missing - self._told:
             log.warning(
                 "Airtable table %s has no column %s, so that is not recorded;"
                 " `mpt-tool migrate --init` adds it",
@@ -262,14 +262,14 @@ class AirtableRepository:
                 column,
             )
             self._told.add(column)
-        return {column: value for column, value in fields.items() if column not in self.missing}
+        return {column: value for column, value in fields.items() if column not in self._missing}
 
     def _note_missing(self, error: HTTPError) -> None:
         """Remember the optional column that a request failed for; raise any other error."""
         column = unknown_column(error)
         if column not in OPTIONAL_COLUMNS:
             raise error
-        self.missing.add(column)
+        self._missing.add(column)
 
     def _read_rows(self) -> list[RecordDict]:
         """Return all rows that hold anything of a record, and note which columns are missing."""
@@ -288,7 +288,7 @@ class AirtableRepository:
         Not `Table.all()`, which takes a reply without rows, of a proxy say, for an empty table:
         everything would run again.
         """
-        columns = [column for column in COLUMNS if column not in self.missing]
+        columns = [column for column in COLUMNS if column not in self._missing]
         pages = self._table.api.iterate_requests(
             "get", self._table.urls.records, params={"fields[]": columns}
         )

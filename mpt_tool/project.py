@@ -45,7 +45,7 @@ def open_store(project: Project) -> "StateRepository":
     """Return the repository that the settings name."""
     from mpt_tool.storage import open_repository
 
-    return open_repository(project.settings, project.root)
+    return open_repository(project.settings.storage_type, project.root)
 
 
 def attempts_if_any(repository: "StateRepository") -> "Sequence[Attempt]":

@@ -23,7 +23,7 @@ from tenacity import RetryCallState, Retrying, stop_before_delay
 
 from mpt_tool.clients.guard import Guard, allow_all
 from mpt_tool.clients.pauses import Pauses, asked_pause
-from mpt_tool.settings import Settings
+from mpt_tool.clients.settings import AirtableSettings
 
 type TimeOut = tuple[float, float]
 
@@ -35,23 +35,22 @@ _LONGEST_PAUSE_SECONDS = 30.0
 log = logging.getLogger(__name__)
 
 
-def open_api(settings: Settings, guard: Guard = allow_all, time_out: TimeOut = TIME_OUT) -> Api:
+def open_api(
+    settings: AirtableSettings, guard: Guard = allow_all, time_out: TimeOut = TIME_OUT
+) -> Api:
     """Return a client for the Airtable that the settings name; several threads may use it.
 
     Args:
         settings: which Airtable, with which key, and how long to try.
         guard: what may refuse a request, each time that it is about to be sent.
         time_out: seconds to connect, and to wait for a reply.
-
-    Raises:
-        SettingsError: the key is missing or the address is none.
     """
     api = Api(
-        settings.require("airtable_api_key"),
+        settings.api_key.get_secret_value(),
         retry_strategy=None,
-        endpoint_url=settings.require_url("storage_airtable_endpoint_url"),
+        endpoint_url=settings.endpoint_url,
     )
-    adapter = PoliteAdapter(settings.storage_airtable_retry_seconds, guard, time_out)
+    adapter = PoliteAdapter(settings.retry_seconds, guard, time_out)
     api.session.mount("https://", adapter)
     api.session.mount("http://", adapter)
     return api

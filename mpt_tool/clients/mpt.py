@@ -17,7 +17,7 @@ from tenacity import RetryCallState, Retrying, stop_after_attempt
 
 from mpt_tool.clients.guard import Guard, allow_all
 from mpt_tool.clients.pauses import Pauses, asked_pause
-from mpt_tool.settings import Settings
+from mpt_tool.clients.settings import PlatformSettings
 
 TRIES = 6
 _PASSING = frozenset({502, 503, 504})
@@ -29,15 +29,9 @@ log = logging.getLogger(__name__)
 _pauses = Pauses()
 
 
-def open_client(settings: Settings, guard: Guard = allow_all) -> MPTClient:
-    """Return a client of the platform that the settings name; it may be used by several threads.
-
-    Raises:
-        SettingsError: MPT_API_TOKEN or MPT_API_BASE_URL is not set, or the address is none.
-    """
-    token = settings.require("mpt_api_token")
-    base_url = settings.require_url("mpt_api_base_url")
-    client = _make(token, base_url)
+def open_client(settings: PlatformSettings, guard: Guard = allow_all) -> MPTClient:
+    """Return a client of the platform that the settings name; it may be used by several threads."""
+    client = _make(settings.api_token.get_secret_value(), settings.base_url)
     made = client.http_client.httpx_client
     client.http_client.httpx_client = httpx.Client(
         base_url=made.base_url,

@@ -128,6 +128,17 @@ def test_a_missing_variable_is_a_value_error_that_names_it(
     assert "is not set" in result.stdout
 
 
+def test_all_missing_variables_are_named_at_once(project: Project) -> None:
+    del project.environment["MPT_API_TOKEN"], project.environment["MPT_API_BASE_URL"]
+    migration(
+        project, "try:", "    self.mpt_client", "except ValueError as error:", "    print(error)"
+    )
+
+    result = project.run("migrate", "--data", "--quiet")
+
+    assert result.stdout.startswith("MPT_API_TOKEN and MPT_API_BASE_URL are not set: add them to")
+
+
 @pytest.mark.parametrize("address", ["api.example.com", "https://"])
 @pytest.mark.parametrize(
     ("client", "variable"),

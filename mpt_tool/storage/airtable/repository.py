@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from pyairtable import Api, Table
@@ -19,12 +20,13 @@ from mpt_tool.clients.airtable import TIME_OUT, TimeOut, open_api
 from mpt_tool.clients.guard import Guard, allow_all
 from mpt_tool.errors import StorageError
 from mpt_tool.records import Attempt, Checkpoint, FailedItem, MigrationRecord, Origin, describe
-from mpt_tool.settings import Settings
+from mpt_tool.settings import load_settings
 from mpt_tool.storage.airtable.claims import PREFIX, AirtableClaims
 from mpt_tool.storage.airtable.errors import explaining_errors, is_gone, unknown_column
 from mpt_tool.storage.airtable.history import COLUMNS as HISTORY_COLUMNS
 from mpt_tool.storage.airtable.history import AirtableHistory
 from mpt_tool.storage.airtable.schema import COLUMNS, OPTIONAL_COLUMNS
+from mpt_tool.storage.airtable.settings import StoreSettings
 from mpt_tool.storage.lease import RENEWALS_A_LEASE, Lease, Pace, acquire, renewed, unlock
 from mpt_tool.storage.repository import Snapshot
 
@@ -33,20 +35,14 @@ log = logging.getLogger(__name__)
 _LONGEST_TEXT = 100_000
 
 
-def open_airtable(settings: Settings) -> "AirtableRepository":
-    """Return the repository in the base and table that the settings name.
+def open_airtable(root: Path) -> "AirtableRepository":
+    """Return the repository in the base and the tables that the settings name.
 
     Raises:
-        SettingsError: the key or the base is not set, or the address is none.
+        SettingsError: the key or the base is not set, or a setting is wrong.
     """
-    base_id = settings.require("storage_airtable_base_id")
-    return AirtableRepository(
-        partial(open_api, settings),
-        base_id,
-        settings.storage_airtable_table_name,
-        settings.storage_airtable_history_table_name,
-        settings.storage_airtable_lease_seconds,
-    )
+    settings = load_settings(StoreSettings, root)
+    return AirtableRepository(settings, partial(open_api, settings), _clock, time.sleep)
 
 
 class AirtableRepository:
@@ -56,31 +52,32 @@ class AirtableRepository:
     the history, which is a second table. The lock takes three, and one more a renewal.
 
     Args:
+        settings: the base, its table of the records and of the lock, that of the attempts, which
+            may be missing, and how long the lock of a process outlives it.
         connect: returns a client that asks a guard each time before it sends a request.
-        base_id: the base of both tables.
-        table_name: the table of the records and of the lock.
-        history_name: the table of the attempts; it may be missing.
-        lease_seconds: how long the lock of a process outlives it.
+        clock: returns seconds that only grow, while the machine sleeps too.
+        sleep: waits for so many seconds.
     """
 
     is_remote = True
 
     def __init__(
         self,
+        settings: StoreSettings,
         connect: Callable[[Guard, TimeOut], Api],
-        base_id: str,
-        table_name: str,
-        history_name: str,
-        lease_seconds: float,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
     ) -> None:
         self._missing: set[str] = set()
-        self._pace = Pace(lease_seconds, _clock, time.sleep)
+        self._pace = Pace(settings.lease_seconds, clock, sleep)
         self._lease: Lease | None = None
-        api = connect(self._require_lease, _time_out(lease_seconds))
-        self._base = api.base(base_id)
-        self._table = api.table(base_id, table_name)
+        api = connect(self._require_lease, _time_out(settings.lease_seconds))
+        self._base = api.base(settings.base_id)
+        self._table = self._base.table(settings.table_name)
         # Not guarded: that the lock was lost goes on record, too.
-        self._history_table = connect(allow_all, TIME_OUT).table(base_id, history_name)
+        self._history_table = connect(allow_all, TIME_OUT).table(
+            settings.base_id, settings.history_table_name
+        )
         self._history = AirtableHistory(self._history_table)
         self._claims = AirtableClaims(self._table)
         self._rows: dict[str, RecordDict] = {}

@@ -5,13 +5,13 @@ import logging
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pyairtable import Api, Table
+from pyairtable import Api
 from pyairtable.api.types import RecordDict
 from pydantic import ValidationError
 from requests import HTTPError
@@ -25,7 +25,7 @@ from mpt_tool.storage.airtable.claims import PREFIX, AirtableClaims
 from mpt_tool.storage.airtable.errors import explaining_errors, is_gone, unknown_column
 from mpt_tool.storage.airtable.history import COLUMNS as HISTORY_COLUMNS
 from mpt_tool.storage.airtable.history import AirtableHistory
-from mpt_tool.storage.airtable.schema import COLUMNS, OPTIONAL_COLUMNS
+from mpt_tool.storage.airtable.schema import COLUMNS, OPTIONAL_COLUMNS, complete
 from mpt_tool.storage.airtable.settings import StoreSettings
 from mpt_tool.storage.lease import RENEWALS_A_LEASE, Lease, Pace, acquire, renewed, unlock
 from mpt_tool.storage.repository import Snapshot
@@ -72,8 +72,7 @@ class AirtableRepository:
         self._pace = Pace(settings.lease_seconds, clock, sleep)
         self._lease: Lease | None = None
         api = connect(self._require_lease, _time_out(settings.lease_seconds))
-        self._base = api.base(settings.base_id)
-        self._table = self._base.table(settings.table_name)
+        self._table = api.table(settings.base_id, settings.table_name)
         # Not guarded: that the lock was lost goes on record, too.
         self._history_table = connect(allow_all, TIME_OUT).table(
             settings.base_id, settings.history_table_name
@@ -142,8 +141,8 @@ class AirtableRepository:
             StorageError: nothing is lacking, a column is of another type, or Airtable refuses.
         """
         created = [
-            *self._complete(self._table, COLUMNS),
-            *self._complete(self._history_table, HISTORY_COLUMNS),
+            *complete(self._table, COLUMNS),
+            *complete(self._history_table, HISTORY_COLUMNS),
         ]
         if not created:
             raise StorageError(
@@ -207,30 +206,6 @@ class AirtableRepository:
         """
         if self._lease:
             self._lease.require()
-
-    def _complete(self, wanted: Table, columns: Mapping[str, Mapping[str, Any]]) -> Collection[str]:
-        """Create the table, or the columns that it lacks; return what was created."""
-        name = wanted.name
-        with explaining_errors(wanted):
-            tables = self._base.schema(force=True).tables
-            table = next((each for each in tables if name in (each.name, each.id)), None)
-            if table is None:
-                self._base.create_table(name, [{"name": each, **columns[each]} for each in columns])
-                return [f"table {name}"]
-            present = {field.name: field.type for field in table.fields}
-            for column, definition in columns.items():
-                if present.get(column, definition["type"]) != definition["type"]:
-                    raise StorageError(
-                        f"Airtable table {name}: column {column} is not of type"
-                        f" {definition['type']}: change it"
-                    )
-            lacking = [column for column in columns if column not in present]
-            for column in lacking:
-                definition = columns[column]
-                self._base.table(table.id).create_field(
-                    column, definition["type"], options=definition.get("options")
-                )
-        return [f"column {column}" for column in lacking]
 
     def _cell(self, checkpoint: Checkpoint) -> str:
         """Return a checkpoint as text; if it is too long, without why items failed.

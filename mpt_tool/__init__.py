@@ -25,14 +25,14 @@ def pending(
     from mpt_tool.enums import MigrationTypeEnum
     from mpt_tool.project import read_plan
     from mpt_tool.scripts import folder, plan
-    from mpt_tool.settings import load_settings, working_folder
+    from mpt_tool.settings import Settings, load_settings, working_folder
     from mpt_tool.storage import open_repository
 
     wanted = MigrationTypeEnum(migration_type) if migration_type is not None else None
     root = Path(root or "")
     if not root.is_absolute():
         root = working_folder() / root
-    settings = load_settings(root)
+    settings = load_settings(Settings, root)
     found = folder.find_sound(root / settings.folder)
-    entries = read_plan(found, open_repository(settings, root))
+    entries = read_plan(found, open_repository(settings.storage_type, root).load())
     return plan.all_pending(entries, wanted)

@@ -1,7 +1,7 @@
 """A project: its settings, store, scripts and plan, opened once for every command."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from mpt_tool.scripts import plan
 from mpt_tool.scripts.folder import Script
 from mpt_tool.scripts.plan import Entry
 from mpt_tool.scripts.syntax import checksum, inspect
-from mpt_tool.storage.repository import StateRepository
+from mpt_tool.storage.repository import Snapshot, StateRepository
 
 if TYPE_CHECKING:
     from mpt_tool.process.signals import Stop
@@ -45,7 +45,7 @@ def open_store(project: Project) -> "StateRepository":
     """Return the repository that the settings name."""
     from mpt_tool.storage import open_repository
 
-    return open_repository(project.settings, project.root)
+    return open_repository(project.settings.storage_type, project.root)
 
 
 def attempts_if_any(repository: "StateRepository") -> "Sequence[Attempt]":
@@ -67,7 +67,7 @@ def known_attempts(repository: "StateRepository") -> "Sequence[Attempt]":
 
 
 def store_notes(
-    project: Project, repository: "StateRepository", entries: "Sequence[Entry]"
+    project: Project, missing: "Collection[str]", entries: "Sequence[Entry]"
 ) -> list[str]:
     """Return what the store lacks that would be used."""
     from mpt_tool.scripts import plan
@@ -82,27 +82,24 @@ def store_notes(
     }
     return [
         f"the store has no column {column}, so that is not recorded; --init adds it"
-        for column in sorted(repository.missing)
+        for column in sorted(missing)
         if would_be_used[column]()
     ]
 
 
 def read_plan(
     found: Sequence[Script],
-    repository: StateRepository | None,
+    snapshot: Snapshot,
     read_attempts: Callable[[], Sequence[Attempt]] = tuple,
 ) -> list[Entry]:
-    """Return the plan of the scripts that were found; reads the store once, imports no script.
+    """Return the plan of the scripts that were found; imports no script.
 
     Args:
         found: the scripts.
-        repository: the store, or None to take all scripts for not applied.
+        snapshot: what the store holds.
         read_attempts: returns the history, if what was changed since it was applied is to be noted.
-
-    Raises:
-        StorageError: the store cannot be read.
     """
-    records = repository.load() if repository else {}
+    records = snapshot.records
     declared = {
         script.migration_id: inspect(script.path).type
         for script in found
@@ -121,5 +118,4 @@ def read_plan(
         and records[script.migration_id].applied_at
         and known != checksum(script.path)
     }
-    notes = repository.notes if repository else {}
-    return plan.build(found, records, declared, notes, changed)
+    return plan.build(found, records, declared, snapshot.notes, changed)

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 from contextlib import ExitStack, redirect_stdout, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -55,8 +55,10 @@ def run(
         found = folders.find_sound(project.settings.folder)
         repository = open_store(project)
         with repository.lock(context.origin, wait, project.stop.lose_lock):
-            entries = read_plan(found, repository)
+            snapshot = repository.load()
+            entries = read_plan(found, snapshot)
             prepared = prepare.prepare(entries, migration_type, migration_id, project.root, resume)
+            context = replace(context, missing=snapshot.missing)
             outcome = runs.run(prepared, repository, context)
         if outcome.failure:
             typer.echo(tables.summary(outcome))
@@ -92,7 +94,8 @@ def dry_run(
         from mpt_tool.scripts import folder as folders
         from mpt_tool.view import tables
 
-        entries = read_plan(folders.find_sound(project.settings.folder), open_store(project))
+        found = folders.find_sound(project.settings.folder)
+        entries = read_plan(found, open_store(project).load())
         # What a script prints while it is loaded is no part of the plan.
         with redirect_stdout(sys.stderr):
             prepared = prepare.prepare(entries, migration_type, migration_id, project.root, resume)
@@ -141,7 +144,7 @@ def fake(migration_id: str, wait: float, output: Output) -> None:
         found = folders.find_sound(project.settings.folder)
         repository = open_store(project)
         with repository.lock(context.origin, wait, project.stop.lose_lock):
-            entries = read_plan(found, repository)
+            entries = read_plan(found, repository.load())
             runs.fake(entries, migration_id, repository, context, project.root)
     output.say(f"Migration {migration_id} applied successfully.")
 
@@ -193,8 +196,9 @@ def list_(output: Output) -> None:
         folder = project.settings.folder
         found = folders.find(folder) if os.path.lexists(folder) else []
         repository = open_store(project)
-        entries = read_plan(found, repository, partial(attempts_if_any, repository))
-        notes = store_notes(project, repository, entries)
+        snapshot = repository.load()
+        entries = read_plan(found, snapshot, partial(attempts_if_any, repository))
+        notes = store_notes(project, snapshot.missing, entries)
         if output.as_json:
             documents = [tables.entry_document(entry) for entry in entries]
             content = {"migrations": documents, "notes": notes}
@@ -217,7 +221,7 @@ def pending(migration_type: MigrationTypeEnum | None, output: Output) -> None:
         from mpt_tool.view import tables
 
         found = folders.find_sound(project.settings.folder)
-        entries = plan.all_pending(read_plan(found, open_store(project)), migration_type)
+        entries = plan.all_pending(read_plan(found, open_store(project).load()), migration_type)
         if output.as_json:
             documents = [tables.entry_document(entry) for entry in entries]
             tables.json_document("pending", {"pending": documents}, sys.stdout)
@@ -263,8 +267,9 @@ def check(output: Output, *, strict: bool) -> None:
         findings = checks.check(found)
         if strict:
             repository = open_store(project)
-            entries = read_plan(found, repository, partial(known_attempts, repository))
-            findings += checks.drift(entries, store_notes(project, repository, entries))
+            snapshot = repository.load()
+            entries = read_plan(found, snapshot, partial(known_attempts, repository))
+            findings += checks.drift(entries, store_notes(project, snapshot.missing, entries))
         if output.as_json:
             documents = [asdict(finding) for finding in findings]
             tables.json_document("check", {"findings": documents}, sys.stdout)

@@ -6,8 +6,9 @@ from mpt_tool.enums import MigrationTypeEnum
 from mpt_tool.errors import MptToolError
 from mpt_tool.project import read_plan
 from mpt_tool.scripts import folder, plan
-from mpt_tool.settings import load_settings
+from mpt_tool.settings import Settings, load_settings
 from mpt_tool.storage.local import LocalRepository
+from mpt_tool.storage.repository import Snapshot
 
 
 def pending_ids(root: Path, incomplete: str, migration_type: MigrationTypeEnum | None) -> list[str]:
@@ -18,9 +19,10 @@ def pending_ids(root: Path, incomplete: str, migration_type: MigrationTypeEnum |
     is offered too.
     """
     try:
-        settings = load_settings(root)
-        repository = LocalRepository(root) if settings.storage_type == "local" else None
-        entries = read_plan(folder.find(root / settings.folder), repository)
+        settings = load_settings(Settings, root)
+        is_local = settings.storage_type == "local"
+        snapshot = LocalRepository(root).load() if is_local else Snapshot()
+        entries = read_plan(folder.find(root / settings.folder), snapshot)
     except MptToolError:
         return []
     wanted = [migration_type] if migration_type else MigrationTypeEnum

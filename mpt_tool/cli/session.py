@@ -63,14 +63,14 @@ def action(command: str, output: Output) -> Iterator[Project]:
         typer.Exit: the action failed; the messages are written.
     """
     from mpt_tool.process.signals import Stop
-    from mpt_tool.settings import load_settings, working_folder
+    from mpt_tool.settings import Settings, load_settings, working_folder
     from mpt_tool.view.logs import logs
 
     redact, stop = output.redact, Stop()
     try:
         with stop.listening(), logs(output.log_level, redact):
             root = working_folder()
-            yield Project(root, load_settings(root), redact, stop)
+            yield Project(root, load_settings(Settings, root), redact, stop)
     except MptToolError as error:
         from mpt_tool.view import tables
 

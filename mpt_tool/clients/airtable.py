@@ -19,7 +19,7 @@ from requests.exceptions import ChunkedEncodingError, ProxyError, SSLError
 from mpt_tool.clients.limiter import Limiter
 from mpt_tool.clients.read_only import BeforeSend, allow_all
 from mpt_tool.clients.retries import REPEATABLE, Attempt, Policy, asked_pause
-from mpt_tool.settings import Settings
+from mpt_tool.clients.settings import AirtableSettings
 
 type TimeOut = tuple[float, float]
 
@@ -32,7 +32,7 @@ _BASE = re.compile(r".*?/v0/(meta/bases/)?(?P<base>[^/?]*)")
 
 
 def open_api(
-    settings: Settings,
+    settings: AirtableSettings,
     before_send: BeforeSend = allow_all,
     time_out: TimeOut = TIME_OUT,
     is_urgent: bool = False,
@@ -44,16 +44,13 @@ def open_api(
         before_send: what may refuse a request, each time that it is about to be sent.
         time_out: seconds to connect, and to wait for a reply.
         is_urgent: whether a request goes before all others, waits for no pause, and is sent once.
-
-    Raises:
-        SettingsError: the key is missing or the address is none.
     """
     api = Api(
-        settings.require("airtable_api_key"),
+        settings.api_key.get_secret_value(),
         retry_strategy=None,
-        endpoint_url=settings.require_url("storage_airtable_endpoint_url"),
+        endpoint_url=settings.endpoint_url,
     )
-    seconds = 0.0 if is_urgent else settings.storage_airtable_retry_seconds
+    seconds = 0.0 if is_urgent else settings.retry_seconds
     adapter = AirtableAdapter(seconds, before_send, time_out, is_urgent)
     api.session.mount("https://", adapter)
     api.session.mount("http://", adapter)

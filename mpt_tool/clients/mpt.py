@@ -14,20 +14,14 @@ from mpt_api_client import MPTClient
 
 from mpt_tool.clients.limiter import Limiter
 from mpt_tool.clients.retries import RETRY_SECONDS, Attempt, Policy, asked_pause
-from mpt_tool.settings import Settings
+from mpt_tool.clients.settings import PlatformSettings
 
 _PASSING = frozenset({502, 503, 504})
 
 
-def open_client(settings: Settings) -> MPTClient:
-    """Return a client of the platform that the settings name; it may be used by several threads.
-
-    Raises:
-        SettingsError: MPT_API_TOKEN or MPT_API_BASE_URL is not set, or the address is none.
-    """
-    token = settings.require("mpt_api_token")
-    base_url = settings.require_url("mpt_api_base_url")
-    client = _make(token, base_url)
+def open_client(settings: PlatformSettings) -> MPTClient:
+    """Return a client of the platform that the settings name; it may be used by several threads."""
+    client = _make(settings.api_token.get_secret_value(), settings.base_url)
     made = client.http_client.httpx_client
     client.http_client.httpx_client = httpx.Client(
         base_url=made.base_url,

@@ -66,7 +66,7 @@ class Recorder:
     @property
     def keeps_checkpoints(self) -> bool:
         """Whether the store has a place for them."""
-        return "checkpoint" not in self._repository.missing
+        return "checkpoint" not in self._context.missing
 
     def recover(self) -> bool:
         """Say what became of a run that died in this migration, if one did.

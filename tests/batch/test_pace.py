@@ -18,7 +18,7 @@ from support.project import Project
 
 from mpt_tool.clients import airtable, mpt
 from mpt_tool.clients.retries import Attempt, asked_pause
-from mpt_tool.settings import Settings
+from mpt_tool.clients.settings import AirtableSettings, PlatformSettings
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,7 @@ def platform() -> Iterator[MPTServer]:
 @pytest.fixture
 def session(platform: MPTServer) -> Iterator[httpx.Client]:
     """What sends the requests of the mixin's client."""
-    client = mpt.open_client(Settings.model_validate(platform.settings))
+    client = mpt.open_client(PlatformSettings.model_validate(platform.settings))
     with client.http_client.httpx_client as session:
         yield session
 
@@ -84,7 +84,7 @@ def test_no_more_items_a_second_are_begun_than_allowed_by_all_workers_together(
 @contextmanager
 def calling_platform(platform: MPTServer) -> Iterator[Callable[[], object]]:
     """Return a read by a client of its own."""
-    client = mpt.open_client(Settings.model_validate(platform.settings))
+    client = mpt.open_client(PlatformSettings.model_validate(platform.settings))
     with client.http_client.httpx_client:
         yield lambda: client.commerce.agreements.get("AGR-1")
 
@@ -92,7 +92,7 @@ def calling_platform(platform: MPTServer) -> Iterator[Callable[[], object]]:
 @contextmanager
 def calling_airtable(server: AirtableServer) -> Iterator[Callable[[], object]]:
     """Return a read by a client of its own."""
-    api = airtable.open_api(Settings.model_validate(server.settings))
+    api = airtable.open_api(AirtableSettings.model_validate(server.settings))
     with api.session:
         yield lambda: api.table(BASE, TABLE).all()
 

@@ -14,16 +14,17 @@ from typing import Any
 
 import pytest
 import typer
-from pydantic import AliasChoices
 from support.airtable_server import AirtableServer
 from support.project import HISTORY_FILE, Project, record
 
 from mpt_tool.cli import app
+from mpt_tool.clients.settings import PlatformSettings
 from mpt_tool.enums import MigrationStatusEnum, OutcomeEnum
 from mpt_tool.errors import ExitCode
 from mpt_tool.records import Attempt, ErrorReport
-from mpt_tool.settings import Settings
+from mpt_tool.settings import Section, Settings, is_secret, variable_names
 from mpt_tool.storage.airtable.history import COLUMNS as HISTORY_COLUMNS
+from mpt_tool.storage.airtable.settings import StoreSettings
 from mpt_tool.storage.repository import StateRepository
 
 REPOSITORY = Path(__file__).parents[2]
@@ -257,14 +258,14 @@ def test_every_exit_code_is_documented() -> None:
     assert [code for code in ExitCode if f"\n| {code} |" not in text] == []
 
 
-@pytest.mark.parametrize("field", Settings.model_fields)
-def test_every_setting_is_documented(field: str) -> None:
+@pytest.mark.parametrize("section", [Settings, PlatformSettings, StoreSettings])
+def test_every_setting_is_documented(section: type[Section]) -> None:
     text = CONFIGURATION.read_text(encoding="utf-8")
-    alias = Settings.model_fields[field].validation_alias
-    names = alias.choices if isinstance(alias, AliasChoices) else [alias]
-
-    for name in names:
-        assert f"| `{name}` |" in text
+    for field in section.model_fields:
+        for name in variable_names(section, field):
+            assert f"| `{name}` |" in text
+        key = f"{section.table}.{field}".strip(".").replace("_", "-")
+        assert (f"| `{key}` |" in text) is not is_secret(section, field)
 
 
 def test_every_option_is_documented() -> None:

@@ -7,11 +7,13 @@ import pytest
 from pyairtable import Api
 from requests import PreparedRequest, ReadTimeout, RequestException, Response, Session
 from support.airtable_server import BASE, TABLE, AirtableServer, RateLimit
+from support.simulation import Clock
 
 from mpt_tool.clients.airtable import AirtableAdapter, TimeOut, open_api
 from mpt_tool.clients.read_only import BeforeSend
-from mpt_tool.settings import Settings
+from mpt_tool.clients.settings import AirtableSettings
 from mpt_tool.storage.airtable.repository import AirtableRepository
+from mpt_tool.storage.airtable.settings import StoreSettings
 from mpt_tool.storage.lease import RENEWALS_A_LEASE
 from mpt_tool.testing.storage import RUNNING
 
@@ -21,7 +23,7 @@ AT_ONCE = {"Retry-After": "0"}
 @pytest.fixture
 def api(server: AirtableServer) -> Iterator[Api]:
     api = open_api(
-        Settings.model_validate(
+        AirtableSettings.model_validate(
             {"AIRTABLE_API_KEY": server.token, "STORAGE_AIRTABLE_ENDPOINT_URL": server.url}
         )
     )
@@ -54,7 +56,11 @@ def test_every_request_has_a_time_out_within_which_the_lease_can_still_be_renewe
         api.session.mount("http://", NotingAdapter(0, before_send, time_out))
         return api
 
-    repository = AirtableRepository(connect, BASE, "New", "History", lease_seconds)
+    settings = StoreSettings.model_validate(
+        {**server.settings, "STORAGE_AIRTABLE_TABLE_NAME": "New", "lease_seconds": lease_seconds}
+    )
+    clock = Clock()
+    repository = AirtableRepository(settings, connect, lambda: clock.now, clock.sleep)
 
     repository.initialize()
     repository.save(RUNNING)

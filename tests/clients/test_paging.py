@@ -19,8 +19,8 @@ from support.project import Project
 from mpt_tool.clients.airtable import open_api
 from mpt_tool.clients.mpt import open_client
 from mpt_tool.clients.paging import walk_service, walk_table
+from mpt_tool.clients.settings import AirtableSettings, PlatformSettings
 from mpt_tool.migration import BatchDataMigration
-from mpt_tool.settings import Settings
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +41,7 @@ def connection() -> Iterator[tuple[MPTServer, Any]]:
     They are shared, as it takes long to make a client.
     """
     with MPTServer() as server:
-        client = open_client(Settings.model_validate(server.settings))
+        client = open_client(PlatformSettings.model_validate(server.settings))
         with client.http_client.httpx_client:
             yield server, client.commerce.agreements
 
@@ -309,7 +309,7 @@ def change(server: MPTServer, changes: list[tuple[bool, int]]) -> None:
 @pytest.fixture
 def api(server: AirtableServer) -> Iterator[Api]:
     """The client that the mixin gives to migrations."""
-    api = open_api(Settings.model_validate(server.settings))
+    api = open_api(AirtableSettings.model_validate(server.settings))
     yield api
     api.session.close()
 

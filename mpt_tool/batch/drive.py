@@ -7,7 +7,6 @@ cursor of the last item that is settled, so that all before it are done.
 import inspect
 import itertools
 import json
-import logging
 import math
 import traceback
 from collections import deque
@@ -37,6 +36,7 @@ from mpt_tool.errors import (
     message_of,
 )
 from mpt_tool.migration.batch import BatchDataMigration
+from mpt_tool.process.log import get_log
 from mpt_tool.process.signals import Interrupted
 from mpt_tool.process.tracebacks import script_traceback
 from mpt_tool.records import Checkpoint, FailedItem
@@ -55,7 +55,7 @@ _LONGEST_MESSAGE = 100
 _LISTED_ITEMS = 20
 _SURELY_JSON = frozenset({int, str})
 
-log = logging.getLogger(__name__)
+log = get_log(__name__)
 
 
 class ItemError(Exception):

@@ -1,6 +1,5 @@
 """What each action of the command does: one call, one view, and an exit code where it is not 0."""
 
-import logging
 import os
 import sys
 from contextlib import ExitStack, redirect_stdout, suppress
@@ -18,6 +17,7 @@ from mpt_tool.errors import (
     SelectionError,
     StorageError,
 )
+from mpt_tool.process.log import get_log
 from mpt_tool.project import attempts_if_any, known_attempts, open_store, store_notes
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mpt_tool.redaction import Redact
     from mpt_tool.runner.prepare import Step
 
-log = logging.getLogger(__name__)
+log = get_log(__name__)
 
 DEFAULT_LIMIT = 1000
 

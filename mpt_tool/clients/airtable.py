@@ -7,7 +7,6 @@ STORAGE_AIRTABLE_RETRY_SECONDS allows. A POST whose reply was lost may have done
 it is not sent again.
 """
 
-import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from tenacity import RetryCallState, Retrying, stop_before_delay
 
 from mpt_tool.clients.guard import Guard, allow_all
 from mpt_tool.clients.pauses import Pauses, asked_pause
+from mpt_tool.process.log import get_log
 from mpt_tool.settings import Settings
 
 type TimeOut = tuple[float, float]
@@ -32,7 +32,7 @@ REQUESTS_A_SECOND = 5
 LOCK_OUT_SECONDS = 30.0
 _LONGEST_PAUSE_SECONDS = 30.0
 
-log = logging.getLogger(__name__)
+log = get_log(__name__)
 
 
 def open_api(settings: Settings, guard: Guard = allow_all, time_out: TimeOut = TIME_OUT) -> Api:

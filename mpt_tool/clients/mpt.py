@@ -6,7 +6,6 @@ long. A 502, 503 or 504 without that, and a connection that failed, are asked ag
 method may be repeated; a connection that was never made, always.
 """
 
-import logging
 from collections.abc import Callable
 from functools import partial
 from inspect import signature
@@ -17,13 +16,14 @@ from tenacity import RetryCallState, Retrying, stop_after_attempt
 
 from mpt_tool.clients.guard import Guard, allow_all
 from mpt_tool.clients.pauses import Pauses, asked_pause
+from mpt_tool.process.log import get_log
 from mpt_tool.settings import Settings
 
 TRIES = 6
 _PASSING = frozenset({502, 503, 504})
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
-log = logging.getLogger(__name__)
+log = get_log(__name__)
 
 # Shared by all clients of the process: the platform counts what it gets, whoever sends it.
 _pauses = Pauses()

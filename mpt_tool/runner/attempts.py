@@ -1,6 +1,5 @@
 """Adds each attempt at a migration to the history, which changes no outcome if it cannot be."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,13 +11,14 @@ from mpt_tool.errors import (
     StorageError,
     message_of,
 )
+from mpt_tool.process.log import get_log
 from mpt_tool.process.tracebacks import frames_in
 from mpt_tool.records import Attempt, ErrorReport, MigrationRecord, Origin
 from mpt_tool.redaction import Redact
 from mpt_tool.storage.repository import StateRepository
 from mpt_tool.wording import timestamp
 
-log = logging.getLogger(__name__)
+log = get_log(__name__)
 
 
 @dataclass(frozen=True, slots=True)

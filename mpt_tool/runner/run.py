@@ -1,6 +1,5 @@
 """Walks a plan: the only module that moves a record from one status to the next."""
 
-import logging
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -22,6 +21,7 @@ from mpt_tool.errors import (
 )
 from mpt_tool.migration import BatchDataMigration
 from mpt_tool.process.isolation import isolated
+from mpt_tool.process.log import get_log
 from mpt_tool.process.signals import Stop
 from mpt_tool.runner.attempts import History, was_applied_by_a_dead_run
 from mpt_tool.runner.context import Context
@@ -33,7 +33,7 @@ from mpt_tool.scripts.plan import Entry, Outcome
 from mpt_tool.scripts.syntax import checksum
 from mpt_tool.storage.repository import StateRepository
 
-log = logging.getLogger(__name__)
+log = get_log(__name__)
 
 
 def run(prepared: Prepared, repository: StateRepository, context: Context) -> Outcome:

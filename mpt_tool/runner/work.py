@@ -1,6 +1,5 @@
 """Calls the author's code: a script's run, or the items of a batch migration."""
 
-import logging
 from collections.abc import AsyncGenerator, Coroutine, Generator
 from functools import partial
 from typing import Any
@@ -12,13 +11,14 @@ from mpt_tool.errors import (
 )
 from mpt_tool.migration import BatchDataMigration
 from mpt_tool.process.limits import WARNED_AT, time_limit
+from mpt_tool.process.log import get_log
 from mpt_tool.records import Checkpoint, MigrationRecord
 from mpt_tool.runner.context import Context
 from mpt_tool.runner.prepare import Step
 from mpt_tool.storage.repository import StateRepository
 from mpt_tool.wording import in_items
 
-log = logging.getLogger(__name__)
+log = get_log(__name__)
 
 
 class Kept:

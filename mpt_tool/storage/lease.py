@@ -41,7 +41,6 @@ The idea of claims that are watched and not dated is that of Kubernetes' leader 
 Lamport's bakery (https://lamport.azurewebsites.net/pubs/bakery.pdf).
 """
 
-import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -50,6 +49,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from mpt_tool.errors import LockedError, LockLostError, StorageError
+from mpt_tool.process.log import get_log
 from mpt_tool.wording import printable, timestamp
 
 SETTLE_SECONDS = 1.1
@@ -58,7 +58,7 @@ _TRIES_A_RENEWAL = 4
 _TRIES_TO_HOLD = 5
 _LOOKS_A_LEASE = 12
 
-log = logging.getLogger(__name__)
+log = get_log(__name__)
 
 
 @dataclass(frozen=True, slots=True)

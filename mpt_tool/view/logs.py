@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from mpt_tool.process.log import get_log
 from mpt_tool.redaction import Redact
 from mpt_tool.view.terminal import is_live
+from mpt_tool.wording import printable
 
 LOG_FORMAT = "%(asctime)s - %(levelname)s - %(message)s"
 _CHATTY_LIBRARIES = ("asyncio", "filelock", "httpcore", "httpx", "urllib3")
@@ -16,24 +18,19 @@ _CHATTY_LIBRARIES = ("asyncio", "filelock", "httpcore", "httpx", "urllib3")
 
 @contextmanager
 def logs(level: int, redact: Redact) -> Iterator[None]:
-    """Send logs to stderr: in columns on a terminal with colour, elsewhere one event a line."""
-    handler: logging.Handler
-    if is_live(sys.stderr):
-        from rich.console import Console
-        from rich.logging import RichHandler
+    """Send logs to stderr: in columns on a terminal with colour, elsewhere one event a line.
 
-        # Without a file of its own the console writes to what stderr is at the moment.
-        console = Console(stderr=True, force_terminal=True)
-        handler = RichHandler(console=console, show_path=False, log_time_format="%X")
-        handler.setFormatter(logging.Formatter("%(message)s"))
-    else:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(_OneLineFormatter(LOG_FORMAT))
-    root = logging.getLogger()
+    Ours and those of scripts and libraries each by a handler of their own: a script may put others
+    in place of the latter.
+    """
+    own, root = get_log(), logging.getLogger()
+    earlier, handler = own.handlers, _handler(redact)
     make = logging.getLogRecordFactory()
-    # Here, not in a formatter of ours: a script may set up logging anew.
+    # In a formatter of ours it would not help where a script sets up logging anew.
     logging.setLogRecordFactory(_redacting(make, redact))
+    own.handlers = [_handler(redact)]
     root.addHandler(handler)
+    own.setLevel(level)
     root.setLevel(level)
     for name in _CHATTY_LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -48,13 +45,28 @@ def logs(level: int, redact: Redact) -> Iterator[None]:
         logging.captureWarnings(capture=False)
         logging.setLogRecordFactory(make)
         root.removeHandler(handler)
+        own.handlers = earlier
+
+
+def _handler(redact: Redact) -> logging.Handler:
+    handler: logging.Handler
+    if is_live(sys.stderr):
+        from rich.console import Console
+        from rich.logging import RichHandler
+
+        # Without a file of its own the console writes to what stderr is at the moment.
+        console = Console(stderr=True, force_terminal=True)
+        handler = RichHandler(console=console, show_path=False, log_time_format="%X")
+        handler.setFormatter(_Formatter("%(message)s", redact, between_lines="\n"))
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_Formatter(LOG_FORMAT, redact, between_lines="\\n"))
+    return handler
 
 
 def _log_end_of_thread(arguments: threading.ExceptHookArgs) -> None:
     name = arguments.thread.name if arguments.thread else "unknown"
-    logging.getLogger("threading").error(
-        "Exception in thread %s", name, exc_info=arguments.exc_value
-    )
+    get_log("threading").error("Exception in thread %s", name, exc_info=arguments.exc_value)
 
 
 def _redacting(
@@ -82,6 +94,14 @@ def _message(record: logging.LogRecord) -> str:
         return f"A message that could not be formatted ({type(error).__name__})"
 
 
-class _OneLineFormatter(logging.Formatter):
+class _Formatter(logging.Formatter):
+    """Writes an event without secrets, and without what would move a cursor or begin a line."""
+
+    def __init__(self, fmt: str, redact: Redact, between_lines: str) -> None:
+        super().__init__(fmt)
+        self._redact = redact
+        self._between_lines = between_lines
+
     def format(self, record: logging.LogRecord) -> str:
-        return "\\n".join(super().format(record).splitlines())
+        lines = self._redact(super().format(record)).splitlines()
+        return self._between_lines.join(map(printable, lines))

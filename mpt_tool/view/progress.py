@@ -1,7 +1,6 @@
 """What runs, as which of how many, and how far: the last line of a terminal, or lines of a log."""
 
 import itertools
-import logging
 import os
 import shutil
 import threading
@@ -13,9 +12,10 @@ from datetime import timedelta
 from typing import Any, TextIO, cast
 
 from mpt_tool.batch.checkpoints import Tally
+from mpt_tool.process.log import get_log
 from mpt_tool.wording import duration, of_total
 
-log = logging.getLogger(__name__)
+log = get_log(__name__)
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _SECONDS_A_FRAME = 0.1

@@ -1,7 +1,6 @@
 """Keeps the state in a table of Airtable, a row a migration."""
 
 import json
-import logging
 import os
 import time
 from collections import defaultdict
@@ -18,6 +17,7 @@ from requests import HTTPError
 from mpt_tool.clients.airtable import TIME_OUT, TimeOut, open_api
 from mpt_tool.clients.guard import Guard, allow_all
 from mpt_tool.errors import StorageError
+from mpt_tool.process.log import get_log
 from mpt_tool.records import Attempt, Checkpoint, FailedItem, MigrationRecord, Origin, describe
 from mpt_tool.settings import Settings
 from mpt_tool.storage.airtable.claims import PREFIX, AirtableClaims
@@ -27,7 +27,7 @@ from mpt_tool.storage.airtable.history import AirtableHistory
 from mpt_tool.storage.airtable.schema import COLUMNS, OPTIONAL_COLUMNS
 from mpt_tool.storage.lease import RENEWALS_A_LEASE, Lease, Pace, acquire, renewed, unlock
 
-log = logging.getLogger(__name__)
+log = get_log(__name__)
 
 _LONGEST_TEXT = 100_000
 

@@ -64,9 +64,9 @@ def action(command: str, output: Output) -> Iterator[Project]:
     """
     from mpt_tool.process.signals import Stop
     from mpt_tool.settings import load_settings, working_folder
-    from mpt_tool.view.logs import logs
+    from mpt_tool.view.logs import logs, teller
 
-    redact, stop = output.redact, Stop()
+    redact, stop = output.redact, Stop(teller())
     try:
         with stop.listening(), logs(output.log_level, redact):
             root = working_folder()

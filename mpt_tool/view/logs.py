@@ -1,15 +1,16 @@
 """Where log events go: to stderr, without secrets, plain or in columns."""
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from mpt_tool.process.log import get_log
 from mpt_tool.redaction import Redact
-from mpt_tool.view.terminal import is_live
+from mpt_tool.view.terminal import ERASE_LINE, is_live
 from mpt_tool.wording import printable
 
 LOG_FORMAT = "%(asctime)s - %(levelname)s - %(message)s"
@@ -46,6 +47,23 @@ def logs(level: int, redact: Redact) -> Iterator[None]:
         logging.setLogRecordFactory(make)
         root.removeHandler(handler)
         own.handlers = earlier
+
+
+def teller() -> Callable[[str], None]:
+    """Return what writes a warning past all streams: one may be in the middle of a write."""
+    if is_live(sys.stderr):
+        # In place of what runs, and of the ^C beside it.
+        before, form = ERASE_LINE, "%(message)s."
+    else:
+        before, form = "\n" if sys.stderr.isatty() else "", LOG_FORMAT
+    formatter = logging.Formatter(form)
+
+    def tell(message: str) -> None:
+        record = logging.LogRecord(__name__, logging.WARNING, "", 0, message, None, None)
+        with suppress(OSError):
+            os.write(2, f"{before}{formatter.format(record)}\n".encode())
+
+    return tell
 
 
 def _handler(redact: Redact) -> logging.Handler:

@@ -28,9 +28,15 @@ nox.options.error_on_missing_interpreters = "CI" in os.environ or not HERE
 nox.options.sessions = ["lint", "types", "tests", "lowest"]
 
 # More than there are cores: many tests wait for a lock, a lease or a pace.
-WORKERS = "--numprocesses=4"
-# What takes long is about processes and time: once is enough.
-QUICK = ("-m", "not slow")
+WORKERS = ("--numprocesses=6", "--dist=worksteal")
+# What asks something of Python or of a library, and so may differ; all else is tested once.
+VERSIONS = (
+    *("-m", "not slow"),
+    *("tests/clients", "tests/migration", "tests/scripts", "tests/support", "tests/testing"),
+    *("tests/view", "tests/storage/test_lease.py", "tests/storage/test_repositories.py"),
+    *("tests/cli/test_completion.py", "tests/cli/test_examples.py", "tests/cli/test_output.py"),
+    *("tests/test_public_names.py", "tests/test_redaction.py", "tests/test_settings.py"),
+)
 
 
 @nox.session(python=FIRST)
@@ -51,20 +57,24 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Tests with the newest dependencies; arguments after `--` go to pytest."""
+    """All tests with the newest Python, with the other those that meet versions.
+
+    Arguments after `--` go to pytest.
+    """
     session.install("--editable", ".", "--group", "test")
-    session.run("pytest", WORKERS, *(() if session.python == LAST else QUICK), *session.posargs)
+    chosen = () if session.python == LAST else VERSIONS
+    session.run("pytest", *WORKERS, *chosen, *session.posargs)
 
 
 @nox.session(python=FIRST)
 def lowest(session: nox.Session) -> None:
-    """Quick tests with the oldest dependencies that pyproject.toml allows."""
+    """The tests that meet versions, with the oldest dependencies that pyproject.toml allows."""
     # The tests' own tools come second: they are not what is at its lowest here.
     session.install("--editable", ".", "--resolution=lowest-direct")
     session.install("--group", "test")
     # Typer before 0.26 imports names that the newest Click deprecates.
     click = "--pythonwarnings=ignore:'click:DeprecationWarning"
-    session.run("pytest", WORKERS, click, *QUICK, *session.posargs)
+    session.run("pytest", *WORKERS, click, *VERSIONS, *session.posargs)
 
 
 @nox.session(python=FIRST)

@@ -64,11 +64,12 @@ def action(command: str, output: Output) -> Iterator[Project]:
     """
     from mpt_tool.process.signals import Stop
     from mpt_tool.settings import load_settings, working_folder
-    from mpt_tool.view.logs import logs, teller
+    from mpt_tool.view.logs import start_logs, teller
 
     redact, stop = output.redact, Stop(teller())
     try:
-        with stop.listening(), logs(output.log_level, redact):
+        with stop.listening():
+            start_logs(output.log_level, redact)
             root = working_folder()
             yield Project(root, load_settings(root), redact, stop)
     except MptToolError as error:

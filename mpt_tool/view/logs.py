@@ -4,49 +4,43 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from mpt_tool.process.log import get_log
 from mpt_tool.redaction import Redact
 from mpt_tool.view.terminal import ERASE_LINE, is_live
 from mpt_tool.wording import printable
 
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+
 LOG_FORMAT = "%(asctime)s - %(levelname)s - %(message)s"
 _CHATTY_LIBRARIES = ("asyncio", "filelock", "httpcore", "httpx", "urllib3")
 
 
-@contextmanager
-def logs(level: int, redact: Redact) -> Iterator[None]:
+def start_logs(level: int, redact: Redact) -> None:
     """Send logs to stderr: in columns on a terminal with colour, elsewhere one event a line.
 
     Ours and those of scripts and libraries each by a handler of their own: a script may put others
-    in place of the latter.
+    in place of the latter. What Python itself writes of an exception that nobody handles is logged.
+    It stays so to the end of the process: threads and what `atexit` calls outlast the command.
     """
     own, root = get_log(), logging.getLogger()
-    earlier, handler = own.handlers, _handler(redact)
-    make = logging.getLogRecordFactory()
-    # In a formatter of ours it would not help where a script sets up logging anew.
-    logging.setLogRecordFactory(_redacting(make, redact))
     own.handlers = [_handler(redact)]
-    root.addHandler(handler)
+    root.addHandler(_handler(redact))
     own.setLevel(level)
     root.setLevel(level)
     for name in _CHATTY_LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # In a formatter of ours it would not help where a script sets up logging anew.
+    logging.setLogRecordFactory(_redacting(logging.getLogRecordFactory(), redact))
     # A stream that a script has closed loses its log, not the run.
     logging.raiseExceptions = False
     logging.captureWarnings(capture=True)
     threading.excepthook = _log_end_of_thread
-    try:
-        yield
-    finally:
-        threading.excepthook = threading.__excepthook__
-        logging.captureWarnings(capture=False)
-        logging.setLogRecordFactory(make)
-        root.removeHandler(handler)
-        own.handlers = earlier
+    sys.unraisablehook = _log_ignored
 
 
 def teller() -> Callable[[str], None]:
@@ -83,8 +77,21 @@ def _handler(redact: Redact) -> logging.Handler:
 
 
 def _log_end_of_thread(arguments: threading.ExceptHookArgs) -> None:
-    name = arguments.thread.name if arguments.thread else "unknown"
-    get_log("threading").error("Exception in thread %s", name, exc_info=arguments.exc_value)
+    # As Python has it: sys.exit() ends the thread, and that is all.
+    if arguments.exc_type is not SystemExit:
+        name = arguments.thread.name if arguments.thread else "unknown"
+        get_log("threading").error("Exception in thread %s", name, exc_info=arguments.exc_value)
+
+
+def _log_ignored(arguments: "UnraisableHookArgs") -> None:
+    """Log what was raised where it can end nothing: in `__del__`, or by what `atexit` calls."""
+    if sys.is_finalizing():
+        # Nothing can be imported any more, as a traceback needs.
+        return
+    what, where = arguments.err_msg or "Exception ignored in", arguments.object
+    get_log("python").error(
+        "%s%s", what, "" if where is None else f": {where!r}", exc_info=arguments.exc_value
+    )
 
 
 def _redacting(

@@ -70,3 +70,72 @@ def test_a_script_that_sets_up_logging_has_its_own_lines_its_own_way(project: Pr
         "INFO - in ours",
         "INFO - Applied migration: second",
     ]
+
+
+LATE = {
+    "__del__": """
+        class Connection:
+            def __del__(self):
+                raise RuntimeError(token)
+
+        Connection()
+        """,
+    "atexit": "atexit.register(int, token)",
+    "a thread": "threading.Thread(target=int, args=(token,)).start()",
+    "a thread that outlasts the command": """
+        def late():
+            threading.main_thread().join()
+            logging.error("the token is %s", token)
+            int(token)
+
+        threading.Thread(target=late).start()
+        """,
+}
+
+
+@pytest.mark.parametrize("body", LATE.values(), ids=LATE)
+def test_what_is_raised_where_nobody_handles_it_shows_no_secret(
+    project: Project, body: str
+) -> None:
+    imports = "import atexit, logging, os, sys, threading"
+    body = f"token = os.environ['SHOP_TOKEN']\n{textwrap.dedent(body)}"
+    project.script("first", above=imports, body=body)
+
+    result = project.run("migrate", "--data", env={"SHOP_TOKEN": "token-12345"})
+
+    assert result.exit_code == 0, result.stderr
+    assert "***" in result.stderr
+    assert "token-12345" not in result.stdout + result.stderr
+
+
+def test_what_is_raised_as_the_process_ends_is_not_told(project: Project) -> None:
+    project.script(
+        "first",
+        above="""
+        import builtins, logging, os
+
+        class Connection:
+            def __init__(self, token):
+                self.token = token
+
+            def __del__(self):
+                raise RuntimeError(self.token)
+        """,
+        body="builtins.a = logging.b = Connection(os.environ['SHOP_TOKEN'])",
+    )
+
+    result = project.run("migrate", "--data", env={"SHOP_TOKEN": "token-12345"})
+
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[-1].endswith("Applied migration: first in 0.0 s")
+
+
+def test_a_thread_that_exits_ends_and_that_is_all(project: Project) -> None:
+    project.script(
+        "first", above="import sys, threading", body="threading.Thread(target=sys.exit).start()"
+    )
+
+    result = project.run("migrate", "--data")
+
+    assert "Exception" not in result.stderr
+    assert result.exit_code == 0

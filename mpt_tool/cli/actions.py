@@ -19,6 +19,7 @@ from mpt_tool.errors import (
 )
 from mpt_tool.process.log import get_log
 from mpt_tool.project import attempts_if_any, known_attempts, open_store, store_notes
+from mpt_tool.wording import printable, printable_lines
 
 if TYPE_CHECKING:
     from mpt_tool.batch.rehearsal import Sight
@@ -58,9 +59,10 @@ def run(
             prepared = prepare.prepare(entries, migration_type, migration_id, project.root, resume)
             outcome = runs.run(prepared, repository, context)
         if outcome.failure:
-            typer.echo(tables.summary(outcome))
+            typer.echo(printable_lines(tables.summary(outcome)))
             raise outcome.failure
-        output.say(tables.summary(outcome))
+        for line in tables.summary(outcome).splitlines():
+            output.say(line)
     if migration_type is MigrationTypeEnum.DATA:
         output.say("Migrations completed successfully.")
     else:
@@ -102,7 +104,7 @@ def dry_run(
             content = {"would_run": documents, **({"items": asdict(sight)} if sight else {})}
             tables.json_document(migration_type, content, sys.stdout)
             return
-        typer.echo(tables.dry_run(records, migration_type))
+        typer.echo(printable_lines(tables.dry_run(records, migration_type)))
         if sight:
             typer.echo(tables.sight(sight))
 
@@ -202,7 +204,7 @@ def list_(output: Output) -> None:
         else:
             typer.echo("No migrations found.")
         for note in notes:
-            typer.echo(f"Note: {note}.")
+            typer.echo(printable(f"Note: {note}."))
 
 
 def pending(migration_type: MigrationTypeEnum | None, output: Output) -> None:
@@ -240,7 +242,7 @@ def history(migration_id: str | None, output: Output) -> None:
             tables.json_document("history", {"attempts": documents}, sys.stdout)
         elif not attempts:
             of_one = f" at {migration_id}" if migration_id else ""
-            typer.echo(project.redact(f"No attempts{of_one} found."))
+            typer.echo(printable(project.redact(f"No attempts{of_one} found.")))
         elif migration_id is None:
             tables.history_table(attempts, sys.stdout)
         else:

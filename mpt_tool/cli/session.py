@@ -19,6 +19,7 @@ from mpt_tool.errors import (
     ScriptFailedError,
 )
 from mpt_tool.project import Project
+from mpt_tool.wording import printable, printable_lines
 
 if TYPE_CHECKING:
     from mpt_tool.records import Origin
@@ -52,7 +53,7 @@ class Output:
     def say(self, message: str) -> None:
         """Write a message for people."""
         if not (self.as_json or self.quiet):
-            typer.echo(self.redact(message))
+            typer.echo(printable(self.redact(message)))
 
 
 @contextmanager
@@ -78,10 +79,12 @@ def action(command: str, output: Output) -> Iterator[Project]:
         if isinstance(error, ScriptFailedError) and error.__cause__:
             from mpt_tool.process.tracebacks import script_traceback
 
-            typer.echo(redact(script_traceback(error.__cause__)), err=True, nl=False)
+            told = printable_lines(redact(script_traceback(error.__cause__)))
+            typer.echo(told, err=True, nl=False)
         if output.as_json:
             tables.json_document(command, {"error": redact(str(error))}, sys.stdout)
-        typer.echo(redact(f"Error running {command} command: {error}"), err=True)
+        message = redact(f"Error running {command} command: {error}")
+        typer.echo(printable(message), err=True)
         typer.echo("Aborted.", err=True)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:

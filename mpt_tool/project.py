@@ -1,6 +1,5 @@
 """A project: its settings, store, scripts and plan, opened once for every command."""
 
-import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from mpt_tool.errors import (
     NoHistoryError,
     StorageError,
 )
+from mpt_tool.process.log import get_log
 from mpt_tool.process.signals import Stop
 from mpt_tool.records import Attempt
 from mpt_tool.redaction import Redact
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mpt_tool.settings import Settings
     from mpt_tool.storage.repository import StateRepository
 
-log = logging.getLogger(__name__)
+log = get_log(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,5 +33,14 @@ def in_items(handled: int, total: int | None = None) -> str:
 
 
 def printable(text: str) -> str:
-    """Return the text with an escape for each line break and whatever else would move a cursor."""
+    """Return the text with an escape for each line break and whatever else would move a cursor.
+
+    All that others wrote passes through here before it is shown: it can neither colour nor erase
+    what is around it, nor turn it about, nor look like a line of ours.
+    """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def printable_lines(text: str) -> str:
+    """Return the same of a text of several lines, which stay lines."""
+    return "\n".join(map(printable, text.split("\n")))

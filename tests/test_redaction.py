@@ -1,9 +1,18 @@
 """What is hidden in a text, and what is not."""
 
+import html
 import json
+import random
+import re
+import reprlib
+import string
+import time
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
 from mpt_tool.redaction import make_redact, secrets_in
 
@@ -20,13 +29,32 @@ KEY = """-----BEGIN-----\nquote"and\\slash' /+\n-----END-----"""
         "MYSQL_PWD",
         "GH_PAT",
         "app_secret",
+        "API_KEY_PROD",
+        "TOKEN_2",
+        "SIGNING_KEYS",
+        "DB_PASSWORD2",
     ],
 )
 def test_a_variable_that_is_named_like_a_secret_is_one(name: str) -> None:
     assert secrets_in({name: "value"}) == {"value"}
 
 
-@pytest.mark.parametrize("name", ["PWD", "OLDPWD", "PAT", "HOME", "MPT_API_BASE_URL"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "PWD",
+            "OLDPWD",
+            "PAT",
+            "HOME",
+            "MPT_API_BASE_URL",
+            "MAX_TOKENS",
+            "KEYBOARD",
+            "TOKEN_URL",
+        ),
+        *("AWS_ACCESS_KEY_ID", "SSH_KEY_FILE", "SECRET_NAME"),
+    ],
+)
 def test_other_variables_are_none(name: str) -> None:
     assert secrets_in({name: "/work"}) == set()
 
@@ -49,12 +77,81 @@ def test_the_password_of_an_address_is_hidden(address: str) -> None:
     [
         *(KEY, repr(KEY), json.dumps(KEY), repr(RuntimeError(KEY)), KEY.splitlines()[1]),
         *(quote(KEY), quote(KEY, safe=""), quote_plus(KEY)),
+        *(html.escape(KEY), re.sub("%..", lambda match: match[0].lower(), quote(KEY, safe=""))),
     ],
 )
 def test_a_secret_is_hidden_in_every_spelling(text: str) -> None:
     redacted = make_redact([KEY + "\n"])(f"it is {text}!")
 
     assert "slash" not in redacted
+
+
+@pytest.mark.parametrize("encode", [b64encode, urlsafe_b64encode])
+@pytest.mark.parametrize("around", ["", "u:", "user:", "a:b"])
+def test_a_secret_is_hidden_in_what_is_encoded_with_it(
+    encode: Callable[[bytes], bytes], around: str
+) -> None:
+    secret = "whsec_01?>~23456789"
+    text = encode(f"{around}{secret}{around}".encode()).decode()
+
+    redacted = make_redact([secret])(f"Authorization: {text}")
+
+    assert "***" in redacted
+    assert len(redacted) <= len("Authorization: ***") + 4 * (1 + len(around))
+
+
+class Model(BaseModel):
+    number: int
+
+
+@pytest.mark.parametrize("length", [12, 24, 40, 300])
+def test_what_an_error_leaves_of_a_secret_that_it_cuts_is_hidden(length: int) -> None:
+    secret = "".join(random.Random(length).choices(string.ascii_letters, k=length))
+    redact = make_redact([secret])
+    with pytest.raises(ValidationError) as error:
+        Model.model_validate({"number": secret})
+
+    told = [str(error.value), reprlib.repr(secret), f"begins with {secret[: max(6, length // 2)]}"]
+
+    for text in map(redact, told):
+        assert "***" in text
+        assert not any(secret[at : at + 6] in text for at in range(length - 5))
+
+
+@pytest.mark.parametrize(
+    ("value", "secret"),
+    [
+        ("https://0123abcdef@sentry.example.com/1", "0123abcdef"),
+        ("AccountName=shop;AccountKey=ab/cd+ef12345==;EndpointSuffix=x", "ab/cd+ef12345=="),
+        ("Server=db;User Id=shop;Password=hunter22;", "hunter22"),
+        ("host=db user=shop password=hunter22", "hunter22"),
+        ("https://x.example.com/box?sv=2024&sig=ab%2Fcd%3D", "ab%2Fcd%3D"),
+        ("Endpoint=sb://x/;SharedAccessKeyName=all;SharedAccessKey=ab/cd+ef=", "ab/cd+ef="),
+    ],
+)
+def test_the_secret_in_a_connection_string_is_one(value: str, secret: str) -> None:
+    assert secrets_in({"SHOP_CONNECTION": value}) == {secret}
+
+
+def test_the_key_before_a_host_is_hidden_whoever_knows_it() -> None:
+    redacted = make_redact([])("cannot reach https://0123abcdef@sentry.example.com/1")
+
+    assert redacted == "cannot reach https://***@sentry.example.com/1"
+
+
+def test_a_long_text_is_searched_in_little_time() -> None:
+    secrets = [f"{number:04}-{'x' * 40}" for number in range(30)]
+
+    began = time.process_time()
+    make_redact(secrets)("y" * 300_000)
+
+    assert time.process_time() - began < 5
+
+
+def test_addresses_that_begin_as_a_secret_one_does_are_shown() -> None:
+    redact = make_redact(["https://example.com/hook/0123456789", "/var/run/secrets/shop.pem"])
+
+    assert redact("https://example.com/docs, /var/run/x") == "https://example.com/docs, /var/run/x"
 
 
 def test_a_secret_that_is_not_utf_8_is_hidden() -> None:

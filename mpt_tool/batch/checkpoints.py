@@ -1,6 +1,5 @@
 """Keeps how far a run of a batch migration is, and saves that in time."""
 
-import logging
 import threading
 import time
 from collections import deque
@@ -10,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from mpt_tool.errors import MptToolError
+from mpt_tool.process.log import get_log
 from mpt_tool.records import Checkpoint, FailedItem
 
-log = logging.getLogger(__name__)
+log = get_log(__name__)
 
 
 @dataclass(slots=True)

@@ -1,7 +1,6 @@
 """The items of a batch migration: each with its cursor, its name in messages, and why it failed."""
 
 import json
-import logging
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from mpt_tool.batch.loop import EventLoop
 from mpt_tool.errors import ScriptError, message_of
 from mpt_tool.migration.batch import BatchDataMigration
+from mpt_tool.process.log import get_log
 from mpt_tool.process.tracebacks import script_traceback
 from mpt_tool.records import FailedItem
 from mpt_tool.redaction import Redact
@@ -16,7 +16,7 @@ from mpt_tool.redaction import Redact
 _LONGEST_MESSAGE = 100
 _SURELY_JSON = frozenset({int, str})
 
-log = logging.getLogger(__name__)
+log = get_log(__name__)
 
 
 def items_after(migration: BatchDataMigration[Any], cursor: Any, loop: EventLoop) -> Iterator[Any]:

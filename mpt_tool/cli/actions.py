@@ -1,6 +1,5 @@
 """What each action of the command does: one call, one view, and an exit code where it is not 0."""
 
-import logging
 import os
 import sys
 from contextlib import ExitStack, redirect_stdout, suppress
@@ -19,14 +18,16 @@ from mpt_tool.errors import (
     SelectionError,
     StorageError,
 )
+from mpt_tool.process.log import get_log
 from mpt_tool.project import attempts_if_any, known_attempts, open_store, store_notes
+from mpt_tool.wording import printable, printable_lines
 
 if TYPE_CHECKING:
     from mpt_tool.batch.rehearsal import Sight
     from mpt_tool.redaction import Redact
     from mpt_tool.runner.prepare import Step
 
-log = logging.getLogger(__name__)
+log = get_log(__name__)
 
 DEFAULT_LIMIT = 1000
 
@@ -61,9 +62,10 @@ def run(
             context = replace(context, missing=snapshot.missing)
             outcome = runs.run(prepared, repository, context)
         if outcome.failure:
-            typer.echo(tables.summary(outcome))
+            typer.echo(printable_lines(tables.summary(outcome)))
             raise outcome.failure
-        output.say(tables.summary(outcome))
+        for line in tables.summary(outcome).splitlines():
+            output.say(line)
     if migration_type is MigrationTypeEnum.DATA:
         output.say("Migrations completed successfully.")
     else:
@@ -106,7 +108,7 @@ def dry_run(
             content = {"would_run": documents, **({"items": asdict(sight)} if sight else {})}
             tables.json_document(migration_type, content, sys.stdout)
             return
-        typer.echo(tables.dry_run(records, migration_type))
+        typer.echo(printable_lines(tables.dry_run(records, migration_type)))
         if sight:
             typer.echo(tables.sight(sight))
 
@@ -209,7 +211,7 @@ def list_(output: Output) -> None:
         else:
             typer.echo("No migrations found.")
         for note in notes:
-            typer.echo(f"Note: {note}.")
+            typer.echo(printable(f"Note: {note}."))
 
 
 def pending(migration_type: MigrationTypeEnum | None, output: Output) -> None:
@@ -247,7 +249,7 @@ def history(migration_id: str | None, output: Output) -> None:
             tables.json_document("history", {"attempts": documents}, sys.stdout)
         elif not attempts:
             of_one = f" at {migration_id}" if migration_id else ""
-            typer.echo(project.redact(f"No attempts{of_one} found."))
+            typer.echo(printable(project.redact(f"No attempts{of_one} found.")))
         elif migration_id is None:
             tables.history_table(attempts, sys.stdout)
         else:

@@ -19,6 +19,7 @@ from mpt_tool.errors import (
     ScriptFailedError,
 )
 from mpt_tool.project import Project
+from mpt_tool.wording import printable, printable_lines
 
 if TYPE_CHECKING:
     from mpt_tool.records import Origin
@@ -52,7 +53,7 @@ class Output:
     def say(self, message: str) -> None:
         """Write a message for people."""
         if not (self.as_json or self.quiet):
-            typer.echo(self.redact(message))
+            typer.echo(printable(self.redact(message)))
 
 
 @contextmanager
@@ -64,11 +65,12 @@ def action(command: str, output: Output) -> Iterator[Project]:
     """
     from mpt_tool.process.signals import Stop
     from mpt_tool.settings import Settings, load_settings, working_folder
-    from mpt_tool.view.logs import logs
+    from mpt_tool.view.logs import start_logs, teller
 
-    redact, stop = output.redact, Stop()
+    redact, stop = output.redact, Stop(teller())
     try:
-        with stop.listening(), logs(output.log_level, redact):
+        with stop.listening():
+            start_logs(output.log_level, redact)
             root = working_folder()
             yield Project(root, load_settings(Settings, root), redact, stop)
     except MptToolError as error:
@@ -78,12 +80,14 @@ def action(command: str, output: Output) -> Iterator[Project]:
             from mpt_tool.clients.releases import hint_at_release
             from mpt_tool.process.tracebacks import script_traceback
 
-            typer.echo(redact(script_traceback(error.__cause__)), err=True, nl=False)
+            told = printable_lines(redact(script_traceback(error.__cause__)))
+            typer.echo(told, err=True, nl=False)
             if hint := hint_at_release(error.__cause__):
                 typer.echo(hint, err=True)
         if output.as_json:
             tables.json_document(command, {"error": redact(str(error))}, sys.stdout)
-        typer.echo(redact(f"Error running {command} command: {error}"), err=True)
+        message = redact(f"Error running {command} command: {error}")
+        typer.echo(printable(message), err=True)
         typer.echo("Aborted.", err=True)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:

@@ -1,6 +1,5 @@
 """Lets so many within a span of time begin, and holds all back for a while: requests and items."""
 
-import logging
 import math
 import sys
 import threading
@@ -8,6 +7,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Self
+
+from mpt_tool.process.log import get_log
 
 # So that a stop is noticed soon.
 LONGEST_SLEEP_SECONDS = 0.5
@@ -21,7 +22,7 @@ _TOLD_SECONDS = 60.0
 _TURN_MARGIN = 1.022
 _SPAN_MARGIN = 1.02
 
-log = logging.getLogger(__name__)
+log = get_log(__name__)
 
 
 class NotBegunError(BaseException):

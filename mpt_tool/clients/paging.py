@@ -1,14 +1,15 @@
 """Walks over all items of a service or a table in an order that is always the same."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from itertools import batched, pairwise
 from typing import Any
 
+from mpt_tool.process.log import get_log
+
 # What Airtable returns at once; the ids of more would not fit into an address.
 PAGE_SIZE = 100
 
-log = logging.getLogger(__name__)
+log = get_log(__name__)
 
 
 class _NoKeysetError(Exception):

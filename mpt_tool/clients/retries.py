@@ -4,7 +4,6 @@ Sent again is what was not acted upon, and what failed for a passing reason if t
 repeated. The pause before is the one that the reply asks for, else 1, 2, 4 and so on seconds.
 """
 
-import logging
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from tenacity import RetryCallState, Retrying
 
 from mpt_tool.clients.limiter import Limiter, NotBegunError, parts
 from mpt_tool.clients.read_only import BeforeSend, allow_all, is_read, require_allowed
+from mpt_tool.process.log import get_log
 from mpt_tool.process.signals import is_stopping
 
 RETRY_SECONDS = 180.0
@@ -25,7 +25,7 @@ _LONGEST_BACK_OFF = 30.0
 # Of 2 seconds in which a stop acts; a request gets that long to be sent once more.
 _PATIENCE_AT_STOP = 1.0
 
-log = logging.getLogger(__name__)
+log = get_log(__name__)
 
 
 class Reply(Protocol):

@@ -3,8 +3,8 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from mpt_tool.errors import ExitCode
@@ -41,9 +41,13 @@ class Stop:
     The first one raises `Interrupted` in the main thread; while that is deferred it is only noted.
     The second one ends the process at once, as SIGKILL would; but not a SIGHUP, of which a terminal
     that is closed may cause two. One that was ignored from the start, as with `nohup`, stays so.
+
+    Args:
+        tell: says to the user at once that the signal was noticed; called in the signal's handler.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
         self.cause: Interrupted | None = None
         """Why to stop, once there is a reason."""
         self._is_lock_lost = False
@@ -139,10 +143,9 @@ class Stop:
                 self._stop("stopped because the lock was lost", ExitCode.FAILED)
         elif not self.cause:
             name = signal.Signals(number).name
+            cleaning = ": the script is cleaning up" if self._is_running and self._raises else ""
+            self._tell(f"Stopping at {name}{cleaning}; once more ends at once")
             self._stop(f"stopped by {name}", exit_code)
-            # Not by a stream, which may be in the middle of another write.
-            with suppress(OSError):
-                os.write(2, f"\nStopping at {name}; once more ends at once.\n".encode())
         elif number != _HANGUP:
             os._exit(exit_code)
 

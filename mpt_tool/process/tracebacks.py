@@ -5,7 +5,9 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
+from textwrap import indent
 
 _FRAMES_LEFT_OUT = (
     f"{Path(__file__).parents[1]}{os.sep}",
@@ -17,12 +19,28 @@ _FRAMES_LEFT_OUT = (
 
 
 def script_traceback(error: BaseException) -> str:
-    """Return what a script raised, with its own frames: the whole chain and all group members."""
+    """Return what a script raised, in its own frames: the whole chain and all group members.
+
+    Further lines of a message are indented, so that none passes for a line of the log.
+    """
     report = traceback.TracebackException.from_exception(
         error, max_group_width=sys.maxsize, max_group_depth=sys.maxsize
     )
-    _drop_our_frames(report)
-    return "".join(report.format())
+    for each in _all_in(report):
+        each.stack[:] = [frame for frame in each.stack if not _is_left_out(Path(frame.filename))]
+        if isinstance(each.__notes__, list):
+            each.__notes__ = [
+                indent(note, "  ") if isinstance(note, str) else note for note in each.__notes__
+            ]
+    return "".join(map(_below_its_first_line, report.format()))
+
+
+def _below_its_first_line(piece: str) -> str:
+    """Return a piece of a report; what a message has below its first line is indented."""
+    if piece.startswith((" ", "\n")):
+        return piece
+    first, *rest = piece.splitlines(keepends=True)
+    return first + "".join(f"  {line}" for line in rest)
 
 
 def frames_in(error: BaseException, path: Path) -> tuple[str, ...]:
@@ -38,11 +56,10 @@ def _is_left_out(path: Path) -> bool:
     return str(path).startswith(_FRAMES_LEFT_OUT) or path.parent.name == "tenacity"
 
 
-def _drop_our_frames(report: traceback.TracebackException) -> None:
-    """Leave out the frames of this package and those that Python puts between it and a script."""
+def _all_in(report: traceback.TracebackException) -> Iterator[traceback.TracebackException]:
+    """Yield the report with those of its whole chain and of all group members."""
     reports = [report]
-    while reports:
-        each = reports.pop()
-        each.stack[:] = [frame for frame in each.stack if not _is_left_out(Path(frame.filename))]
+    for each in reports:
+        yield each
         related = (each.__cause__, each.__context__, *(each.exceptions or []))
         reports += [other for other in related if other is not None]

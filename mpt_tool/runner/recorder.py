@@ -1,6 +1,5 @@
 """Records one run of a migration, in the store and in the history: start, checkpoints and end."""
 
-import logging
 from datetime import datetime
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from mpt_tool.errors import (
     StorageError,
     UnbegunError,
 )
+from mpt_tool.process.log import get_log
 from mpt_tool.records import Checkpoint, ErrorReport, MigrationRecord
 from mpt_tool.runner.attempts import attempt_at, known_end, report_of
 from mpt_tool.runner.context import Context
@@ -24,7 +24,7 @@ from mpt_tool.wording import timestamp
 
 type Counts = dict[str, int] | None
 
-log = logging.getLogger(__name__)
+log = get_log(__name__)
 
 
 class Recorder:

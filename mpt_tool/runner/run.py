@@ -1,12 +1,12 @@
 """Walks a plan: runs its steps in order, and records how each went."""
 
-import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from mpt_tool.errors import MptToolError, StoppedError
 from mpt_tool.process.isolation import isolated
+from mpt_tool.process.log import get_log
 from mpt_tool.process.signals import Stop
 from mpt_tool.runner.context import Context
 from mpt_tool.runner.prepare import Prepared, Step, record_of
@@ -18,7 +18,7 @@ from mpt_tool.scripts.syntax import checksum
 from mpt_tool.storage.repository import StateRepository
 from mpt_tool.wording import duration
 
-log = logging.getLogger(__name__)
+log = get_log(__name__)
 
 
 def run(prepared: Prepared, repository: StateRepository, context: Context) -> Outcome:

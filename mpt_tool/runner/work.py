@@ -1,6 +1,5 @@
 """What a step does: calls the script's `run`, or drives a batch migration over its items."""
 
-import logging
 from collections.abc import AsyncGenerator, Awaitable, Generator
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +11,7 @@ from mpt_tool.batch.items import total_of
 from mpt_tool.errors import ExitCode, ItemsFailedError, StoppedError
 from mpt_tool.migration import BaseMigration, BatchDataMigration
 from mpt_tool.process.limits import WARNED_AT, time_limit
+from mpt_tool.process.log import get_log
 from mpt_tool.process.signals import Interrupted
 from mpt_tool.records import Checkpoint
 from mpt_tool.runner.context import Context
@@ -20,7 +20,7 @@ from mpt_tool.wording import in_items
 
 _LISTED_ITEMS = 20
 
-log = logging.getLogger(__name__)
+log = get_log(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,15 +41,16 @@ The idea of claims that are watched and not dated is that of Kubernetes' leader 
 Lamport's bakery (https://lamport.azurewebsites.net/pubs/bakery.pdf).
 """
 
-import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from shlex import quote
 from typing import Protocol
 
 from mpt_tool.errors import LockedError, LockLostError, StorageError
+from mpt_tool.process.log import get_log
 from mpt_tool.wording import printable, timestamp
 
 SETTLE_SECONDS = 1.1
@@ -58,7 +59,7 @@ _TRIES_A_RENEWAL = 4
 _TRIES_TO_HOLD = 5
 _LOOKS_A_LEASE = 12
 
-log = logging.getLogger(__name__)
+log = get_log(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,7 +335,7 @@ def _outlast(
         if now >= gives_up_at and not looks_dead:
             raise LockedError(
                 f"Locked by {seen}. Try again later, or wait for it with --wait SECONDS."
-                f" If it cannot be alive: mpt-tool migrate --unlock {seen.name}"
+                f" If it cannot be alive: mpt-tool migrate --unlock {quote(printable(seen.name))}"
             )
         pace.sleep(pause if looks_dead else min(pause, gives_up_at - now))
         looked_at = pace.clock()

@@ -1,7 +1,6 @@
 """Keeps the state, the lock and the history in files in the project's root."""
 
 import json
-import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mpt_tool.errors import LockedError, LockLostError, StorageError
+from mpt_tool.process.log import get_log
 from mpt_tool.records import Attempt, MigrationRecord, Origin, describe
 from mpt_tool.storage.repository import Snapshot
 from mpt_tool.wording import printable, timestamp
@@ -25,7 +25,7 @@ HOLDER_FILE = ".migrations-state.lock.json"
 # Whoever asks who holds the lock takes it for an instant.
 _LOOK_SECONDS = 0.2
 
-log = logging.getLogger(__name__)
+log = get_log(__name__)
 
 
 class LocalRepository:

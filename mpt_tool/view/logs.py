@@ -1,22 +1,66 @@
 """Where log events go: to stderr, without secrets, plain or in columns."""
 
 import logging
+import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
+from mpt_tool.process.log import get_log
 from mpt_tool.redaction import Redact
-from mpt_tool.view.terminal import is_live
+from mpt_tool.view.terminal import ERASE_LINE, is_live
+from mpt_tool.wording import printable
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 LOG_FORMAT = "%(asctime)s - %(levelname)s - %(message)s"
 _CHATTY_LIBRARIES = ("asyncio", "filelock", "httpcore", "httpx", "urllib3")
 
 
-@contextmanager
-def logs(level: int, redact: Redact) -> Iterator[None]:
-    """Send logs to stderr: in columns on a terminal with colour, elsewhere one event a line."""
+def start_logs(level: int, redact: Redact) -> None:
+    """Send logs to stderr: in columns on a terminal with colour, elsewhere one event a line.
+
+    Ours and those of scripts and libraries each by a handler of their own: a script may put others
+    in place of the latter. What Python itself writes of an exception that nobody handles is logged.
+    It stays so to the end of the process: threads and what `atexit` calls outlast the command.
+    """
+    own, root = get_log(), logging.getLogger()
+    own.handlers = [_handler(redact)]
+    root.addHandler(_handler(redact))
+    own.setLevel(level)
+    root.setLevel(level)
+    for name in _CHATTY_LIBRARIES:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # In a formatter of ours it would not help where a script sets up logging anew.
+    logging.setLogRecordFactory(_redacting(logging.getLogRecordFactory(), redact))
+    # A stream that a script has closed loses its log, not the run.
+    logging.raiseExceptions = False
+    logging.captureWarnings(capture=True)
+    threading.excepthook = _log_end_of_thread
+    sys.unraisablehook = _log_ignored
+
+
+def teller() -> Callable[[str], None]:
+    """Return what writes a warning past all streams: one may be in the middle of a write."""
+    if is_live(sys.stderr):
+        # In place of what runs, and of the ^C beside it.
+        before, form = ERASE_LINE, "%(message)s."
+    else:
+        before, form = "\n" if sys.stderr.isatty() else "", LOG_FORMAT
+    formatter = logging.Formatter(form)
+
+    def tell(message: str) -> None:
+        record = logging.LogRecord(__name__, logging.WARNING, "", 0, message, None, None)
+        with suppress(OSError):
+            os.write(2, f"{before}{formatter.format(record)}\n".encode())
+
+    return tell
+
+
+def _handler(redact: Redact) -> logging.Handler:
     handler: logging.Handler
     if is_live(sys.stderr):
         from rich.console import Console
@@ -25,35 +69,28 @@ def logs(level: int, redact: Redact) -> Iterator[None]:
         # Without a file of its own the console writes to what stderr is at the moment.
         console = Console(stderr=True, force_terminal=True)
         handler = RichHandler(console=console, show_path=False, log_time_format="%X")
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(_Formatter("%(message)s", redact, between_lines="\n"))
     else:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(_OneLineFormatter(LOG_FORMAT))
-    root = logging.getLogger()
-    make = logging.getLogRecordFactory()
-    # Here, not in a formatter of ours: a script may set up logging anew.
-    logging.setLogRecordFactory(_redacting(make, redact))
-    root.addHandler(handler)
-    root.setLevel(level)
-    for name in _CHATTY_LIBRARIES:
-        logging.getLogger(name).setLevel(logging.WARNING)
-    # A stream that a script has closed loses its log, not the run.
-    logging.raiseExceptions = False
-    logging.captureWarnings(capture=True)
-    threading.excepthook = _log_end_of_thread
-    try:
-        yield
-    finally:
-        threading.excepthook = threading.__excepthook__
-        logging.captureWarnings(capture=False)
-        logging.setLogRecordFactory(make)
-        root.removeHandler(handler)
+        handler.setFormatter(_Formatter(LOG_FORMAT, redact, between_lines="\\n"))
+    return handler
 
 
 def _log_end_of_thread(arguments: threading.ExceptHookArgs) -> None:
-    name = arguments.thread.name if arguments.thread else "unknown"
-    logging.getLogger("threading").error(
-        "Exception in thread %s", name, exc_info=arguments.exc_value
+    # As Python has it: sys.exit() ends the thread, and that is all.
+    if arguments.exc_type is not SystemExit:
+        name = arguments.thread.name if arguments.thread else "unknown"
+        get_log("threading").error("Exception in thread %s", name, exc_info=arguments.exc_value)
+
+
+def _log_ignored(arguments: "UnraisableHookArgs") -> None:
+    """Log what was raised where it can end nothing: in `__del__`, or by what `atexit` calls."""
+    if sys.is_finalizing():
+        # Nothing can be imported any more, as a traceback needs.
+        return
+    what, where = arguments.err_msg or "Exception ignored in", arguments.object
+    get_log("python").error(
+        "%s%s", what, "" if where is None else f": {where!r}", exc_info=arguments.exc_value
     )
 
 
@@ -82,6 +119,14 @@ def _message(record: logging.LogRecord) -> str:
         return f"A message that could not be formatted ({type(error).__name__})"
 
 
-class _OneLineFormatter(logging.Formatter):
+class _Formatter(logging.Formatter):
+    """Writes an event without secrets, and without what would move a cursor or begin a line."""
+
+    def __init__(self, fmt: str, redact: Redact, between_lines: str) -> None:
+        super().__init__(fmt)
+        self._redact = redact
+        self._between_lines = between_lines
+
     def format(self, record: logging.LogRecord) -> str:
-        return "\\n".join(super().format(record).splitlines())
+        lines = self._redact(super().format(record)).splitlines()
+        return self._between_lines.join(map(printable, lines))

@@ -1,7 +1,6 @@
 """What runs, as which of how many, and how far: the last line of a terminal, or lines of a log."""
 
 import itertools
-import logging
 import os
 import shutil
 import threading
@@ -13,9 +12,11 @@ from datetime import timedelta
 from typing import Any, TextIO, cast
 
 from mpt_tool.batch.checkpoints import Tally
+from mpt_tool.process.log import get_log
+from mpt_tool.view.terminal import ERASE_LINE
 from mpt_tool.wording import duration, of_total
 
-log = logging.getLogger(__name__)
+log = get_log(__name__)
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _SECONDS_A_FRAME = 0.1
@@ -25,7 +26,6 @@ _RATE_SECONDS = 60
 _BAR_WIDTH = 10
 # How much of the name of what runs goes before the bar; of less nobody could tell what it is.
 _LEAST_WIDTH = 12
-_ERASE_LINE = "\r\x1b[2K"
 
 
 class LogReporter:
@@ -211,7 +211,7 @@ class _StatusLine:
 
     def _erase(self) -> None:
         if self._is_drawn:
-            self._terminal.write(_ERASE_LINE)
+            self._terminal.write(ERASE_LINE)
             self._terminal.flush()
             self._is_drawn = False
 

@@ -66,7 +66,10 @@ def attempt_details(attempt: "Attempt") -> str:
     return "\n".join(lines)
 
 
-def _write_table(columns: Sequence[str], rows: Sequence[Mapping[str, str]], stream: TextIO) -> None:
+def _write_table(
+    columns: Sequence[str], cells: Sequence[Mapping[str, str]], stream: TextIO
+) -> None:
+    rows = [{name: printable(cell) for name, cell in row.items()} for row in cells]
     if stream.isatty() or is_coloured(stream):
         _console(stream).print(_rich_table(columns, rows, width_of(stream)))
     else:
@@ -76,13 +79,13 @@ def _write_table(columns: Sequence[str], rows: Sequence[Mapping[str, str]], stre
 def _attempt_cells(attempt: "Attempt") -> dict[str, str]:
     return {
         "started": _moment(attempt.started_at or attempt.ended_at),
-        "id": printable(attempt.migration_id),
+        "id": attempt.migration_id,
         "type": attempt.type,
         "outcome": attempt.outcome,
         "duration": _EMPTY if attempt.seconds is None else duration(attempt.seconds),
-        "by": printable(f"{attempt.user}@{attempt.host}"),
-        "version": printable(attempt.version or _EMPTY),
-        "note": printable(attempt.error.message) if attempt.error else _EMPTY,
+        "by": f"{attempt.user}@{attempt.host}",
+        "version": attempt.version or _EMPTY,
+        "note": attempt.error.message if attempt.error else _EMPTY,
     }
 
 
@@ -183,13 +186,13 @@ def _cells(entry: "Entry") -> dict[str, str]:
     seconds = _seconds(entry)
     return {
         "order id": str(entry.order_id),
-        "id": printable(entry.migration_id),
+        "id": entry.migration_id,
         "type": entry.type or _EMPTY,
         "status": entry.status,
         "started": _moment(record.started_at if record else None),
         "applied": _moment(record.applied_at if record else None),
         "duration": _EMPTY if seconds is None else duration(seconds),
-        "version": printable((record and record.version) or _EMPTY),
+        "version": (record and record.version) or _EMPTY,
         "note": "; ".join(entry.notes) or _EMPTY,
     }
 

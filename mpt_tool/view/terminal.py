@@ -6,6 +6,7 @@ from typing import TextIO
 
 # Wider than any row, so that what goes to a file is never cut.
 _UNBOUNDED = 100_000
+ERASE_LINE = "\r\x1b[2K"
 
 
 def is_coloured(stream: TextIO) -> bool:

@@ -66,7 +66,7 @@ def test_the_example_is_stopped_and_resumed_as_its_readme_says(
     example: Project, marketplace: Popen[str]
 ) -> None:
     readme = (EXAMPLE / "README.md").read_text(encoding="utf-8")
-    commands = re.findall(r"^python3 -m uv run mpt-tool (.+)$", readme, re.MULTILINE)
+    commands = re.findall(r"^mpt-tool (.+)$", readme, re.MULTILINE)
     look, begin, list_, go_on, history = (command.split() for command in commands)
 
     def has_checkpoint() -> bool:

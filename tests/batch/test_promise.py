@@ -212,7 +212,7 @@ def test_a_signal_lets_the_item_in_flight_end_and_saves_the_checkpoint(
         " its progress is kept, run it again to go on\n"
     ) in result.stderr
     assert f"Stopped: {MIGRATION}\n" in result.stdout
-    assert f"\nStopping at {number.name}; once more ends at once.\n" in result.stderr
+    assert f" - WARNING - Stopping at {number.name}; once more ends at once\n" in result.stderr
     checkpoint = migration.record["checkpoint"]
     counts = {"processed": 3, "failed": 0, "total": TOTAL}
     assert checkpoint["cursor"] == 3

@@ -67,10 +67,11 @@ def test_a_script_that_ends_after_the_warning_is_applied(project: Project) -> No
             def emit(self, event):
                 warned.set()
 
-        logging.getLogger().addHandler(Listener())
+        get_log().addHandler(Listener())
         warned.wait()
         """
-    project.script("slow", type="schema", above="import logging, threading", body=body)
+    above = "import logging, threading\nfrom mpt_tool.process.log import get_log"
+    project.script("slow", type="schema", above=above, body=body)
 
     result = project.run("migrate", "--schema", env={"SCHEMA_TIME_LIMIT": "3"})
 

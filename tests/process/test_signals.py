@@ -7,7 +7,7 @@ import textwrap
 import pytest
 from support.process import Process
 from support.project import COMMAND, Project, record
-from support.terminal import Gate
+from support.terminal import Gate, Terminal
 
 pytestmark = pytest.mark.slow
 
@@ -111,6 +111,42 @@ def test_a_second_signal_ends_the_process_at_once(
     assert left["started_at"]
     assert left["applied_at"] is None
     assert project.attempts() == []
+
+
+@pytest.mark.parametrize(("number", "exit_code"), SIGNALS)
+def test_a_signal_is_acknowledged_at_once_by_a_line_of_the_log(
+    project: Project, gate: Gate, number: signal.Signals, exit_code: int
+) -> None:
+    project.script("first", body=cleaning_up(gate))
+
+    with start(project) as process:
+        process.send(number)
+        process.wait_for("cleans up")
+        *_, notice, _ = process.stderr.splitlines()
+        gate.open()
+        result = process.wait()
+
+    said = f"Stopping at {number.name}: the script is cleaning up; once more ends at once"
+    assert re.fullmatch(rf"\d{{4}}-\S+ \S+,\d+ - WARNING - {said}", notice)
+    assert result.exit_code == exit_code
+
+
+def test_ctrl_c_is_acknowledged_at_once_on_a_terminal(project: Project, gate: Gate) -> None:
+    project.script("first", body=cleaning_up(gate))
+
+    with Terminal(
+        [COMMAND, "migrate", "--data"], project.root, project.environment_of_run(), columns=100
+    ) as terminal:
+        terminal.wait_for("script runs")
+        terminal.press("\x03")
+        terminal.wait_for(
+            r"(?m)^Stopping at SIGINT: the script is cleaning up; once more ends at once\.$"
+        )
+        terminal.wait_for("cleans up")
+        gate.open()
+        exit_code = terminal.wait()
+
+    assert exit_code == 130
 
 
 def test_a_terminal_that_is_closed_lets_a_script_clean_up_however_many_signals_that_sends(

@@ -1,7 +1,6 @@
 """Keeps the history in a second table of the Airtable base, a row an attempt."""
 
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,10 +9,11 @@ from pydantic import ValidationError
 from requests import HTTPError
 
 from mpt_tool.errors import NoHistoryError
+from mpt_tool.process.log import get_log
 from mpt_tool.records import Attempt
 from mpt_tool.storage.airtable.errors import explaining_errors, is_gone
 
-log = logging.getLogger(__name__)
+log = get_log(__name__)
 
 _TEXT = {"type": "singleLineText"}
 _LONG_TEXT = {"type": "multilineText"}

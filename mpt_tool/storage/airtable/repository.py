@@ -1,7 +1,6 @@
 """Keeps the state in a table of Airtable, a row a migration."""
 
 import json
-import logging
 import os
 import time
 from collections import defaultdict
@@ -19,6 +18,7 @@ from requests import HTTPError
 from mpt_tool.clients.airtable import TIME_OUT, TimeOut, open_api
 from mpt_tool.clients.read_only import BeforeSend, allow_all
 from mpt_tool.errors import StorageError
+from mpt_tool.process.log import get_log
 from mpt_tool.records import Attempt, Checkpoint, FailedItem, MigrationRecord, Origin, describe
 from mpt_tool.settings import load_settings
 from mpt_tool.storage.airtable.claims import PREFIX, AirtableClaims
@@ -30,7 +30,7 @@ from mpt_tool.storage.airtable.settings import StoreSettings
 from mpt_tool.storage.lease import RENEWALS_A_LEASE, Lease, Pace, acquire, renewed, unlock
 from mpt_tool.storage.repository import Snapshot
 
-log = logging.getLogger(__name__)
+log = get_log(__name__)
 
 _LONGEST_TEXT = 100_000
 

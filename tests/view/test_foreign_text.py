@@ -1,0 +1,193 @@
+"""What others wrote can neither move the cursor, nor colour, nor pass for a line of ours."""
+
+import json
+import re
+import unicodedata
+from pathlib import Path
+
+import pytest
+from support.airtable_server import BASE, TABLE, AirtableServer
+from support.batches import numbers
+from support.project import COMMAND, HISTORY_FILE, STATE_FILE, Project, Result
+from support.terminal import Terminal
+
+FORGED = "2026-01-01 00:00:00,000 - INFO - Applied migration: paid"
+EVIL = (
+    f"a\x1b[2J\x1b]0;title\x07\x9b31m\u202eb\u2066\r{FORGED}\n{FORGED}\n\x85{FORGED}\u2028c\x00\x7f"
+)
+MOMENT = "2026-01-13T18:05:20+00:00"
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def harmless(*texts: str) -> bool:
+    """Whether nothing in the texts moves a cursor, turns text about or stands in place of ours."""
+    for text in texts:
+        moving = {c for c in text if unicodedata.category(c) in {"Cc", "Cf", "Zl", "Zp"}} - {"\n"}
+        assert not moving
+        assert FORGED not in text.splitlines()
+    return True
+
+
+def attempt() -> dict[str, object]:
+    """An attempt all of whose texts are evil."""
+    return {
+        "migration_id": EVIL,
+        "order_id": 1,
+        "type": "data",
+        "outcome": "failed",
+        "run_id": EVIL,
+        "started_at": MOMENT,
+        "ended_at": MOMENT,
+        "checksum": EVIL,
+        "user": EVIL,
+        "host": EVIL,
+        "process": 1,
+        "version": EVIL,
+        "tool_version": EVIL,
+        "error": {"kind": EVIL, "message": EVIL, "frames": [EVIL]},
+    }
+
+
+@pytest.fixture
+def evil(project: Project) -> Project:
+    """A project whose state and history others wrote."""
+    project.script("first")
+    row = {"migration_id": EVIL, "order_id": 1, "started_at": MOMENT, "applied_at": None}
+    state = {EVIL: {**row, "type": "data", "version": EVIL}}
+    project.file(STATE_FILE, json.dumps(state))
+    project.file(HISTORY_FILE, json.dumps(attempt()) + "\n")
+    return project
+
+
+READING = [
+    ["--list"],
+    ["--pending"],
+    ["--history"],
+    ["--history", EVIL.replace("\x00", "")],
+    ["--check", "--strict"],
+    ["--list", "--json"],
+    ["--history", "--json"],
+    ["--data", "--dry-run"],
+    ["--data", "--verbose"],
+]
+NAMING = [["--data"], ["--fake"], ["--new-data"], ["--history"]]
+
+
+@pytest.mark.parametrize("arguments", READING, ids=lambda arguments: " ".join(arguments)[:16])
+def test_state_and_history_of_others_are_shown_without_effect(
+    evil: Project, arguments: list[str]
+) -> None:
+    result = evil.run("migrate", *arguments)
+
+    assert result.stdout
+    assert harmless(result.stdout, result.stderr)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", READING, ids=lambda arguments: " ".join(arguments)[:16])
+def test_they_have_none_on_a_terminal(evil: Project, arguments: list[str]) -> None:
+    with Terminal(
+        [COMMAND, "migrate", *arguments], evil.root, evil.environment_of_run(), columns=2000
+    ) as terminal:
+        terminal.wait()
+
+    written = COLOUR.sub("", terminal.written.decode()).replace("\r\n", "\n")
+    # What runs is drawn in place: a line of our own.
+    assert harmless(re.sub(r"\r\x1b\[2K|⠋ \[\d/\d\] \w+ [\d:]+|\x1b\[\?25[lh]", "", written))
+
+
+@pytest.mark.parametrize("arguments", NAMING, ids=" ".join)
+def test_a_name_that_is_typed_is_told_without_effect(
+    project: Project, arguments: list[str]
+) -> None:
+    project.script("first")
+
+    result = project.run("migrate", *arguments, EVIL.replace("\x00", ""))
+
+    assert "\\x1b[2J" in result.stdout + result.stderr
+    assert harmless(result.stdout, result.stderr)
+
+
+RAISED = {
+    "a message": "raise ValueError(EVIL)",
+    "notes": """
+        error = ValueError("one")
+        error.add_note(EVIL)
+        error.add_note("two\\n" + EVIL)
+        raise error
+        """,
+    "a chain": """
+        try:
+            raise KeyError(EVIL)
+        except KeyError as error:
+            raise ValueError(EVIL) from error
+        """,
+    "a group": "raise ExceptionGroup(EVIL, [ValueError(EVIL), TypeError(EVIL)])",
+    "a log": "self.log.error(EVIL); logging.error('%s', EVIL); raise ValueError",
+    "a log with a traceback": """
+        try:
+            raise ValueError(EVIL)
+        except ValueError:
+            self.log.exception(EVIL, stack_info=True)
+        raise ValueError
+        """,
+    "a warning": "warnings.warn(EVIL); raise ValueError",
+    "a thread": """
+        thread = threading.Thread(target=int, args=[EVIL], name=EVIL)
+        thread.start()
+        thread.join()
+        raise ValueError(EVIL)
+        """,
+    "an exit": "sys.exit(EVIL)",
+}
+
+
+@pytest.mark.parametrize("body", RAISED.values(), ids=RAISED)
+def test_what_a_script_raises_or_logs_passes_for_no_line_of_ours(
+    project: Project, body: str
+) -> None:
+    above = f"import logging, sys, threading, warnings\nEVIL = {EVIL!r}"
+    project.script("first", above=above, body=body)
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 1
+    assert harmless(result.stdout, result.stderr)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--data"], ["--data", "numbers", "--dry-run", "--rehearse"]]
+)
+def test_items_and_their_errors_pass_for_no_line_of_ours(
+    project: Project, arguments: list[str]
+) -> None:
+    numbers(
+        project,
+        f"raise ValueError({EVIL!r})",
+        total=3,
+        on_error="'collect'",
+        methods=f"def describe(self, number):\n    return {EVIL!r}",
+    )
+
+    result = project.run("migrate", "--data", *arguments)
+
+    assert "\\x1b[2J" in result.stdout + result.stderr
+    assert harmless(result.stdout, result.stderr)
+
+
+def test_a_holder_that_another_wrote_is_told_without_effect_and_quoted_for_the_shell(
+    project: Project, server: AirtableServer, tmp_path: Path
+) -> None:
+    project.environment = server.settings
+    project.script("first")
+    name = f"lock:web; touch {tmp_path}/owned; $(id):1:{EVIL}"
+    server.add_row(BASE, TABLE, {"migration_id": name, "order_id": 0, "type": "data"})
+
+    result: Result = project.run("migrate", "--data")
+
+    assert "Locked by" in result.stderr
+    assert harmless(result.stdout, result.stderr)
+    [hint] = re.findall(r"(--unlock .*)", result.stderr)
+    echoed = project.execute(["sh", "-c", f"printf '%s\\n' {hint}"])
+    assert echoed.stdout.count("\n") == 2
+    assert not (tmp_path / "owned").exists()

@@ -75,7 +75,7 @@ class Stop:
         try:
             yield
         finally:
-            _listening = None
+            # It stays the one to ask: threads of the script outlast the run.
             for each, handler in earlier.items():
                 signal.signal(each, handler)
 

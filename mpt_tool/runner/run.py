@@ -37,7 +37,8 @@ def run(prepared: Prepared, repository: StateRepository, context: Context) -> Ou
                 _require_unstopped(ids[number], context.stop)
                 log.info("Running migration: %s", ids[number])
                 with context.reporter.running(ids[number], number + 1, len(ids), step.work.tally):
-                    _run_step(step, repository, context)
+                    seconds = _run_step(step, repository, context)
+                log.info("Applied migration: %s in %s", ids[number], duration(seconds))
             except MptToolError as error:
                 log.error("%s", error)
                 seconds = time.monotonic() - began
@@ -70,8 +71,11 @@ def fake(
     Recorder(record, path, checksum(path), repository, context).fake()
 
 
-def _run_step(step: Step, repository: StateRepository, context: Context) -> None:
+def _run_step(step: Step, repository: StateRepository, context: Context) -> float:
     """Run one migration: record that it starts, do its work, and record how that went.
+
+    Returns:
+        How many seconds it took.
 
     Raises:
         ScriptFailedError: the author's code failed.
@@ -81,7 +85,7 @@ def _run_step(step: Step, repository: StateRepository, context: Context) -> None
     """
     recorder = Recorder(step.record, step.path, step.checksum, repository, context)
     if recorder.recover():
-        return
+        return 0.0
     recorder.start()
     try:
         # Saving may take long: there may be a reason by now not to begin what takes hours.
@@ -91,8 +95,7 @@ def _run_step(step: Step, repository: StateRepository, context: Context) -> None
     except BaseException as error:  # noqa: BLE001 - raised as ours, once it is recorded
         failure = recorder.fail(error, step.counts)
         raise failure from failure.__cause__
-    seconds = recorder.finish(step.counts)
-    log.info("Applied migration: %s in %s", recorder.migration_id, duration(seconds))
+    return recorder.finish(step.counts)
 
 
 def _require_unstopped(migration_id: str, stop: Stop) -> None:

@@ -145,7 +145,7 @@ class AirtableRepository:
         """
         created = [
             *complete(self._table, COLUMNS),
-            *complete(self._history_table, HISTORY_COLUMNS),
+            *complete(self._table.base.table(self._history_table.name), HISTORY_COLUMNS),
         ]
         if not created:
             raise StorageError(

@@ -122,7 +122,10 @@ def _run_step(
     try:
         kept.save(running)
     except StorageError as error:
-        raise UnbegunError(f"Migration {migration_id} was not begun: {error}") from error
+        unbegun = UnbegunError(f"Migration {migration_id} was not begun: {error}")
+        if context.stop.cause:
+            unbegun.exit_code = context.stop.cause.exit_code
+        raise unbegun from error
     append = partial(append, started_at=running.started_at)
     try:
         with isolated():

@@ -9,7 +9,7 @@ from support.airtable_server import BASE, AirtableServer
 from support.batches import MIGRATION, numbers
 from support.mpt_server import MPTServer
 from support.process import Process, wait_until
-from support.project import Project
+from support.project import Project, record
 
 from mpt_tool.storage.airtable.history import COLUMNS as HISTORY_COLUMNS
 
@@ -208,6 +208,31 @@ def test_a_search_for_more_items_that_waits_at_a_stop_is_left_to_the_next_run(
     assert [line.split()[-1] for line in resumed.stderr.splitlines() if "done:" in line] == [
         "AGR-3"
     ]
+
+
+def test_a_count_that_waits_at_a_stop_leaves_all_to_the_next_run(
+    project: Project, platform: MPTServer
+) -> None:
+    project.environment["STORAGE_TYPE"] = "local"
+    migration = numbers(
+        project,
+        methods="""
+        def count(self):
+            from mpt_tool.migration.mixins import MPTAPIClientMixin
+            MPTAPIClientMixin().mpt_client.commerce.agreements.get("AGR-1")
+        """,
+    )
+    checkpoint = {"cursor": 3, "processed": 3, "since": None}
+    project.write_state(record(MIGRATION, order_id=1, checkpoint=checkpoint))
+    platform.answer(429, headers=LONG, times=2)
+
+    with Process(project, "migrate", "--data") as process:
+        process.wait_for("The platform answered 429: trying again in 60 s")
+        process.send(signal.SIGTERM)
+        stopped = process.wait()
+
+    assert stopped.exit_code == 75, stopped.stderr
+    assert (migration.cursor, migration.processed) == (3, [])
 
 
 def test_an_item_that_waits_at_a_stop_is_tried_once_more_at_once(

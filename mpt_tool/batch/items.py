@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from mpt_tool.batch.loop import EventLoop
+from mpt_tool.clients.limiter import NotBegunError
 from mpt_tool.errors import ScriptError, message_of
 from mpt_tool.migration.batch import BatchDataMigration
 from mpt_tool.process.log import get_log
@@ -54,7 +55,11 @@ def total_of(migration: BatchDataMigration[Any]) -> int | None:
     Raises:
         ScriptError: what `count` returned is no number of items.
     """
-    total: object = migration.count()
+    try:
+        total: object = migration.count()
+    except NotBegunError:
+        # A request for it would have had to wait, and the run is to stop.
+        return None
     if total is None or (isinstance(total, int) and total >= 0):
         return total
     raise ScriptError(f"count() returned {total!r}: use a whole number, or None")

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 type BeforeSend = Callable[[str, str], None]
 """Called with the method and the address of a request each time it is sent; raises to refuse it."""
@@ -25,7 +24,8 @@ def allow_all(_method: str, _url: str) -> None:
 
 def is_read(method: str, url: str) -> bool:
     """Whether a request changes nothing."""
-    return method in _READS or (method == "POST" and urlsplit(url).path.endswith(_READ_BY_POST))
+    method = method.upper()
+    return method in _READS or (method == "POST" and url.partition("?")[0].endswith(_READ_BY_POST))
 
 
 @contextmanager

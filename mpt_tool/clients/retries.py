@@ -120,10 +120,15 @@ class Policy[R: Reply]:
                 limiter.hold_back(ended.pause(state.attempt_number))
             return ended is not None and (ended.was_refused or (ended.may_pass and is_repeatable))
 
+        def is_over(state: RetryCallState) -> bool:
+            if self.is_stopped() and state.upcoming_sleep > _PATIENCE_AT_STOP:
+                raise NotBegunError(f"{self.service} is not waited for: the run is to stop")
+            return state.upcoming_sleep > ends_at - time.monotonic()
+
         retrying = Retrying(
             retry=is_to_be_sent_again,
             wait=self._pause,
-            stop=lambda state: state.upcoming_sleep > ends_at - time.monotonic(),
+            stop=is_over,
             before_sleep=self._tell,
             sleep=self._sleep,
             retry_error_callback=lambda state: state.outcome and state.outcome.result(),
@@ -148,10 +153,11 @@ class Policy[R: Reply]:
             state.outcome.result().close()
 
     def _sleep(self, seconds: float) -> None:
+        """Sleep; at a stop not for long, so that the request is sent at once, and once more."""
         ends_at = time.monotonic() + seconds
         for part in parts(seconds):
             if self.is_stopped() and ends_at - time.monotonic() > _PATIENCE_AT_STOP:
-                raise NotBegunError(f"{self.service} is not waited for: the run is to stop")
+                return
             time.sleep(part)
 
 

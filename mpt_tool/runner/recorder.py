@@ -105,7 +105,10 @@ class Recorder:
         try:
             self._save(self._saved.start(self._context.clock(), self._context.origin.version))
         except StorageError as error:
-            raise UnbegunError(f"Migration {self.migration_id} was not begun: {error}") from error
+            unbegun = UnbegunError(f"Migration {self.migration_id} was not begun: {error}")
+            if stopped_by := self._context.stop.cause:
+                unbegun.exit_code = stopped_by.exit_code
+            raise unbegun from error
 
     def reach(self, checkpoint: Checkpoint) -> None:
         """Save how far the migration is.

@@ -18,7 +18,7 @@ from support.project import COMMAND, STATE_FILE, Project, record
 
 from mpt_tool.enums import MigrationTypeEnum
 from mpt_tool.errors import SettingsError, StorageError
-from mpt_tool.project import read_plan
+from mpt_tool.project import plan_of
 from mpt_tool.records import MigrationRecord
 from mpt_tool.redaction import make_redact
 from mpt_tool.scripts import check, load, plan
@@ -80,7 +80,7 @@ def test_any_names_are_found_listed_and_checked_in_order(names: set[str]) -> Non
             (root / name).touch()
         found = find(root)
         findings = check.check(found)
-        entries = read_plan(found, LocalRepository(root))
+        entries = plan_of(found, LocalRepository(root).load(), {}, ())
         tables.status_table(entries, io.StringIO())
 
     assert [(s.order_id, s.migration_id) for s in found] == sorted(

@@ -204,7 +204,7 @@ def _failed_items(migration_id: str, reached: Checkpoint) -> str:
     return (
         f"Migration {migration_id} failed for {in_items(reached.failed, reached.handled)}"
         f" ({'; '.join(listed)}). Once they can succeed:"
-        f" mpt-tool migrate --data {migration_id} --retry-failed"
+        f" mpt-tool batch {migration_id} --retry-failed"
     )
 
 

@@ -91,8 +91,8 @@ def _resumed(step: Step, resume: ResumeEnum) -> Step:
     if resume is ResumeEnum.IF_UNCHANGED and checkpoint.checksum not in (None, step.checksum):
         raise SelectionError(
             f"{step.path.name} was changed since it came to {checkpoint.in_items}. Begin anew:"
-            f" mpt-tool migrate --data {migration_id} --restart; or go on from there with the"
-            f" changed script: mpt-tool migrate --data {migration_id} --resume-anyway"
+            f" mpt-tool batch {migration_id} --restart; or go on from there with the"
+            f" changed script: mpt-tool batch {migration_id} --resume-anyway"
         )
     if resume is ResumeEnum.RETRY_FAILED and not checkpoint.failures:
         raise SelectionError(f"Migration {migration_id} has no failed items")

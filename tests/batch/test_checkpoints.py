@@ -208,7 +208,7 @@ def test_a_changed_script_goes_on_or_begins_anew(
     migration = fail_at_4(project)
     change(migration, new="\nCHANGED = True\n")
 
-    result = project.run("migrate", "--data", MIGRATION, option)
+    result = project.run("batch", MIGRATION, option)
 
     assert result.exit_code == 0, result.stderr
     assert migration.processed == [1, 2, 3, *processed]

@@ -250,20 +250,6 @@ def test_a_syntax_error_is_shown_with_its_place(project: Project) -> None:
     assert "SyntaxError: invalid syntax" in result.stderr
 
 
-def test_help_is_grouped_and_has_an_example_for_each_action(project: Project) -> None:
-    result = project.run("migrate", "--help", env={"COLUMNS": "120"})
-
-    assert result.exit_code == 0
-    panels = re.findall(r"─ (\w+) ─", result.stdout)
-    assert {"Run", "Create", "Inspect", "Output"} <= set(panels)
-    examples = result.stdout.partition("Examples")[2]
-    options = re.findall(r"mpt-tool migrate (--[\w-]+)", examples)
-    assert set(options) == {
-        *("--data", "--schema", "--fake", "--new-data", "--new-schema", "--init"),
-        *("--list", "--check"),
-    }
-
-
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_a_script_that_closes_a_stream_changes_no_outcome(project: Project, stream: str) -> None:
     project.script("closes", above="import sys", body=f"sys.{stream}.close()")

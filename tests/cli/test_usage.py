@@ -4,6 +4,7 @@ import re
 from importlib.metadata import version
 
 import pytest
+from support.batches import numbers
 from support.project import COMMAND, Project
 from support.terminal import Terminal
 
@@ -165,3 +166,20 @@ def test_an_error_names_the_action_of_migrate(
 
     assert result.exit_code == 2
     assert result.stderr.startswith(f"Error running {name} command: SCHEMA_TIME_LIMIT (or ")
+
+
+@pytest.mark.parametrize("call", [["migrate", "--data", "numbers"], ["batch", "numbers"]])
+def test_one_step_lies_between_a_command_and_the_walk(project: Project, call: list[str]) -> None:
+    body = """
+        import traceback
+        from pathlib import Path
+
+        for frame in traceback.extract_stack():
+            print("/".join(Path(frame.filename).parts[-2:]), frame.name)
+        """
+    numbers(project, body, total=1)
+
+    lines = project.run(*call).stdout.splitlines()
+
+    walk = lines.index("runner/run.py run")
+    assert lines[walk - 2 : walk] == [f"cli/{call[0]}.py {call[0]}", "cli/running.py run"]

@@ -132,12 +132,13 @@ def _attempted(project: "Project") -> Offers:
 
 
 def _holder(project: "Project") -> Offers:
-    from mpt_tool.storage.local import HOLDER_FILE
+    from mpt_tool.storage.local import HOLDER_FILE, STATE_FILE
 
     if not _is_local(project):
         return []
     try:
-        holder = json.loads((project.root / HOLDER_FILE).read_bytes())
+        state = (project.root / STATE_FILE).resolve()
+        holder = json.loads(state.with_name(HOLDER_FILE).read_bytes())
         return [(f"{holder['host']}:{holder['process']}", "holds the lock")]
     except (OSError, ValueError, LookupError, TypeError):
         return []

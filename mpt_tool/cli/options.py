@@ -132,7 +132,7 @@ Folder = Annotated[
 
 class _PlainFlags:
     def get_params(self, ctx: Any) -> list[Any]:
-        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc] # Typer has it
         for each in params:
             if getattr(each, "is_flag", False):
                 each.metavar = ""

@@ -67,6 +67,8 @@ class Session:
             documents.write_csv(result.content, sys.stdout)
         else:
             text.write(result.content, sys.stdout)
+            # Before what goes to stderr, where both end in one log.
+            sys.stdout.flush()
             for message in result.said:
                 _say(message, self.output, self.redact)
             if result.failure:

@@ -204,15 +204,12 @@ def test_one_migration_is_shown_in_full(failing: Project) -> None:
     assert second.splitlines() == [f"{key}: {value}" for key, value in faked.items()]
 
 
-@pytest.mark.parametrize("arguments", [[], ["broken"]], ids=["all", "one"])
-def test_the_history_has_a_json_form(failing: Project, arguments: list[str]) -> None:
+def test_the_history_of_one_migration_has_a_json_form(failing: Project) -> None:
     failing.run("migrate", "--data")
 
-    result = failing.run("history", *arguments, "--json")
+    document = failing.run("history", "broken", "--json").json()
 
-    attempts = failing.attempts()[1:] if arguments else failing.attempts()
-    assert result.exit_code == 0
-    assert result.json() == {"version": 1, "command": "history", "attempts": attempts}
+    assert document == {"version": 1, "command": "history", "attempts": failing.attempts()[1:]}
 
 
 @pytest.mark.parametrize(

@@ -250,6 +250,19 @@ def test_a_syntax_error_is_shown_with_its_place(project: Project) -> None:
     assert "SyntaxError: invalid syntax" in result.stderr
 
 
+def test_what_is_reported_comes_before_the_error_where_both_end_in_one_log(
+    project: Project,
+) -> None:
+    project.file("migrations/1_broken.py", "")
+
+    result = project.execute(["sh", "-c", f"{COMMAND} migrate --check 2>&1"])
+
+    finding, error, aborted = result.stdout.splitlines()[1:]
+    assert finding == "1_broken.py: no Migration class"
+    assert error.startswith("Error running check command: 1 problem(s) found")
+    assert aborted == "Aborted."
+
+
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_a_script_that_closes_a_stream_changes_no_outcome(project: Project, stream: str) -> None:
     project.script("closes", above="import sys", body=f"sys.{stream}.close()")

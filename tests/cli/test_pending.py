@@ -57,13 +57,6 @@ def test_what_is_pending_is_listed_in_order_and_tells_by_the_exit_code(
     assert statuses.tree() == before
 
 
-def test_a_listed_migration_has_the_json_form_that_the_list_has(statuses: Project) -> None:
-    listed = statuses.run("migrate", "--list", "--json").json()["migrations"]
-    pending = statuses.run("pending", "--json").json()["pending"]
-
-    assert [each for each in listed if each in pending] == pending
-
-
 def test_nothing_pending_is_success(project: Project) -> None:
     project.script("done")
     project.script("column", type="schema")

@@ -19,7 +19,7 @@ from support.project import COMMAND, STATE_FILE, Project, record
 from mpt_tool.clients.settings import PlatformSettings
 from mpt_tool.enums import MigrationTypeEnum
 from mpt_tool.errors import SettingsError, StorageError
-from mpt_tool.project import read_plan
+from mpt_tool.project import plan_of
 from mpt_tool.records import MigrationRecord
 from mpt_tool.redaction import make_redact
 from mpt_tool.scripts import check, load, plan
@@ -28,7 +28,6 @@ from mpt_tool.scripts.syntax import inspect
 from mpt_tool.settings import Section, Settings, load_settings, variable_names
 from mpt_tool.storage.airtable.settings import StoreSettings
 from mpt_tool.storage.local import LocalRepository
-from mpt_tool.storage.repository import Snapshot
 from mpt_tool.view import tables
 
 settings.register_profile("mpt-tool", max_examples=60, deadline=None, database=None)
@@ -83,7 +82,7 @@ def test_any_names_are_found_listed_and_checked_in_order(names: set[str]) -> Non
             (root / name).touch()
         found = find(root)
         findings = check.check(found)
-        entries = read_plan(found, Snapshot())
+        entries = plan_of(found, LocalRepository(root).load())
         tables.status_table(entries, io.StringIO())
 
     assert [(s.order_id, s.migration_id) for s in found] == sorted(

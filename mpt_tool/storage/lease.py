@@ -335,7 +335,7 @@ def _outlast(
         if now >= gives_up_at and not looks_dead:
             raise LockedError(
                 f"Locked by {seen}. Try again later, or wait for it with --wait SECONDS."
-                f" If it cannot be alive: mpt-tool migrate --unlock {quote(printable(seen.name))}"
+                f" If it cannot be alive: mpt-tool unlock {quote(printable(seen.name))}"
             )
         pace.sleep(pause if looks_dead else min(pause, gives_up_at - now))
         looked_at = pace.clock()

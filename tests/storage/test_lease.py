@@ -147,7 +147,7 @@ def test_contention_is_told_with_the_holder_and_how_to_remove_it(simulation: Sim
     assert str(refused.error) == (
         "Locked by process 0 on host since 2026-01-13 18:05:25Z."
         " Try again later, or wait for it with --wait SECONDS."
-        " If it cannot be alive: mpt-tool migrate --unlock host:0:abcd"
+        " If it cannot be alive: mpt-tool unlock host:0:abcd"
     )
 
 

@@ -103,12 +103,14 @@ class Recorder:
             UnbegunError: that could not be saved.
         """
         try:
-            self._save(self._saved.start(self._context.clock(), self._context.origin.version))
+            record = self._saved.start(self._context.clock(), self._context.origin.version)
+            self._repository.save(record)
         except StorageError as error:
             unbegun = UnbegunError(f"Migration {self.migration_id} was not begun: {error}")
             if stopped_by := self._context.stop.cause:
                 unbegun.exit_code = stopped_by.exit_code
             raise unbegun from error
+        self._saved = self._reached = record
 
     def reach(self, checkpoint: Checkpoint) -> None:
         """Save how far the migration is.
@@ -131,7 +133,7 @@ class Recorder:
         """
         running, now = self._saved, self._context.clock()
         try:
-            self._save(running.finish(now))
+            self._repository.save(running.finish(now))
         except StorageError as error:
             raise StorageError(
                 f"Migration {self.migration_id} was applied, but that could not be recorded:"

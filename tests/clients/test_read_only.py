@@ -12,7 +12,8 @@ from support.project import Project
 pytestmark = pytest.mark.slow
 
 DRY_RUN = ("migrate", "--data", MIGRATION, "--dry-run")
-LOOKS = [DRY_RUN, (*DRY_RUN, "--rehearse")]
+REHEARSAL = ("batch", MIGRATION, "--rehearse")
+LOOKS = [DRY_RUN, REHEARSAL]
 UPDATE = "mpt_client.commerce.agreements.update('AGR-1', {'done': True})"
 CREATE = f"airtable_client.table({BASE!r}, {TABLE!r}).create({{'order_id': 1}})"
 # `{...}` are what each place of a script does.
@@ -129,7 +130,7 @@ def test_a_read_that_airtable_takes_as_a_post_is_let_through(
     table = f"self.airtable_client.table({BASE!r}, {TABLE!r})"
     write_script(project, process=f"{table}.all(formula={formula!r})")
 
-    result = project.run(*DRY_RUN, "--rehearse")
+    result = project.run(*REHEARSAL)
 
     assert "Writes that were refused (0):\nItems that failed (0):" in result.stdout
     assert [request.path for request in server.requests("POST")] == [

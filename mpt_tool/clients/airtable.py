@@ -15,6 +15,7 @@ from pyairtable import Api
 from requests import ConnectionError, ConnectTimeout, PreparedRequest, Response, Timeout  # noqa: A004 - the one of requests
 from requests.adapters import HTTPAdapter
 from requests.exceptions import ChunkedEncodingError, ProxyError, SSLError
+from urllib3.exceptions import NewConnectionError
 
 from mpt_tool.clients.limiter import Limiter
 from mpt_tool.clients.read_only import BeforeSend, allow_all
@@ -113,8 +114,7 @@ def _judge(ended: Response | BaseException) -> Attempt | None:
     """Return how an attempt ended; None if that is final."""
     if isinstance(ended, BaseException):
         how = f"did not answer ({type(ended).__name__})"
-        was_not_sent = isinstance(ended, ConnectTimeout)
-        return Attempt(how, was_refused=was_not_sent, may_pass=True) if _may_pass(ended) else None
+        return Attempt(how, _was_not_sent(ended), may_pass=True) if _may_pass(ended) else None
     status = ended.status_code
     attempt = Attempt(
         f"answered {status}", may_pass=True, asked=asked_pause(ended.headers.get("Retry-After", ""))
@@ -126,6 +126,13 @@ def _judge(ended: Response | BaseException) -> Attempt | None:
         # Not refused: 503 also stands for what took Airtable too long.
         return replace(attempt, holds_all=status == 503 and attempt.asked is not None)
     return None
+
+
+def _was_not_sent(error: BaseException) -> bool:
+    """Return whether there never was a connection."""
+    # What requests raises holds urllib3's error, which has the reason.
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(error, ConnectTimeout) or isinstance(reason, NewConnectionError)
 
 
 def _may_pass(error: BaseException) -> bool:

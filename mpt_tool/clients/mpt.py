@@ -1,4 +1,4 @@
-"""The connection to the Marketplace Platform: polite to it, and the same for all workers.
+"""The connection to the Marketplace Platform: paused and tried again as it asks, for all workers.
 
 A reply 429, or 503 with Retry-After, was not acted upon: the request is sent again after the pause
 that it asks for, else after 1, 2, 4 and so on seconds, and all other requests with the same token
@@ -104,7 +104,7 @@ def _judge(ended: httpx.Response | BaseException) -> Attempt | None:
 
 def _may_pass(error: BaseException) -> bool:
     """Return whether the connection failed, and not what was asked for or how."""
-    # httpx raises its own error from that of httpcore, and that from the one of TLS.
-    is_of_tls = isinstance(getattr(error.__cause__, "__cause__", None), SSLError)
+    # httpx raises its own error from that of httpcore, which was raised as that of TLS was handled.
+    is_of_tls = isinstance(getattr(error.__cause__, "__context__", None), SSLError)
     passing = httpx.NetworkError | httpx.TimeoutException | httpx.RemoteProtocolError
     return isinstance(error, passing) and not is_of_tls

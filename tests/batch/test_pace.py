@@ -235,6 +235,16 @@ def test_a_request_whose_reply_was_lost_is_sent_again_unless_it_is_a_post(
     assert len(platform.requests(method)) == attempts
 
 
+def test_a_platform_that_speaks_no_tls_is_not_asked_again(
+    platform: MPTServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    transport = mpt.PlatformTransport(httpx.HTTPTransport())
+    with httpx.Client(transport=transport) as session, pytest.raises(httpx.ConnectError):
+        session.get(platform.url.replace("http:", "https:"))
+
+    assert "trying again" not in caplog.text
+
+
 # --- the clients of the mixins
 
 

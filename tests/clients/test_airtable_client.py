@@ -106,6 +106,17 @@ def test_a_refused_request_is_sent_again_if_that_helps_and_does_no_harm(
     assert reply.status_code == (200 if attempts == 2 else status)
 
 
+def test_a_post_that_was_never_sent_is_sent_again(
+    server: AirtableServer, session: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.stop()
+
+    with pytest.raises(RequestException):
+        session.post(f"{server.url}/v0/{BASE}/{TABLE}")
+
+    assert "Airtable did not answer (ConnectionError): trying again in 1 s" in caplog.text
+
+
 @pytest.mark.parametrize("wish", ["soon", "-1", "1.2.3", "Wed, 99 Oct 2026 07:28:00 GMT"])
 def test_a_wish_that_is_no_time_is_passed_over(
     server: AirtableServer, session: Session, wish: str

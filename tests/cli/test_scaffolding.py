@@ -53,7 +53,8 @@ def test_a_malformed_id_is_refused(project: Project, migration_id: str) -> None:
     result = project.run("migrate", "--new-data", migration_id)
 
     assert result.exit_code == 1
-    assert result.stdout == f"Scaffolding migration: {migration_id}.\n"
+    shown = migration_id.replace("\n", "\\n")
+    assert result.stdout == f"Scaffolding migration: {shown}.\n"
     assert result.stderr.startswith(
         f"Error running newdata command: Invalid migration id {migration_id!r}: the id "
     )

@@ -15,7 +15,7 @@ from mpt_tool.process.streams import prepare_streams
 
 @contextmanager
 def isolated() -> Iterator[None]:
-    """Put back the folder, the umask, signals, streams and the set-up of logging at the end.
+    """Put back the folder, the umask, signals, streams, hooks and the set-up of logging at the end.
 
     A process that the script forked and let go on is ended there: it is not to record anything.
     """
@@ -28,6 +28,7 @@ def isolated() -> Iterator[None]:
     known = root.manager.loggerDict.values()
     loggers = [each for each in known if isinstance(each, logging.Logger)]
     kept = [(each, _attributes(each)) for each in (root, *loggers, *root.handlers)]
+    hooks = threading.excepthook, sys.unraisablehook, sys.excepthook
     make, disabled, level = logging.getLogRecordFactory(), root.manager.disable, root.level
     try:
         with _signals_kept():
@@ -38,6 +39,7 @@ def isolated() -> Iterator[None]:
             os._exit(1)
         for each, attributes in kept:
             vars(each).update(attributes)
+        threading.excepthook, sys.unraisablehook, sys.excepthook = hooks
         logging.setLogRecordFactory(make)
         logging.disable(disabled)
         # This makes all loggers look anew which events they let through.

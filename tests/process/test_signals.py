@@ -349,6 +349,8 @@ def test_whatever_a_script_raises_is_a_failure_on_record(
         "logging.getLogger('mpt_tool').setLevel(logging.CRITICAL)",
         "logging.setLogRecordFactory(logging.LogRecord)",
         "logging.shutdown()",
+        "threading.excepthook = threading.__excepthook__",
+        "sys.unraisablehook = sys.__unraisablehook__",
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
         "signal.setitimer(signal.ITIMER_REAL, 0)",
         "os.environ.clear()",
@@ -365,11 +367,23 @@ def test_what_a_script_does_to_the_process_is_no_matter_to_the_next_nor_to_what_
     project.script(
         "second",
         above="""
-        import logging, os
+        import logging, os, threading
 
         log, secret = logging.getLogger("shop"), os.environ["SHOP_TOKEN"]
+
+        class Raising:
+            def __del__(self):
+                raise ValueError(secret)
         """,
-        body="print(secret); log.info('second logs %s', secret); os.stat('migrations')",
+        body="""
+        print(secret)
+        log.info("second logs %s", secret)
+        os.stat("migrations")
+        Raising()
+        thread = threading.Thread(target=int, args=[secret])
+        thread.start()
+        thread.join()
+        """,
     )
 
     result = project.run("migrate", "--data", env={"SHOP_TOKEN": "token-12345"})

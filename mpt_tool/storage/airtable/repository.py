@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,21 +43,21 @@ def open_airtable(root: Path) -> "AirtableRepository":
         SettingsError: the key or the base is not set, or a setting is wrong.
     """
     settings = load_settings(StoreSettings, root)
-    return AirtableRepository(settings, partial(open_api, settings), _clock, time.sleep)
+    pace = Pace(settings.lease_seconds, _clock, time.sleep, random.random)
+    return AirtableRepository(settings, partial(open_api, settings), pace)
 
 
 class AirtableRepository:
     """Keeps records in an Airtable table, whose row ids it remembers from `load`.
 
     Loading N records takes ⌈N/100⌉ requests, saving one takes one; so does adding an attempt to
-    the history, which is a second table. The lock takes three, and one more a renewal.
+    the history, which is a second table. The lock takes five, and two more a renewal.
 
     Args:
         settings: the base, its table of the records and of the lock, that of the attempts, which
-            may be missing, and how long the lock of a process outlives it.
+            may be missing.
         connect: returns a client that asks a guard each time before it sends a request.
-        clock: returns seconds that only grow, while the machine sleeps too.
-        sleep: waits for so many seconds.
+        pace: how the lease of the lock measures time, while the machine sleeps too.
     """
 
     is_remote = True
@@ -65,13 +66,12 @@ class AirtableRepository:
         self,
         settings: StoreSettings,
         connect: Callable[[Guard, TimeOut], Api],
-        clock: Callable[[], float],
-        sleep: Callable[[float], None],
+        pace: Pace,
     ) -> None:
         self._missing: set[str] = set()
-        self._pace = Pace(settings.lease_seconds, clock, sleep)
+        self._pace = pace
         self._lease: Lease | None = None
-        api = connect(self._require_lease, _time_out(settings.lease_seconds))
+        api = connect(self._require_lease, _time_out(pace.lease_seconds))
         self._table = api.table(settings.base_id, settings.table_name)
         # Not guarded: that the lock was lost goes on record, too.
         self._history_table = connect(allow_all, TIME_OUT).table(
@@ -140,9 +140,10 @@ class AirtableRepository:
         Raises:
             StorageError: nothing is lacking, a column is of another type, or Airtable refuses.
         """
+        base = self._table.base
         created = [
-            *complete(self._table, COLUMNS),
-            *complete(self._history_table, HISTORY_COLUMNS),
+            *complete(base, self._table.name, COLUMNS),
+            *complete(base, self._history_table.name, HISTORY_COLUMNS),
         ]
         if not created:
             raise StorageError(

@@ -71,7 +71,8 @@ class AirtableRepository:
         self._missing: set[str] = set()
         self._pace = pace
         self._lease: Lease | None = None
-        api = connect(self._require_lease, _time_out(pace.lease_seconds))
+        # A request is refused, when it is sent again too, once the lock is lost.
+        api = connect(lambda _method, _url: self.require_lock(), _time_out(pace.lease_seconds))
         self._table = api.table(settings.base_id, settings.table_name)
         # Not guarded: that the lock was lost goes on record, too.
         self._history_table = connect(allow_all, TIME_OUT).table(
@@ -173,6 +174,15 @@ class AirtableRepository:
             except StorageError as error:
                 log.warning("The lock could not be given back, it will run out: %s", error)
 
+    def require_lock(self) -> None:
+        """Return if the lease was renewed in time and the claim not found gone.
+
+        Raises:
+            LockLostError: it was not, or it was.
+        """
+        if self._lease:
+            self._lease.require()
+
     def unlock(self, name: str) -> None:
         """Delete the claim of this name.
 
@@ -198,15 +208,6 @@ class AirtableRepository:
             StorageError: Airtable cannot be reached or refuses.
         """
         return self._history.attempts()
-
-    def _require_lease(self, _method: str, _url: str) -> None:
-        """Refuse a request that is about to be sent, again perhaps, if the lock is lost.
-
-        Raises:
-            LockLostError: it is.
-        """
-        if self._lease:
-            self._lease.require()
 
     def _cell(self, checkpoint: Checkpoint) -> str:
         """Return a checkpoint as text; if it is too long, without why items failed.

@@ -105,6 +105,8 @@ class Recorder:
         try:
             record = self._saved.start(self._context.clock(), self._context.origin.version)
             self._repository.save(record)
+            # The process may have been frozen in the save, until another took the lock.
+            self._repository.require_lock()
         except StorageError as error:
             unbegun = UnbegunError(f"Migration {self.migration_id} was not begun: {error}")
             if stopped_by := self._context.stop.cause:

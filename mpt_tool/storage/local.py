@@ -79,7 +79,7 @@ class LocalRepository:
             self.load()
         key = record.migration_id
         members = {**self._formatted(), key: _member(key, record.document())}
-        self._require_lock()
+        self.require_lock()
         if _identity(self._path) != self._known:
             raise StorageError(
                 f"{self._path} was changed by something else since it was read: it is left alone"
@@ -134,13 +134,26 @@ class LocalRepository:
         finally:
             with suppress(LockLostError, OSError):
                 # If the lock was lost, it is another run's by now.
-                self._require_lock()
+                self.require_lock()
                 self._beside(HOLDER_FILE).unlink()
             self._holder = None
             try:
                 lock.release()
             except OSError:
                 log.warning("The lock was lost during the run: a script closed its file")
+
+    def require_lock(self) -> None:
+        """Return if the file that names this holder is the one that it wrote.
+
+        Raises:
+            LockLostError: it is not.
+        """
+        path = self._beside(HOLDER_FILE)
+        if self._holder and _identity(path) != self._holder:
+            raise LockLostError(
+                f"The lock was lost: somebody deleted or replaced {path};"
+                " this run changes no record any more"
+            )
 
     def unlock(self, name: str) -> None:
         """Refuse: what holds a lock of the system is a process that lives.
@@ -240,14 +253,6 @@ class LocalRepository:
             return printable(f"process {process} on {host} since {timestamp(since)}")
         except (OSError, ValueError, LookupError, TypeError, StorageError):
             return "another process"
-
-    def _require_lock(self) -> None:
-        path = self._beside(HOLDER_FILE)
-        if self._holder and _identity(path) != self._holder:
-            raise LockLostError(
-                f"The lock was lost: somebody deleted or replaced {path};"
-                " this run changes no record any more"
-            )
 
     def _parse(self, text: bytes) -> dict[str, Any]:
         try:

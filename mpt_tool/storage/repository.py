@@ -66,6 +66,15 @@ class StateRepository(Protocol):
             StorageError: the store cannot be reached, or has no place for a lock yet.
         """
 
+    def require_lock(self) -> None:
+        """Return if the lock that this repository took is still held; asks no network.
+
+        To be called before anything that only its holder may do.
+
+        Raises:
+            LockLostError: it was lost, while the process was paused say.
+        """
+
     def unlock(self, name: str) -> None:
         """Take the lock away from the holder of this name, as `LockedError` told it.
 

@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mpt_tool.enums import MigrationTypeEnum, OutcomeEnum
-from mpt_tool.errors import LockedError, StorageError
+from mpt_tool.errors import LockedError, LockLostError, StorageError
 from mpt_tool.records import Attempt, Checkpoint, ErrorReport, FailedItem, MigrationRecord, Origin
 from mpt_tool.storage.repository import Snapshot, StateRepository
 
@@ -67,6 +67,7 @@ class MemoryRepository:
         self._records: dict[str, MigrationRecord] | None = None
         self._attempts: list[Attempt] = []
         self._holder: Origin | None = None
+        self._is_unlocked = False
 
     def load(self) -> Snapshot:
         """Return what the store holds; without a store that is nothing."""
@@ -92,13 +93,18 @@ class MemoryRepository:
         try:
             yield
         finally:
-            self._holder = None
+            self._holder, self._is_unlocked = None, False
+
+    def require_lock(self) -> None:
+        """Return always, but after an `unlock`."""
+        if self._is_unlocked:
+            raise LockLostError("The lock was lost: this run changes no record any more")
 
     def unlock(self, name: str) -> None:
         """Take the lock away from the host of this name."""
         if self._holder is None or self._holder.host != name:
             raise StorageError(f"{name!r} does not hold the lock")
-        self._holder = None
+        self._holder, self._is_unlocked = None, True
 
     def append(self, attempt: Attempt) -> None:
         """Add the attempt."""
@@ -258,6 +264,13 @@ class StateRepositoryContract:
 
         with other.lock(ORIGIN, 0, _ignore):
             assert other.load().records == {RUNNING.migration_id: RUNNING}
+
+    def test_the_lock_is_there_while_it_is_held(self, repository: StateRepository) -> None:
+        """`require_lock` returns, also after a `save`."""
+        with repository.lock(ORIGIN, 0, _ignore):
+            repository.require_lock()
+            repository.save(RUNNING)
+            repository.require_lock()
 
     def test_an_error_gives_the_lock_back(
         self, repository: StateRepository, open_repository: OpenRepository

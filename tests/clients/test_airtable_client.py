@@ -14,7 +14,7 @@ from mpt_tool.clients.read_only import BeforeSend
 from mpt_tool.clients.settings import AirtableSettings
 from mpt_tool.storage.airtable.repository import AirtableRepository
 from mpt_tool.storage.airtable.settings import StoreSettings
-from mpt_tool.storage.lease import RENEWALS_A_LEASE
+from mpt_tool.storage.lease import RENEWALS_A_LEASE, Pace
 from mpt_tool.testing.storage import RUNNING
 
 AT_ONCE = {"Retry-After": "0"}
@@ -60,7 +60,8 @@ def test_every_request_has_a_time_out_within_which_the_lease_can_still_be_renewe
         {**server.settings, "STORAGE_AIRTABLE_TABLE_NAME": "New", "lease_seconds": lease_seconds}
     )
     clock = Clock()
-    repository = AirtableRepository(settings, connect, lambda: clock.now, clock.sleep)
+    pace = Pace(lease_seconds, lambda: clock.now, clock.sleep, lambda: 0.5)
+    repository = AirtableRepository(settings, connect, pace)
 
     repository.initialize()
     repository.save(RUNNING)

@@ -185,13 +185,13 @@ def test_claims_are_no_records(project: Project, server: AirtableServer) -> None
 
 
 @on_airtable
-def test_the_lock_costs_three_requests_and_leaves_no_row(
+def test_the_lock_costs_five_requests_and_leaves_no_row(
     project: Project, server: AirtableServer
 ) -> None:
     assert project.run("migrate", "--data").exit_code == 0
 
     methods = [request.method for request in server.lock_requests()]
-    assert methods == ["PATCH", "GET", "DELETE"]
+    assert methods == ["PATCH", "GET", "PATCH", "GET", "DELETE"]
     assert server.claims() == []
 
 

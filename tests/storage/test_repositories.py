@@ -15,6 +15,7 @@ from support.simulation import Clock
 from mpt_tool.clients.airtable import open_api
 from mpt_tool.storage.airtable.repository import AirtableRepository
 from mpt_tool.storage.airtable.settings import StoreSettings
+from mpt_tool.storage.lease import Pace
 from mpt_tool.storage.local import LocalRepository
 from mpt_tool.testing import MemoryRepository, OpenRepository, StateRepositoryContract
 
@@ -40,7 +41,8 @@ class TestAirtableRepository(StateRepositoryContract):
             server.add_base(BASE)
             settings = StoreSettings.model_validate(server.settings)
             connect = partial(open_api, settings)
-            yield lambda: AirtableRepository(settings, connect, lambda: clock.now, clock.sleep)
+            pace = Pace(settings.lease_seconds, lambda: clock.now, clock.sleep, lambda: 0.5)
+            yield lambda: AirtableRepository(settings, connect, pace)
 
 
 _DOCUMENTED = re.findall(

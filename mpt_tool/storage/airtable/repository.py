@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,22 +43,22 @@ def open_airtable(root: Path) -> "AirtableRepository":
         SettingsError: the key or the base is not set, or a setting is wrong.
     """
     settings = load_settings(StoreSettings, root)
-    return AirtableRepository(settings, partial(open_api, settings), _clock, time.sleep)
+    pace = Pace(settings.lease_seconds, _clock, time.sleep, random.random)
+    return AirtableRepository(settings, partial(open_api, settings), pace)
 
 
 class AirtableRepository:
     """Keeps records in an Airtable table, whose row ids it remembers from `load`.
 
     Loading N records takes ⌈N/100⌉ requests, saving one takes one; so does adding an attempt to
-    the history, which is a second table. The lock takes three, and one more a renewal.
+    the history, which is a second table. The lock takes five, and two more a renewal.
 
     Args:
         settings: the base, its table of the records and of the lock, that of the attempts, which
-            may be missing, and how long the lock of a process outlives it.
+            may be missing.
         connect: returns a client, given what may refuse a request, the time-outs, and whether its
             requests are urgent.
-        clock: returns seconds that only grow, while the machine sleeps too.
-        sleep: waits for so many seconds.
+        pace: how the lease of the lock measures time, while the machine sleeps too.
     """
 
     is_remote = True
@@ -66,22 +67,25 @@ class AirtableRepository:
         self,
         settings: StoreSettings,
         connect: Callable[[BeforeSend, TimeOut, bool], Api],
-        clock: Callable[[], float],
-        sleep: Callable[[float], None],
+        pace: Pace,
     ) -> None:
         self._missing: set[str] = set()
-        self._pace = Pace(settings.lease_seconds, clock, sleep)
+        self._pace = pace
         self._lease: Lease | None = None
-        time_out = _time_out(settings.lease_seconds)
         base_id, table_name = settings.base_id, settings.table_name
-        self._table = connect(self._require_lease, time_out, False).table(base_id, table_name)
+        # A request is refused, when it is sent again too, once the lock is lost.
+        connect_held = partial(
+            connect, lambda _method, _url: self.require_lock(), _time_out(pace.lease_seconds)
+        )
+        self._table = connect_held(False).table(base_id, table_name)
         # Nothing refuses it: that the lock was lost goes on record, too.
         self._history_table = connect(allow_all, TIME_OUT, False).table(
             base_id, settings.history_table_name
         )
         self._history = AirtableHistory(self._history_table)
-        urgent = connect(self._require_lease, time_out, True)
-        self._claims = AirtableClaims(self._table, urgent.table(base_id, table_name))
+        self._claims = AirtableClaims(self._table)
+        # What keeps the lock waits for nothing else.
+        self._urgent_claims = AirtableClaims(connect_held(True).table(base_id, table_name))
         self._rows: dict[str, RecordDict] = {}
         # A run says itself, before its first item, that it has no place for checkpoints.
         self._told = {"checkpoint"}
@@ -143,9 +147,10 @@ class AirtableRepository:
         Raises:
             StorageError: nothing is lacking, a column is of another type, or Airtable refuses.
         """
+        base = self._table.base
         created = [
-            *complete(self._table, COLUMNS),
-            *complete(self._table.base.table(self._history_table.name), HISTORY_COLUMNS),
+            *complete(base, self._table.name, COLUMNS),
+            *complete(base, self._history_table.name, HISTORY_COLUMNS),
         ]
         if not created:
             raise StorageError(
@@ -166,7 +171,8 @@ class AirtableRepository:
         lease = acquire(self._claims, name, wait_seconds, self._pace)
         self._lease = lease
         try:
-            with renewed(lease, self._pace.lease_seconds / RENEWALS_A_LEASE, lost):
+            age = self._pace.lease_seconds / RENEWALS_A_LEASE
+            with renewed(lease, age, lost, self._urgent_claims):
                 yield
         finally:
             self._lease = None
@@ -174,6 +180,15 @@ class AirtableRepository:
                 lease.release()
             except StorageError as error:
                 log.warning("The lock could not be given back, it will run out: %s", error)
+
+    def require_lock(self) -> None:
+        """Return if the lease was renewed in time and the claim not found gone.
+
+        Raises:
+            LockLostError: it was not, or it was.
+        """
+        if self._lease:
+            self._lease.require()
 
     def unlock(self, name: str) -> None:
         """Delete the claim of this name.
@@ -200,15 +215,6 @@ class AirtableRepository:
             StorageError: Airtable cannot be reached or refuses.
         """
         return self._history.attempts()
-
-    def _require_lease(self, _method: str, _url: str) -> None:
-        """Refuse a request that is about to be sent, again perhaps, if the lock is lost.
-
-        Raises:
-            LockLostError: it is.
-        """
-        if self._lease:
-            self._lease.require()
 
     def _cell(self, checkpoint: Checkpoint) -> str:
         """Return a checkpoint as text; if it is too long, without why items failed.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pyairtable import Table
+from pyairtable import Base
 
 from mpt_tool.enums import MigrationTypeEnum
 from mpt_tool.errors import StorageError
@@ -36,14 +36,13 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
 OPTIONAL_COLUMNS = frozenset({"version", "checkpoint"})
 
 
-def complete(wanted: Table, columns: Mapping[str, Mapping[str, Any]]) -> Sequence[str]:
+def complete(base: Base, name: str, columns: Mapping[str, Mapping[str, Any]]) -> Sequence[str]:
     """Create the table, or the columns that it lacks; return what was created.
 
     Raises:
         StorageError: a column is of another type, or Airtable refuses.
     """
-    name, base = wanted.name, wanted.base
-    with explaining_errors(wanted):
+    with explaining_errors(base.table(name)):
         tables = base.schema(force=True).tables
         table = next((each for each in tables if name in (each.name, each.id)), None)
         if table is None:

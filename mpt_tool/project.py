@@ -15,7 +15,7 @@ from mpt_tool.records import Attempt
 from mpt_tool.scripts import folder, plan
 from mpt_tool.scripts.folder import Script
 from mpt_tool.scripts.plan import Entry
-from mpt_tool.scripts.syntax import checksum, inspect
+from mpt_tool.scripts.syntax import checksum, read_syntax
 from mpt_tool.settings import (
     PROJECT_FILE,
     Settings,
@@ -76,7 +76,7 @@ class Project:
         would_be_used = {
             "version": lambda: bool(self.settings.service_version),
             "checkpoint": lambda: any(
-                entry.script and inspect(entry.script.path).is_batch
+                entry.script and read_syntax(entry.script.path).is_batch
                 for entry in plan.all_pending(entries, None)
             ),
         }
@@ -169,7 +169,7 @@ def plan_of(
     """
     records = snapshot.records
     declared = {
-        script.migration_id: inspect(script.path).type
+        script.migration_id: read_syntax(script.path).type
         for script in scripts
         if script.migration_id not in records
     }

@@ -24,7 +24,7 @@ from mpt_tool.records import MigrationRecord
 from mpt_tool.redaction import make_redact
 from mpt_tool.scripts import check, load, plan
 from mpt_tool.scripts.folder import Script, find
-from mpt_tool.scripts.syntax import inspect
+from mpt_tool.scripts.syntax import read_syntax
 from mpt_tool.settings import Section, Settings, load_settings, variable_names
 from mpt_tool.storage.airtable.settings import StoreSettings
 from mpt_tool.storage.local import LocalRepository
@@ -234,7 +234,7 @@ def test_any_source_is_inspected(source: bytes) -> None:
         path = root / "1_any.py"
         path.write_bytes(source)
 
-        inspection = inspect(path)
+        inspection = read_syntax(path)
 
     assert inspection.type is None
     # A name that is assigned or imported may be anything.
@@ -258,7 +258,7 @@ def test_a_source_without_end_is_inspected(
     path = tmp_path / "1_endless.py"
     path.write_text(start + middle * size + end, encoding="utf-8")
 
-    assert inspect(path).type is None
+    assert read_syntax(path).type is None
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_a_class_that_derives_from_itself_is_inspected(tmp_path: Path, source: s
     path = tmp_path / "1_circle.py"
     path.write_text(source, encoding="utf-8")
 
-    assert inspect(path).type is None
+    assert read_syntax(path).type is None
 
 
 IMPORTS = {
@@ -312,7 +312,7 @@ def test_the_type_in_the_source_is_that_of_the_loaded_migration(
     script = Script(1, "any", tmp_path_factory.getbasetemp() / "1_any.py")
     script.path.write_text(source, encoding="utf-8")
 
-    assert inspect(script.path).type is load.load(script, script.path.parent).type
+    assert read_syntax(script.path).type is load.load(script, script.path.parent).type
 
 
 # --- settings

@@ -108,12 +108,12 @@ def _pending(migration_type: MigrationTypeEnum | None, project: "Project") -> Of
 
 def _pending_batches(project: "Project") -> Offers:
     from mpt_tool.scripts.plan import pending
-    from mpt_tool.scripts.syntax import inspect
+    from mpt_tool.scripts.syntax import read_syntax
 
     return [
         _offer(entry)
         for entry in pending(_entries(project), MigrationTypeEnum.DATA)
-        if entry.script and inspect(entry.script.path).is_batch
+        if entry.script and read_syntax(entry.script.path).is_batch
     ]
 
 

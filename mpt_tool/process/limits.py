@@ -2,18 +2,20 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from mpt_tool.errors import ExitCode
+from mpt_tool.process.log import get_log
 from mpt_tool.process.signals import Stop
+from mpt_tool.wording import duration
 
-WARNED_AT = 0.8
-
-
+_WARNED_AT = 0.8
 # Which hardly any script uses.
 _OVER: signal.Signals | None = getattr(signal, "SIGVTALRM", None)
+
+log = get_log(__name__)
 
 
 class TimeLimitError(KeyboardInterrupt):
@@ -23,12 +25,13 @@ class TimeLimitError(KeyboardInterrupt):
 
 
 @contextmanager
-def time_limit(seconds: float, warn: Callable[[], None], stop: Stop) -> Iterator[None]:
+def time_limit(seconds: float, setting: str, what: str, stop: Stop) -> Iterator[None]:
     """Raise in the main thread once so many seconds are over; where no signal can, do nothing.
 
     Args:
-        seconds: the limit; 0 for none.
-        warn: called once, in a thread of its own, when four fifths of the time are over.
+        seconds: the limit; 0 for none. When four fifths of it are over, a warning is logged.
+        setting: the variable that sets it, for messages.
+        what: what is limited, for the warning.
         stop: what is stopped by it already may take as long as it needs.
 
     Raises:
@@ -38,8 +41,7 @@ def time_limit(seconds: float, warn: Callable[[], None], stop: Stop) -> Iterator
     if not (seconds and in_main_thread and _OVER):
         yield
         return
-    main = threading.get_ident()
-    over = TimeLimitError(f"it took longer than the limit of {seconds:g} seconds")
+    over = TimeLimitError(f"it took longer than the {seconds:g} seconds of {setting}")
     is_over = False
     ended = threading.Event()
 
@@ -49,21 +51,8 @@ def time_limit(seconds: float, warn: Callable[[], None], stop: Stop) -> Iterator
             is_over = True
             raise over
 
-    def watch(number: signal.Signals) -> None:
-        if ended.wait(seconds * WARNED_AT):
-            return
-        warn()
-        if not ended.wait(seconds * (1 - WARNED_AT)):
-            signal.pthread_kill(main, number)
-
-    # Not by a timer of the system: there is one only, and a script may set it for itself.
-    name = f"limit of {seconds:g} seconds"
-    watcher = threading.Thread(target=watch, args=(_OVER,), name=name, daemon=True)
     earlier = signal.signal(_OVER, raise_over)
-    # A thread takes none of the signals that the script waits for: it inherits what is blocked.
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    watcher.start()
-    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    watcher = _watcher(seconds, setting, what, ended)
     try:
         yield
     finally:
@@ -74,3 +63,29 @@ def time_limit(seconds: float, warn: Callable[[], None], stop: Stop) -> Iterator
         signal.signal(_OVER, earlier)
     if is_over:
         raise over
+
+
+def _watcher(seconds: float, setting: str, what: str, ended: threading.Event) -> threading.Thread:
+    """Return a thread that warns, and then signals to this one, unless it has ended before.
+
+    Not a timer of the system: there is one only, and a script may set it for itself.
+    """
+    main, warned_at = threading.get_ident(), seconds * _WARNED_AT
+
+    def watch() -> None:
+        if ended.wait(warned_at):
+            return
+        share, left = f"{_WARNED_AT:.0%}".replace("%", " %"), duration(seconds - warned_at)
+        log.warning(
+            "%s has taken %s of the %g seconds of %s: it will be stopped in %s",
+            *(what, share, seconds, setting, left),
+        )
+        if _OVER and not ended.wait(seconds - warned_at):
+            signal.pthread_kill(main, _OVER)
+
+    thread = threading.Thread(target=watch, name=f"limit of {seconds:g} seconds", daemon=True)
+    # It takes none of the signals that the script waits for: it inherits what is blocked.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    thread.start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    return thread

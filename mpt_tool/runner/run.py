@@ -13,7 +13,7 @@ from mpt_tool.runner.prepare import Prepared, Step, record_of
 from mpt_tool.runner.recorder import Recorder
 from mpt_tool.scripts import plan
 from mpt_tool.scripts.load import load
-from mpt_tool.scripts.plan import Entry, Outcome
+from mpt_tool.scripts.plan import Entry, RunResult
 from mpt_tool.scripts.syntax import checksum
 from mpt_tool.storage.repository import StateRepository
 from mpt_tool.wording import duration
@@ -21,7 +21,7 @@ from mpt_tool.wording import duration
 log = get_log(__name__)
 
 
-def run(prepared: Prepared, repository: StateRepository, context: Context) -> Outcome:
+def run(prepared: Prepared, repository: StateRepository, context: Context) -> RunResult:
     """Run the steps in order, each recorded before it begins and after it ends.
 
     The first error, of a script or of the store, ends the run, and so does a signal. It is not
@@ -42,10 +42,10 @@ def run(prepared: Prepared, repository: StateRepository, context: Context) -> Ou
             except MptToolError as error:
                 log.error("%s", error)
                 seconds = time.monotonic() - began
-                return Outcome(
+                return RunResult(
                     ids[:number], prepared.skipped, ids[number + 1 :], seconds, ids[number], error
                 )
-    return Outcome(ids, prepared.skipped, [], time.monotonic() - began)
+    return RunResult(ids, prepared.skipped, [], time.monotonic() - began)
 
 
 def fake(

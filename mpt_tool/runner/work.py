@@ -1,8 +1,8 @@
 """What a step does: calls the script's `run`, or drives a batch migration over its items."""
 
 from collections.abc import AsyncGenerator, Awaitable, Generator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from mpt_tool.batch.checkpoints import Tally
@@ -10,7 +10,7 @@ from mpt_tool.batch.drive import all_items, begin_at, checkpoints_of, failed_ite
 from mpt_tool.batch.items import total_of
 from mpt_tool.errors import ExitCode, ItemsFailedError, StoppedError
 from mpt_tool.migration import BaseMigration, BatchDataMigration
-from mpt_tool.process.limits import WARNED_AT, time_limit
+from mpt_tool.process.limits import time_limit
 from mpt_tool.process.log import get_log
 from mpt_tool.process.signals import Interrupted
 from mpt_tool.records import Checkpoint
@@ -36,9 +36,7 @@ class ScriptWork:
         Raises:
             BaseException: what the author's code raised, or what stopped it.
         """
-        limit = context.time_limits[self.migration.type]
-        warn = partial(_warn_of_limit, recorder.migration_id, limit)
-        with context.stop.allowed(), time_limit(limit, warn, context.stop):
+        with context.stop.allowed(), _limit(self.migration, recorder, context):
             try:
                 _finish(self.migration.run())
             except SystemExit as error:
@@ -78,10 +76,8 @@ class BatchWork:
         checkpoints = checkpoints_of(
             migration, begin, self.tally, recorder.reach, by_time_alone=recorder.saves_by_request
         )
-        limit = context.time_limits[migration.type]
-        warn = partial(_warn_of_limit, recorder.migration_id, limit)
         is_done = self.checkpoint is not None and self.checkpoint.done
-        with time_limit(limit, warn, stop):
+        with _limit(migration, recorder, context):
             self.tally.total = total_of(migration)
             if self.retries_failed:
                 with failed_items(migration, checkpoints, stop.is_set, context.redact) as walk:
@@ -175,5 +171,9 @@ def _failed_items(migration_id: str, reached: Checkpoint) -> str:
     )
 
 
-def _warn_of_limit(name: str, seconds: float) -> None:
-    log.warning("%s has taken %.0f %% of its %g seconds", name, 100 * WARNED_AT, seconds)
+def _limit(
+    migration: BaseMigration, recorder: Recorder, context: Context
+) -> AbstractContextManager[None]:
+    """Return a context that raises once the time that the migration may take is over."""
+    seconds, setting = context.time_limits[migration.type], f"{migration.type.upper()}_TIME_LIMIT"
+    return time_limit(seconds, setting, recorder.migration_id, context.stop)

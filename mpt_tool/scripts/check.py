@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mpt_tool.scripts.folder import Script, duplicates, names
 from mpt_tool.scripts.plan import NAME_NOTES, Entry
-from mpt_tool.scripts.syntax import inspect
+from mpt_tool.scripts.syntax import read_syntax
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,9 @@ def check(scripts: Sequence[Script]) -> list[Finding]:
     for script in scripts:
         if script.name_problem:
             findings.append(Finding(script.path.name, f"malformed name: {script.name_problem}"))
-        inspection = inspect(script.path, compiles=True)
-        if inspection.problem:
-            findings.append(Finding(script.path.name, inspection.problem, inspection.line))
+        syntax = read_syntax(script.path, compiles=True)
+        if syntax.problem:
+            findings.append(Finding(script.path.name, syntax.problem, syntax.line))
     for what, keys in (
         ("id", ((s.migration_id, s) for s in scripts)),
         ("timestamp", ((str(s.order_id), s) for s in scripts)),

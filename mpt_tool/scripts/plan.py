@@ -39,7 +39,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RunResult:
     """How far a run got through its plan, by migration ids; `seconds` is for the whole run.
 
     `failed` is the migration that stopped the run and `failure` why, if anything did.
@@ -71,53 +71,39 @@ def build(
     """
     times = Counter(script.migration_id for script in scripts)
     newest = _newest_applied(records)
-
-    def notes(script: Script) -> Iterator[str]:
+    entries = []
+    for script in scripts:
         migration_id = script.migration_id
         record = records.get(migration_id)
-        later = newest.get(record.type if record else declared.get(migration_id))
-        is_pending = record is None or record.applied_at is None
-        if is_pending and later and script.order_id < later.order_id:
-            yield f"older than {later.migration_id}, which is applied"
-        if record and record.checkpoint:
-            yield f"resumes after {record.checkpoint}"
-            if record.checkpoint.failed:
-                yield f"{in_items(record.checkpoint.failed)} failed"
-        if migration_id in changed:
-            yield "changed since it was applied"
-        if script.name_problem:
-            yield MALFORMED_NAME
-        if times[script.migration_id] > 1:
-            yield DUPLICATE_ID
-        if script.migration_id in store_notes:
-            yield store_notes[script.migration_id]
+        type_ = record.type if record else declared.get(migration_id)
+        later = newest.get(type_)
+        notes = [
+            *_notes_on_record(script, record, later),
+            *(["changed since it was applied"] if migration_id in changed else []),
+            *([MALFORMED_NAME] if script.name_problem else []),
+            *([DUPLICATE_ID] if times[migration_id] > 1 else []),
+            *([store_notes[migration_id]] if migration_id in store_notes else []),
+        ]
+        entries.append(Entry(script.order_id, migration_id, script, record, type_, tuple(notes)))
+    for migration_id, record in records.items():
+        if migration_id not in times:
+            of_store = [store_notes[migration_id]] if migration_id in store_notes else []
+            gone = ("file gone", *of_store)
+            entries.append(Entry(record.order_id, migration_id, None, record, record.type, gone))
+    return sorted(entries, key=lambda entry: (entry.order_id, entry.migration_id))
 
-    with_script = [
-        Entry(
-            script.order_id,
-            script.migration_id,
-            script,
-            record := records.get(script.migration_id),
-            record.type if record else declared.get(script.migration_id),
-            tuple(notes(script)),
-        )
-        for script in scripts
-    ]
-    without_script = [
-        Entry(
-            record.order_id,
-            migration_id,
-            None,
-            record,
-            record.type,
-            ("file gone", *filter(None, [store_notes.get(migration_id)])),
-        )
-        for migration_id, record in records.items()
-        if migration_id not in times
-    ]
-    return sorted(
-        with_script + without_script, key=lambda entry: (entry.order_id, entry.migration_id)
-    )
+
+def _notes_on_record(
+    script: Script, record: MigrationRecord | None, later: MigrationRecord | None
+) -> Iterator[str]:
+    """Yield what is odd about a script beside its record and the newest applied one of its type."""
+    is_pending = record is None or record.applied_at is None
+    if is_pending and later and script.order_id < later.order_id:
+        yield f"older than {later.migration_id}, which is applied"
+    if record and record.checkpoint:
+        yield f"resumes after {record.checkpoint}"
+        if record.checkpoint.failed:
+            yield f"{in_items(record.checkpoint.failed)} failed"
 
 
 def _newest_applied(

@@ -14,7 +14,7 @@ _CHECKSUM_DIGITS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Inspection:
+class Syntax:
     """The type of a script's migration, if it can be told, and what is wrong with it and where.
 
     `is_batch` tells that it derives from `BatchDataMigration`.
@@ -26,7 +26,7 @@ class Inspection:
     line: int | None = None
 
 
-def inspect(path: Path, *, compiles: bool = False) -> Inspection:
+def read_syntax(path: Path, *, compiles: bool = False) -> Syntax:
     """Return what the syntax tree of a script tells; never raises for what the file holds.
 
     Args:
@@ -40,13 +40,13 @@ def inspect(path: Path, *, compiles: bool = False) -> Inspection:
             tree = ast.parse(path.read_bytes(), str(path))
             if compiles:
                 compile(tree, str(path), "exec", dont_inherit=True)
-        return _inspect(tree)
+        return _syntax_of(tree)
     except SyntaxError as error:
-        return Inspection(problem=f"syntax error: {error.msg}", line=error.lineno)
+        return Syntax(problem=f"syntax error: {error.msg}", line=error.lineno)
     except OSError as error:
-        return Inspection(problem=f"cannot be read: {error.strerror}")
+        return Syntax(problem=f"cannot be read: {error.strerror}")
     except (ValueError, RecursionError, MemoryError) as error:
-        return Inspection(problem=f"cannot be parsed: {error}")
+        return Syntax(problem=f"cannot be parsed: {error}")
 
 
 def tree_checksum(source: bytes) -> str | None:
@@ -85,28 +85,28 @@ def _shape_of_part(part: ast.expr) -> str:
     return f"{{{_shape(part)}}}"
 
 
-def _inspect(tree: ast.Module) -> Inspection:
+def _syntax_of(tree: ast.Module) -> Syntax:
     statements = list(_statements(tree.body))
     classes = {node.name: node for node in statements if isinstance(node, ast.ClassDef)}
     imported = dict(_imported(statements))
     if "Migration" not in classes:
         if {"Migration", "*"} & imported.keys() or "Migration" in _assigned(statements):
-            return Inspection()
-        return Inspection(problem="no Migration class")
+            return Syntax()
+        return Syntax(problem="no Migration class")
     bases = list(_bases("Migration", classes, imported, frozenset()))
     known = [BASES[name] for name in bases if name in BASES]
     is_batch = BatchDataMigration.__name__ in bases
     methods = {getattr(node, "name", None): node for node in classes["Migration"].body}
     if is_batch and "run" in methods:
-        return Inspection(
+        return Syntax(
             problem="Migration defines run() and is driven by its items",
             line=methods["run"].lineno,
         )
     if known and not any(_sets_type(node) for node in classes.values()):
-        return Inspection(known[0], is_batch)
+        return Syntax(known[0], is_batch)
     if bases:
-        return Inspection()
-    return Inspection(
+        return Syntax()
+    return Syntax(
         problem=f"Migration derives from neither {' nor '.join(BASES)}",
         line=classes["Migration"].lineno,
     )

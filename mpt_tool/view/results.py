@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from mpt_tool.batch.rehearsal import Sight
     from mpt_tool.records import Attempt, FailedItem, MigrationRecord
     from mpt_tool.scripts.check import Finding
-    from mpt_tool.scripts.plan import Entry, Outcome
+    from mpt_tool.scripts.plan import Entry, RunResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class DryRun:
     sight: "Sight | None"
 
 
-type Content = Listing | Pending | History | Failures | Findings | DryRun | Outcome | None
+type Content = Listing | Pending | History | Failures | Findings | DryRun | RunResult | None
 
 
 @dataclass(frozen=True, slots=True)

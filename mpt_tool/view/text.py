@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mpt_tool.batch.rehearsal import Sight
     from mpt_tool.records import Attempt
     from mpt_tool.scripts.check import Finding
-    from mpt_tool.scripts.plan import Outcome
+    from mpt_tool.scripts.plan import RunResult
 
 
 def write(content: Content, stream: TextIO) -> None:
@@ -108,7 +108,7 @@ def finding_line(finding: "Finding") -> str:
     return f"{finding.file}{line}: {finding.message}"
 
 
-def summary(outcome: "Outcome") -> list[str]:
+def summary(outcome: "RunResult") -> list[str]:
     """Return how a run went; after a failure also which migrations it applied and left out."""
     lines = []
     if outcome.failure:

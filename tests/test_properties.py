@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from support.project import COMMAND, STATE_FILE, Project, record
 
@@ -27,9 +27,6 @@ from mpt_tool.scripts.syntax import inspect
 from mpt_tool.settings import Settings, load_settings, variables
 from mpt_tool.storage.local import LocalRepository
 from mpt_tool.view import tables
-
-settings.register_profile("mpt-tool", max_examples=60, deadline=None, database=None)
-settings.load_profile("mpt-tool")
 
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 TEXT = st.text(CHARACTERS)

@@ -15,9 +15,9 @@ COMMAND = Path(sysconfig.get_path("scripts")) / "mpt-tool"
 IMAGES = Path(__file__).parent / "images"
 PICTURES = {
     "table.svg": ["migrate", "--list"],
-    "help.svg": ["migrate", "--help"],
+    "help.svg": ["--help"],
 }
-HELP_WIDTH = 90
+HELP_WIDTH = 80
 
 # Type, order id, id and the recorded times of one migration in each status.
 MIGRATIONS = [

@@ -15,7 +15,7 @@ def pending(
 
     Args:
         migration_type: `data` or `schema`; None for both.
-        root: the project's root; by default the working folder.
+        root: the project's root; by default it is found as the command finds it.
 
     Raises:
         ValueError: there is no such type.
@@ -23,16 +23,11 @@ def pending(
     """
     # Here, so that nobody who imports a part of the package pays for all of it.
     from mpt_tool.enums import MigrationTypeEnum
-    from mpt_tool.project import read_plan
-    from mpt_tool.scripts import folder, plan
-    from mpt_tool.settings import load_settings, working_folder
-    from mpt_tool.storage import open_repository
+    from mpt_tool.project import find_root, open_project, plan_of
+    from mpt_tool.scripts.plan import all_pending
+    from mpt_tool.settings import working_folder
 
     wanted = MigrationTypeEnum(migration_type) if migration_type is not None else None
-    root = Path(root or "")
-    if not root.is_absolute():
-        root = working_folder() / root
-    settings = load_settings(root)
-    found = folder.find_sound(root / settings.folder)
-    entries = read_plan(found, open_repository(settings, root))
-    return plan.all_pending(entries, wanted)
+    root = Path(root) if root else find_root()
+    project = open_project(root if root.is_absolute() else working_folder() / root)
+    return all_pending(plan_of(project.scripts(), project.repository.load()), wanted)

@@ -14,7 +14,7 @@
         └── NoHistoryError       the store keeps no history
 
 Each is raised once, with a message that says what is wrong, where, and what to do next, and caught
-once, in `mpt_tool.actions`, which prints the message and exits with `exit_code`.
+once, in `mpt_tool.cli.session`, which prints the message and exits with `exit_code`.
 """
 
 from enum import IntEnum

@@ -1,125 +1,189 @@
 """A project: its settings, store, scripts and plan, opened once for every command."""
 
-from collections.abc import Callable, Sequence
+import os
+import stat
+import tomllib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mpt_tool.enums import OutcomeEnum
-from mpt_tool.errors import (
-    NoHistoryError,
-    StorageError,
-)
+from mpt_tool.errors import NoHistoryError, StorageError
 from mpt_tool.process.log import get_log
-from mpt_tool.process.signals import Stop
 from mpt_tool.records import Attempt
-from mpt_tool.redaction import Redact
-from mpt_tool.scripts import plan
+from mpt_tool.scripts import folder, plan
 from mpt_tool.scripts.folder import Script
 from mpt_tool.scripts.plan import Entry
 from mpt_tool.scripts.syntax import checksum, inspect
-from mpt_tool.storage.repository import StateRepository
-
-if TYPE_CHECKING:
-    from mpt_tool.process.signals import Stop
-    from mpt_tool.records import Attempt
-    from mpt_tool.redaction import Redact
-    from mpt_tool.scripts.plan import Entry
-    from mpt_tool.settings import Settings
-    from mpt_tool.storage.repository import StateRepository
+from mpt_tool.settings import (
+    PROJECT_FILE,
+    Settings,
+    load_settings,
+    read_env_file,
+    variables,
+    working_folder,
+)
+from mpt_tool.storage import open_repository
+from mpt_tool.storage.local import STATE_FILE
+from mpt_tool.storage.repository import Snapshot, StateRepository
 
 log = get_log(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Project:
-    """What every action needs."""
+    """A project of an extension, opened by `open_project`.
+
+    `folder` is that of the migrations: relative to the working folder where that is the root.
+    """
 
     root: Path
-    settings: "Settings"
-    redact: "Redact"
-    stop: "Stop"
+    folder: Path
+    settings: Settings
+
+    @cached_property
+    def repository(self) -> StateRepository:
+        """The store that the settings name; `SettingsError` if one of them is wrong."""
+        return open_repository(self.settings.storage_type, self.root)
+
+    def scripts(self) -> list[Script]:
+        """Return the scripts in order of runs; `ScriptError` if a name leaves a doubt."""
+        return folder.find_sound(self.folder)
+
+    def attempts(self) -> Sequence[Attempt]:
+        """Return the history; nothing if the store keeps none.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        try:
+            return self.repository.attempts()
+        except NoHistoryError as error:
+            log.debug("%s", error)
+            return []
+
+    def attempts_if_any(self) -> Sequence[Attempt]:
+        """Return the history; if it cannot be read, nothing, with a warning."""
+        try:
+            return self.attempts()
+        except StorageError as error:
+            log.warning("What was changed since it was applied cannot be told: %s", error)
+            return []
+
+    def store_notes(self, entries: Sequence[Entry], missing: Collection[str]) -> list[str]:
+        """Return what the store lacks, of what is missing, that the migrations would use."""
+        would_be_used = {
+            "version": lambda: bool(self.settings.service_version),
+            "checkpoint": lambda: any(
+                entry.script and inspect(entry.script.path).is_batch
+                for entry in plan.all_pending(entries, None)
+            ),
+        }
+        return [
+            f"the store has no column {column}, so that is not recorded; --init adds it"
+            for column in sorted(missing)
+            if would_be_used[column]()
+        ]
+
+    def knows(self, migration_id: str) -> bool:
+        """Whether there is a script, a record or an attempt of this id."""
+        found = folder.find(self.folder) if os.path.lexists(self.folder) else []
+        return (
+            any(script.migration_id == migration_id for script in found)
+            or migration_id in self.repository.load().records
+            or any(attempt.migration_id == migration_id for attempt in self.attempts())
+        )
 
 
-def open_store(project: Project) -> "StateRepository":
-    """Return the repository that the settings name."""
-    from mpt_tool.storage import open_repository
-
-    return open_repository(project.settings, project.root)
-
-
-def attempts_if_any(repository: "StateRepository") -> "Sequence[Attempt]":
-    """Return the history; if it cannot be read, nothing, with a warning."""
-    try:
-        return known_attempts(repository)
-    except StorageError as error:
-        log.warning("What was changed since it was applied cannot be told: %s", error)
-        return []
-
-
-def known_attempts(repository: "StateRepository") -> "Sequence[Attempt]":
-    """Return the history; nothing if the store keeps none."""
-    try:
-        return repository.attempts()
-    except NoHistoryError as error:
-        log.debug("%s", error)
-        return []
-
-
-def store_notes(
-    project: Project, repository: "StateRepository", entries: "Sequence[Entry]"
-) -> list[str]:
-    """Return what the store lacks that would be used."""
-    from mpt_tool.scripts import plan
-    from mpt_tool.scripts.syntax import inspect
-
-    would_be_used = {
-        "version": lambda: bool(project.settings.service_version),
-        "checkpoint": lambda: any(
-            entry.script and inspect(entry.script.path).is_batch
-            for entry in plan.all_pending(entries, None)
-        ),
-    }
-    return [
-        f"the store has no column {column}, so that is not recorded; --init adds it"
-        for column in sorted(repository.missing)
-        if would_be_used[column]()
-    ]
-
-
-def read_plan(
-    found: Sequence[Script],
-    repository: StateRepository | None,
-    read_attempts: Callable[[], Sequence[Attempt]] = tuple,
-) -> list[Entry]:
-    """Return the plan of the scripts that were found; reads the store once, imports no script.
+def open_project(root: Path, *, base: Path | None = None, given: Path | None = None) -> Project:
+    """Return the project in a folder.
 
     Args:
-        found: the scripts.
-        repository: the store, or None to take all scripts for not applied.
-        read_attempts: returns the history, if what was changed since it was applied is to be noted.
+        root: where its state, `.env` and `pyproject.toml` are.
+        base: what the path of the migrations folder is to begin with; by default the root.
+        given: the migrations folder, if it is to be another than the settings name.
 
     Raises:
-        StorageError: the store cannot be read.
+        SettingsError: a setting is wrong.
     """
-    records = repository.load() if repository else {}
+    settings = load_settings(Settings, root)
+    return Project(root, given or (root if base is None else base) / settings.folder, settings)
+
+
+def find_root(given: Path | None = None) -> Path:
+    """Return the root of the project that the working folder belongs to.
+
+    That is the nearest folder, from the working folder up, that holds the migrations, the state or
+    the tool's table in `pyproject.toml`; the working folder itself if none does. The search ends at
+    the root of a repository, and before a folder that is shared by all users, such as `/tmp`.
+
+    Args:
+        given: the migrations folder, if it is to be another than the settings name.
+
+    Raises:
+        MptToolError: the working folder has been deleted.
+    """
+    start = working_folder()
+    if given and os.path.isdir(given):
+        return start
+    for candidate in (start, *start.parents):
+        if candidate != start and candidate.stat().st_mode & stat.S_ISVTX:
+            break
+        if _is_root(candidate, looks_for_folder=given is None):
+            return candidate
+        if os.path.exists(candidate / ".git"):
+            break
+    return start
+
+
+def _is_root(candidate: Path, *, looks_for_folder: bool) -> bool:
+    if os.path.exists(candidate / STATE_FILE) or _is_configured(candidate):
+        return True
+    name = variables(Settings, "folder")
+    migrations = os.environ.get(name) or read_env_file(candidate).get(name) or "migrations"
+    return looks_for_folder and os.path.isdir(candidate / migrations)
+
+
+def _is_configured(candidate: Path) -> bool:
+    """Whether `pyproject.toml` has a table for the tool, or is broken, which is to be told."""
+    try:
+        with (candidate / PROJECT_FILE).open("rb") as file:
+            tool = tomllib.load(file).get("tool")
+    except OSError:
+        return False
+    except (ValueError, RecursionError):
+        return True
+    return isinstance(tool, dict) and "mpt-tool" in tool
+
+
+def plan_of(
+    scripts: Sequence[Script], snapshot: Snapshot, attempts: Sequence[Attempt] = ()
+) -> list[Entry]:
+    """Return the plan of scripts and records; imports no script.
+
+    Args:
+        scripts: what was found in the folder.
+        snapshot: what is in the store.
+        attempts: the history, if what was changed since it was applied is to be noted.
+    """
+    records = snapshot.records
     declared = {
         script.migration_id: inspect(script.path).type
-        for script in found
+        for script in scripts
         if script.migration_id not in records
     }
     applied_as = {
         attempt.migration_id: attempt.checksum
-        for attempt in read_attempts()
+        for attempt in attempts
         if attempt.outcome in (OutcomeEnum.APPLIED, OutcomeEnum.FAKED)
     }
     changed = {
         script.migration_id
-        for script in found
+        for script in scripts
         if (known := applied_as.get(script.migration_id))
         and script.migration_id in records
         and records[script.migration_id].applied_at
         and known != checksum(script.path)
     }
-    notes = repository.notes if repository else {}
-    return plan.build(found, records, declared, notes, changed)
+    return plan.build(scripts, records, declared, snapshot.notes, changed)

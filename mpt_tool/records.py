@@ -123,6 +123,13 @@ class MigrationRecord(BaseModel):
             case _:
                 return MigrationStatusEnum.FAILED
 
+    @property
+    def seconds(self) -> float | None:
+        """How long the run took that applied it; None if none did."""
+        if self.started_at is None or self.applied_at is None:
+            return None
+        return max(0.0, (self.applied_at - self.started_at).total_seconds())
+
     def start(self, now: datetime, version: str | None) -> Self:
         """Return the record of a run that begins now, by this version of the service."""
         update = {"started_at": now, "applied_at": None, "version": version}

@@ -1,32 +1,57 @@
-"""Settings from the environment, `.env` and `pyproject.toml`, validated once."""
+"""How settings are read, from the environment, `.env` and `pyproject.toml`; and the tool's own."""
 
-import logging
+import os
+from collections.abc import Mapping, Sequence
+from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, get_args
 
-from dotenv import dotenv_values
-from pydantic import AfterValidator, AliasChoices, Field, HttpUrl, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    SecretStr,
+    ValidationError,
+)
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mpt_tool.errors import MptToolError, SettingsError
 
-AIRTABLE_URL = "https://api.airtable.com"
-# What a thread can wait for.
-_LONGEST_LIMIT = 1e9
 ENV_FILE = ".env"
 PROJECT_FILE = "pyproject.toml"
-PROJECT_TABLE = "[tool.mpt-tool]"
-SECRETS = frozenset({"airtable_api_key", "mpt_api_token"})
+PROJECT_TABLE = "tool.mpt-tool"
+# Of the packages that bring a store; the name of each is that of a table of settings, too.
+STORES = "mpt_tool.storage"
+_OUR_TABLES = frozenset({"airtable", "mpt"})
+# What a thread can wait for.
+_LONGEST_LIMIT = 1e9
 
-# It logs each line of `.env` that it cannot parse; without a handler that would go to the terminal
-# even at a TAB.
-logging.getLogger("dotenv").addHandler(logging.NullHandler())
+
+class Section(BaseModel):
+    """The settings of one part: of the tool, or of a store that a package brings.
+
+    Each field is set by the environment variables that its `validation_alias` names, and unless it
+    is a secret, a `SecretStr`, by a key of its own name in a table of `pyproject.toml`. A field
+    without a default has to be set.
+
+    `table` names that table within `[tool.mpt-tool]`; empty, it is that one. If `shares_table`, the
+    table may hold settings of others, too.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, str_strip_whitespace=True, validate_by_alias=True, validate_by_name=True
+    )
+
+    table: ClassVar[str] = ""
+    shares_table: ClassVar[bool] = False
 
 
-def _variable(name: str) -> AliasChoices:
+def variable(name: str, newer: str = "") -> AliasChoices:
     """Return the names of an environment variable, the newer one first, which wins."""
-    return AliasChoices(f"MPT_TOOL_{name}", name)
+    return AliasChoices(newer or f"MPT_TOOL_{name}", name)
 
 
 def _path(path: Path) -> Path:
@@ -35,117 +60,77 @@ def _path(path: Path) -> Path:
     return path
 
 
-class Settings(BaseSettings):
-    """What can be configured.
+def _http_address(text: str) -> str:
+    try:
+        return str(HttpUrl(text)).rstrip("/")
+    except ValidationError:
+        raise PydanticCustomError(
+            "address", "use an address like https://api.example.com"
+        ) from None
 
-    The environment wins over `.env`, which wins over `pyproject.toml` (the keyword arguments); in
-    each of the first two the newer name of a variable wins. An empty variable counts as not set.
-    """
 
-    model_config = SettingsConfigDict(
-        frozen=True,
-        case_sensitive=True,
-        env_ignore_empty=True,
-        extra="ignore",
-        str_strip_whitespace=True,
-    )
+HttpAddress = Annotated[str, AfterValidator(_http_address)]
+
+
+class Settings(Section):
+    """The tool's own settings."""
 
     folder: Annotated[Path, AfterValidator(_path), Field(validation_alias="MPT_TOOL_FOLDER")] = (
         Path("migrations")
     )
-    storage_type: Annotated[str, Field(validation_alias=_variable("STORAGE_TYPE"))] = "local"
-    airtable_api_key: Annotated[
-        SecretStr | None,
-        Field(
-            validation_alias=AliasChoices("MPT_TOOL_STORAGE_AIRTABLE_API_KEY", "AIRTABLE_API_KEY")
-        ),
-    ] = None
-    storage_airtable_base_id: Annotated[
-        str | None, Field(validation_alias=_variable("STORAGE_AIRTABLE_BASE_ID"))
-    ] = None
-    storage_airtable_table_name: Annotated[
-        str, Field(validation_alias=_variable("STORAGE_AIRTABLE_TABLE_NAME"))
-    ] = "Migrations"
-    storage_airtable_history_table_name: Annotated[
-        str, Field(validation_alias=_variable("STORAGE_AIRTABLE_HISTORY_TABLE_NAME"))
-    ] = "Migrations History"
-    storage_airtable_endpoint_url: Annotated[
-        str, Field(validation_alias=_variable("STORAGE_AIRTABLE_ENDPOINT_URL"))
-    ] = AIRTABLE_URL
-    storage_airtable_retry_seconds: Annotated[
-        float,
-        Field(
-            validation_alias=_variable("STORAGE_AIRTABLE_RETRY_SECONDS"), ge=0, allow_inf_nan=False
-        ),
-    ] = 180
-    storage_airtable_lease_seconds: Annotated[
-        float,
-        Field(
-            validation_alias=_variable("STORAGE_AIRTABLE_LEASE_SECONDS"), ge=5, allow_inf_nan=False
-        ),
-    ] = 90
+    storage_type: Annotated[str, Field(validation_alias=variable("STORAGE_TYPE"))] = "local"
     schema_time_limit: Annotated[
-        float, Field(validation_alias=_variable("SCHEMA_TIME_LIMIT"), ge=0, le=_LONGEST_LIMIT)
+        float, Field(validation_alias=variable("SCHEMA_TIME_LIMIT"), ge=0, le=_LONGEST_LIMIT)
     ] = 15 * 60
     data_time_limit: Annotated[
-        float, Field(validation_alias=_variable("DATA_TIME_LIMIT"), ge=0, le=_LONGEST_LIMIT)
+        float, Field(validation_alias=variable("DATA_TIME_LIMIT"), ge=0, le=_LONGEST_LIMIT)
     ] = 0
-    mpt_api_token: Annotated[SecretStr | None, Field(validation_alias="MPT_API_TOKEN")] = None
-    mpt_api_base_url: Annotated[str | None, Field(validation_alias="MPT_API_BASE_URL")] = None
     service_version: Annotated[str | None, Field(validation_alias="SERVICE_VERSION")] = None
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Return the sources, the first of which wins."""
-        return env_settings, dotenv_settings, init_settings
 
-    def require(self, field: str) -> str:
-        """Return the text of a setting that an action needs.
-
-        Raises:
-            SettingsError: it is not set; the message names its variables.
-        """
-        value = getattr(self, field)
-        if not value:
-            raise SettingsError(f"{variables(field)} is not set: add it to the environment or .env")
-        return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-
-    def require_url(self, field: str) -> str:
-        """Return an HTTP address that an action needs.
-
-        Raises:
-            SettingsError: it is not set or no HTTP address; the message names its variables.
-        """
-        url = self.require(field)
-        try:
-            address = HttpUrl(url)
-        except ValidationError:
-            raise SettingsError(
-                f"{variables(field)} is {url!r}: use an address like https://api.example.com"
-            ) from None
-        return str(address).rstrip("/")
-
-
-def load_settings(root: Path) -> Settings:
-    """Return the settings of the project in `root`.
+def load_settings[S: Section](model: type[S], root: Path) -> S:
+    """Return the settings of one part in the project in `root`.
 
     Raises:
-        SettingsError: a value, the `.env` file or `pyproject.toml` is wrong.
+        SettingsError: a value, the `.env` file or `pyproject.toml` is wrong, or something is not
+            set that has to be; the message names all of it.
     """
-    table = _project_table(root / PROJECT_FILE)
     try:
-        return Settings(_env_file=root / ENV_FILE, **table)
+        return model.model_validate(read_values(model, root))
     except ValidationError as error:
-        raise SettingsError("; ".join(_explain(problem) for problem in error.errors())) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{ENV_FILE} cannot be read: {error}") from error
+        raise SettingsError(_explanation(model, error)) from None
+
+
+def read_values(model: type[Section], root: Path) -> dict[str, Any]:
+    """Return what is set of a part's settings, by fields, as it stands there.
+
+    The environment wins over `.env`, which wins over `pyproject.toml`; in each of the first two the
+    newer name of a variable wins. What is empty counts as not set.
+
+    Raises:
+        SettingsError: the `.env` file or `pyproject.toml` is wrong.
+    """
+    in_file, in_table = _read_env_file(root), _read_table(model, root)
+    values = {}
+    for field in model.model_fields:
+        named = (
+            value
+            for source in (os.environ, in_file)
+            for name in variable_names(model, field)
+            if (value := source.get(name, "").strip())
+        )
+        value = next(named, in_table.get(field, ""))
+        if value != "":
+            values[field] = value
+    return values
+
+
+def read_env_file(root: Path) -> dict[str, str]:
+    """Return all variables of the project's `.env` that are set; none if it cannot be read."""
+    try:
+        return {name: value for name, value in _read_env_file(root).items() if value}
+    except SettingsError:
+        return {}
 
 
 def working_folder() -> Path:
@@ -160,62 +145,107 @@ def working_folder() -> Path:
         raise MptToolError("The working folder is gone: change to the project's root") from error
 
 
-def read_env_file(root: Path) -> dict[str, str]:
-    """Return all variables of the project's `.env`; none if it cannot be read."""
-    try:
-        values = dotenv_values(root / ENV_FILE)
-    except (OSError, UnicodeDecodeError):
-        return {}
-    return {name: value for name, value in values.items() if value}
-
-
-def variables(field: str) -> str:
+def variables(model: type[Section], field: str) -> str:
     """Return the names of a setting's variables for a message, the documented one first."""
-    match Settings.model_fields[field].validation_alias:
-        case AliasChoices(choices=[newer, older]):
-            return f"{older} (or {newer})"
-        case alias:
-            return str(alias)
+    *newer, documented = variable_names(model, field)
+    return f"{documented} (or {newer[0]})" if newer else documented
 
 
-def _explain(problem: Any) -> str:
-    location = str(problem["loc"][0])
-    field = next(name for name in Settings.model_fields if location in (name, *_aliases(name)))
-    message = str(problem["msg"])
-    return f"{variables(field)} is {problem['input']!r}: {message[0].lower()}{message[1:]}"
+def variable_names(model: type[Section], field: str) -> Sequence[str]:
+    """Return the names of a setting's variables, the one that wins first."""
+    alias = model.model_fields[field].validation_alias
+    return [str(name) for name in (alias.choices if isinstance(alias, AliasChoices) else [alias])]
 
 
-def _aliases(field: str) -> list[str]:
-    alias = Settings.model_fields[field].validation_alias
-    names = alias.choices if isinstance(alias, AliasChoices) else [alias]
-    return [str(name) for name in names]
+def is_secret(model: type[Section], field: str) -> bool:
+    """Whether a setting may never stand in `pyproject.toml`."""
+    annotation = model.model_fields[field].annotation
+    return SecretStr in (annotation, *get_args(annotation))
 
 
-def _project_table(path: Path) -> dict[str, Any]:
-    """Return `[tool.mpt-tool]` by variables; it may hold any setting that is no secret."""
+def _explanation(model: type[Section], error: ValidationError) -> str:
+    """Return in one line all that is wrong, each setting named by its variables."""
+    missing, wrong = [], []
+    for problem in error.errors():
+        location = problem["loc"][0]
+        field = next(
+            name for name in model.model_fields if location in (name, *variable_names(model, name))
+        )
+        names = variables(model, field)
+        if problem["type"] == "missing":
+            missing.append(names)
+        else:
+            message = problem["msg"]
+            wrong.append(f"{names} is {problem['input']!r}: {message[0].lower()}{message[1:]}")
+    if missing:
+        names, (are, it) = " and ".join(missing), ("are", "them") if missing[1:] else ("is", "it")
+        wrong.append(f"{names} {are} not set: add {it} to the environment or .env")
+    return "; ".join(wrong)
+
+
+def _read_env_file(root: Path) -> Mapping[str, str]:
+    """Return all variables of the project's `.env`.
+
+    Raises:
+        SettingsError: it cannot be read, or a line of it cannot be parsed: that may be the one that
+            names the store.
+    """
+    path = root / ENV_FILE
+    if path.is_dir() or not path.exists():
+        # A virtual environment may have that name.
+        return {}
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{ENV_FILE} cannot be read: {error}") from error
+
+    from dotenv import dotenv_values
+    from dotenv.parser import parse_stream
+
+    for line in parse_stream(StringIO(text)):
+        if line.error or (line.key and line.value is None):
+            raise SettingsError(
+                f"{ENV_FILE} cannot be read: line {line.original.line} is not NAME=VALUE"
+            )
+    return {name: value or "" for name, value in dotenv_values(stream=StringIO(text)).items()}
+
+
+def _read_table(model: type[Section], root: Path) -> Mapping[str, Any]:
+    """Return the part's table in `pyproject.toml`, by fields.
+
+    Raises:
+        SettingsError: the file cannot be read, or the table holds a secret or an unknown key.
+    """
     import tomllib
 
+    path = root / PROJECT_FILE
     try:
-        tool = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {})
+        found: Any = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path.name} cannot be read: {error}") from error
-    table = tool.get("mpt-tool", {}) if isinstance(tool, dict) else {}
-    if not isinstance(table, dict):
-        raise SettingsError(f"{path.name}: {PROJECT_TABLE} is not a table")
-    values = {key.replace("-", "_"): value for key, value in table.items() if value != ""}
-    secrets = SECRETS & values.keys()
-    if secrets:
-        raise SettingsError(
-            f"{path.name}: {min(secrets)} is a secret: remove it from {PROJECT_TABLE}"
-            f" and set {variables(min(secrets))} in the environment"
-        )
-    allowed = sorted(Settings.model_fields.keys() - SECRETS)
-    unknown = sorted(values.keys() - Settings.model_fields.keys())
-    if unknown:
-        names = ", ".join(name.replace("_", "-") for name in allowed)
-        raise SettingsError(
-            f"{path.name}: {unknown[0]} in {PROJECT_TABLE} is unknown: use one of {names}"
-        )
-    return {_aliases(name)[0]: value for name, value in values.items()}
+    name = f"{PROJECT_TABLE}.{model.table}" if model.table else PROJECT_TABLE
+    for part in name.split("."):
+        found = found.get(part, {})
+        if not isinstance(found, dict):
+            raise SettingsError(f"{path.name}: [{name}] is not a table")
+    values = {key.replace("-", "_"): value for key, value in found.items()}
+    for key in sorted(values):
+        if key in model.model_fields and is_secret(model, key):
+            raise SettingsError(
+                f"{path.name}: {key} is a secret: remove it from [{name}]"
+                f" and set {variables(model, key)} in the environment"
+            )
+    allowed = {field for field in model.model_fields if not is_secret(model, field)}
+    if not model.table:
+        allowed |= _OUR_TABLES
+        if values.keys() - allowed:
+            from importlib.metadata import entry_points
+
+            allowed |= {store.replace("-", "_") for store in entry_points(group=STORES).names}
+    unknown = sorted(values.keys() - allowed)
+    if unknown and not model.shares_table:
+        names = ", ".join(sorted(key.replace("_", "-") for key in allowed))
+        raise SettingsError(f"{path.name}: {unknown[0]} in [{name}] is unknown: use one of {names}")
+    return values

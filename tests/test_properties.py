@@ -16,15 +16,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from support.project import COMMAND, STATE_FILE, Project, record
 
+from mpt_tool.clients.settings import PlatformSettings
 from mpt_tool.enums import MigrationTypeEnum
 from mpt_tool.errors import SettingsError, StorageError
-from mpt_tool.project import read_plan
+from mpt_tool.project import plan_of
 from mpt_tool.records import MigrationRecord
 from mpt_tool.redaction import make_redact
 from mpt_tool.scripts import check, load, plan
 from mpt_tool.scripts.folder import Script, find
 from mpt_tool.scripts.syntax import inspect
-from mpt_tool.settings import Settings, load_settings, variables
+from mpt_tool.settings import Section, Settings, load_settings, variable_names
+from mpt_tool.storage.airtable.settings import StoreSettings
 from mpt_tool.storage.local import LocalRepository
 from mpt_tool.view import tables
 
@@ -77,7 +79,7 @@ def test_any_names_are_found_listed_and_checked_in_order(names: set[str]) -> Non
             (root / name).touch()
         found = find(root)
         findings = check.check(found)
-        entries = read_plan(found, LocalRepository(root))
+        entries = plan_of(found, LocalRepository(root).load())
         tables.status_table(entries, io.StringIO())
 
     assert [(s.order_id, s.migration_id) for s in found] == sorted(
@@ -164,7 +166,7 @@ def test_saving_a_record_keeps_its_further_keys_and_all_of_every_other(
         saved = MigrationRecord.model_validate(one)
         LocalRepository(root).save(saved)
 
-        assert LocalRepository(root).load()["one"] == saved
+        assert LocalRepository(root).load().records["one"] == saved
         state = json.loads(state_file.read_bytes())
     assert json.dumps(state["other"]) == json.dumps(other)
     assert state["one"].keys() == one.keys()
@@ -313,16 +315,21 @@ def test_the_type_in_the_source_is_that_of_the_loaded_migration(
 # --- settings
 
 
+SECTIONS = (Settings, PlatformSettings, StoreSettings)
 VARIABLES = sorted(
     name
-    for field in Settings.model_fields
-    for name in variables(field).replace("(or ", "").rstrip(")").split()
+    for section in SECTIONS
+    for field in section.model_fields
+    for name in variable_names(section, field)
 )
 
 
-@given(st.dictionaries(st.sampled_from(VARIABLES), TEXT | st.floats().map(str), max_size=5))
+@given(
+    st.sampled_from(SECTIONS),
+    st.dictionaries(st.sampled_from(VARIABLES), TEXT | st.floats().map(str), max_size=5),
+)
 def test_any_environment_makes_settings_or_an_error_that_names_the_variable(
-    environment: dict[str, str],
+    section: type[Section], environment: dict[str, str]
 ) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch, folder() as root:
         for name in VARIABLES:
@@ -330,9 +337,9 @@ def test_any_environment_makes_settings_or_an_error_that_names_the_variable(
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         try:
-            load_settings(root)
+            load_settings(section, root)
         except SettingsError as error:
-            assert any(name in str(error) for name in environment)  # noqa: PT017 - either outcome is fine
+            assert any(name in str(error) for name in VARIABLES)  # noqa: PT017 - either outcome is fine
 
 
 # --- secrets

@@ -91,7 +91,14 @@ def test_a_pyproject_without_a_table_of_the_tool_changes_nothing(project: Projec
         ("[tool.mpt-tool", "pyproject.toml cannot be read: "),
         (f"folder = {'[' * 2000}", "pyproject.toml cannot be read: maximum recursion depth"),
         ("tool.mpt-tool = 3", "pyproject.toml: [tool.mpt-tool] is not a table"),
-        ("[tool.mpt-tool]\nfolders = 3", "pyproject.toml: folders in [tool.mpt-tool] is unknown"),
+        (
+            "[tool.mpt-tool]\nfolders = 3",
+            "pyproject.toml: folders in [tool.mpt-tool] is unknown: use one of airtable,",
+        ),
+        (
+            "[tool.mpt-tool.airtabel]\nbase-id = 3",
+            "pyproject.toml: airtabel in [tool.mpt-tool] is unknown: use one of airtable,",
+        ),
         ("[tool.mpt-tool]\nfolder = 3", "folder"),
         (
             '[tool.mpt-tool]\nfolder = "a\\u0000b"',
@@ -115,22 +122,80 @@ def test_a_mistake_in_pyproject_is_one_message(project: Project, text: str, reas
 @pytest.mark.parametrize(
     ("key", "variable"),
     [
-        ("airtable-api-key", "AIRTABLE_API_KEY"),
-        ("airtable_api_key", "AIRTABLE_API_KEY"),
-        ("mpt-api-token", "MPT_API_TOKEN"),
+        ("api-key", "AIRTABLE_API_KEY"),
+        ("api_key", "AIRTABLE_API_KEY"),
     ],
 )
 def test_a_secret_in_pyproject_is_refused_and_not_shown(
     project: Project, key: str, variable: str
 ) -> None:
-    project.file("pyproject.toml", f'[tool.mpt-tool]\n{key} = "patSecretValue"')
+    project.file("pyproject.toml", f'[tool.mpt-tool.airtable]\n{key} = "patSecretValue"')
 
-    result = project.run("migrate", "--list")
+    result = project.run("migrate", "--list", env={"STORAGE_TYPE": "airtable"})
 
     assert result.exit_code == 2
     assert "is a secret" in result.stderr
     assert variable in result.stderr
     assert "patSecretValue" not in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("tables = 'ours'", "pyproject.toml: tables in [tool.mpt-tool.airtable] is unknown"),
+        ("base-id = 3", "STORAGE_AIRTABLE_BASE_ID (or MPT_TOOL_STORAGE_AIRTABLE_BASE_ID) is 3: "),
+        ("lease-seconds = 1", "STORAGE_AIRTABLE_LEASE_SECONDS"),
+        ("", "AIRTABLE_API_KEY (or MPT_TOOL_STORAGE_AIRTABLE_API_KEY) and STORAGE_AIRTABLE_BASE"),
+    ],
+)
+def test_what_is_wrong_in_the_table_of_the_store_is_one_message(
+    project: Project, text: str, reason: str
+) -> None:
+    project.file("pyproject.toml", f"[tool.mpt-tool.airtable]\n{text}")
+
+    result = project.run("migrate", "--list", env={"STORAGE_TYPE": "airtable"})
+
+    assert result.exit_code == 2
+    assert reason in result.stderr
+    assert result.stderr.count("\n") == 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "STORAGE_TYPE airtable",
+        "STORAGE_TYPE:airtable",
+        "STORAGE_TYPE: airtable",
+        "STORAGE_TYPE",
+        'STORAGE_TYPE="airtable',
+        "STORAGE_TYPE='airtable' or 'local'",
+    ],
+)
+def test_an_env_file_with_a_line_that_is_no_variable_is_refused(
+    project: Project, line: str
+) -> None:
+    project.script("any", body="print('ran')")
+    project.file(".env", f"# production\nSERVICE_VERSION=1\n{line}\nOTHER=2\n")
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 2
+    assert ": .env cannot be read: line 3 is not NAME=VALUE\n" in result.stderr
+    assert "ran" not in result.stdout
+
+
+def test_an_env_file_of_an_editor_that_marks_its_encoding_is_read(project: Project) -> None:
+    (project.root / ".env").write_bytes(b"\xef\xbb\xbfSTORAGE_TYPE=postgres")
+
+    assert project.run("migrate", "--list").exit_code == 2
+
+
+def test_a_virtual_environment_in_the_place_of_the_env_file_is_passed_over(
+    project: Project,
+) -> None:
+    (project.root / ".env").mkdir()
+
+    assert project.run("migrate", "--list").exit_code == 0
 
 
 def test_an_env_file_that_is_no_text_is_told(project: Project) -> None:

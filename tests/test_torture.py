@@ -66,14 +66,20 @@ def test_a_torn_state_is_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "action", [["--list"], ["--pending"], ["--history"], ["--data", "unknown", "--dry-run"]]
+    "arguments",
+    [
+        ["migrate", "--list"],
+        ["pending"],
+        ["history"],
+        ["migrate", "--data", "unknown", "--dry-run"],
+    ],
 )
 def test_a_command_ends_in_this_process_as_in_one_of_its_own(
-    action: Sequence[str], project: Project
+    arguments: Sequence[str], project: Project
 ) -> None:
     project.script("first")
 
-    alone = project.run("migrate", *action)
-    ending = in_process.run(["migrate", *action], project.root, project.environment_of_run())
+    alone = project.run(*arguments)
+    ending = in_process.run(arguments, project.root, project.environment_of_run())
 
     assert ending == in_process.Ending(alone.exit_code, None, alone.stdout + alone.stderr)

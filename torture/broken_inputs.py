@@ -19,13 +19,14 @@ CHANGED = "changed files"
 _KINDS = (TRACEBACK, OTHER_EXIT, CHANGED)
 
 _ACTIONS = (
-    ("--list",),
-    ("--list", "--json"),
-    ("--pending",),
-    ("--check", "--strict"),
-    ("--history",),
-    ("--history", "first"),
-    ("--data", "--dry-run"),
+    ("migrate", "--list"),
+    ("migrate", "--list", "--json"),
+    ("pending",),
+    ("migrate", "--check", "--strict"),
+    ("history",),
+    ("history", "first"),
+    ("failures", "first", "--csv"),
+    ("migrate", "--data", "--dry-run"),
 )
 _EXIT_CODES = {0, 1, 2, 3}
 _OURS = str(Path(mpt_tool.__file__).parent)
@@ -81,7 +82,7 @@ def _figure(
         _create(folder, {**inputs.SOUND, **drawn.files})
         environment = {inputs.ADDRESS: address, **drawn.environment}
         for action in _ACTIONS:
-            for kind, detail in _found(("migrate", *action), folder, environment):
+            for kind, detail in _found(action, folder, environment):
                 faults.append(Fault(kind, f"{detail}: {' '.join(action)} with {drawn}"))
 
     read()

@@ -34,9 +34,9 @@ _CONTENDER = """\
 import sys
 from importlib import import_module
 
-from mpt_tool.cli import actions, main
+from mpt_tool.cli import main
 from mpt_tool.runner import run
-from mpt_tool.view import progress, tables
+from mpt_tool.view import documents, progress, tables, text
 
 import_module(sys.argv.pop(1))
 print("ready", flush=True)

@@ -10,7 +10,16 @@ from typing import Any
 from hypothesis import strategies as st
 from support.project import FIRST_ORDER_ID, HISTORY_FILE, STATE_FILE, record
 
-from mpt_tool.settings import ENV_FILE, PROJECT_FILE, SECRETS, Settings, variables
+from mpt_tool.clients.settings import PlatformSettings
+from mpt_tool.settings import (
+    ENV_FILE,
+    PROJECT_FILE,
+    PROJECT_TABLE,
+    Settings,
+    is_secret,
+    variable_names,
+)
+from mpt_tool.storage.airtable.settings import StoreSettings
 
 type Content = bytes | None
 """Of a file; None for a folder in its place."""
@@ -63,10 +72,12 @@ SOUND: Mapping[str, Content] = {
     HISTORY_FILE: _HISTORY,
 }
 
+_SECTIONS = (Settings, PlatformSettings, StoreSettings)
 _VARIABLES = sorted(
     name
-    for setting in Settings.model_fields
-    for name in variables(setting).replace("(or ", "").rstrip(")").split()
+    for section in _SECTIONS
+    for field in section.model_fields
+    for name in variable_names(section, field)
 )
 # The one that wins: no input is to send a request to a network.
 ADDRESS = "MPT_TOOL_STORAGE_AIRTABLE_ENDPOINT_URL"
@@ -208,9 +219,12 @@ _TOML_VALUES = (
 ).map(_json) | st.sampled_from(
     [b"1979-05-27", b"{a = 1}", b"inf", b"-nan", b"1e999", b"[" * 2000, b"'\"'"]
 )
-_TOML_KEYS = st.sampled_from(sorted(Settings.model_fields.keys() - SECRETS))
-_ODD_TOML_KEYS = st.sampled_from([*sorted(SECRETS), "tool", "a.b", '""', "schema-time-limit"])
-_TOML_TABLES = st.sampled_from(["[tool.mpt-tool]", "[[tool.mpt-tool]]", "[tool]", ""])
+_FIELDS = [(section, field) for section in _SECTIONS for field in section.model_fields]
+_SECRETS = sorted(field for section, field in _FIELDS if is_secret(section, field))
+_TOML_KEYS = st.sampled_from(sorted({field for _, field in _FIELDS} - {*_SECRETS}))
+_ODD_TOML_KEYS = st.sampled_from([*_SECRETS, "tool", "a.b", '""', "schema-time-limit"])
+_NAMED_TABLES = [f"[{PROJECT_TABLE}]", f"[{PROJECT_TABLE}.airtable]", f"[{PROJECT_TABLE}.other]"]
+_TOML_TABLES = st.sampled_from([*_NAMED_TABLES, f"[[{PROJECT_TABLE}]]", "[tool]", ""])
 
 
 def _toml(table: str, values: Mapping[str, bytes]) -> bytes:
@@ -222,7 +236,7 @@ PROJECT_FILES = _in_place_of(
     PROJECT_FILE,
     _mutated(_PYPROJECT)
     | st.builds(
-        _toml, st.just("[tool.mpt-tool]"), st.dictionaries(_TOML_KEYS, _TOML_VALUES, max_size=2)
+        _toml, st.sampled_from(_NAMED_TABLES), st.dictionaries(_TOML_KEYS, _TOML_VALUES, max_size=2)
     )
     | st.builds(
         _toml, _TOML_TABLES, st.dictionaries(_TOML_KEYS | _ODD_TOML_KEYS, _TOML_VALUES, max_size=3)

@@ -117,7 +117,7 @@ class JournalledProject:
         return faults
 
     def _statuses(self) -> Statuses:
-        records = LocalRepository(self.project.root).load()
+        records = LocalRepository(self.project.root).load().records
         return {migration_id: record.status for migration_id, record in records.items()}
 
     def _fault(self, kind: str, detail: str) -> Fault:

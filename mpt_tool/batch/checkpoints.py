@@ -65,11 +65,11 @@ class Checkpoints:
         seconds: float,
     ) -> None:
         self._begin = begin
-        self._tally = tally
+        self.tally = tally
         self._save = save
         self._every = every
         self._seconds = seconds
-        self._cursor = begin.cursor
+        self.cursor = begin.cursor
         self._failures = deque(begin.failures)
         # Held while any of this changes, and while it is saved.
         self._turn = threading.Lock()
@@ -78,9 +78,9 @@ class Checkpoints:
 
     def current(self) -> Checkpoint:
         """Return how far the run is now."""
-        tally = self._tally
+        tally = self.tally
         counts = {"processed": tally.processed, "failed": tally.failed, "total": tally.total}
-        place = {"cursor": self._cursor, "failures": tuple(self._failures)}
+        place = {"cursor": self.cursor, "failures": tuple(self._failures)}
         return self._begin.model_copy(update={**counts, **place})
 
     @contextmanager
@@ -112,12 +112,12 @@ class Checkpoints:
             Exception: what a save failed with.
         """
         with self._turn:
-            self._cursor = cursor
+            self.cursor = cursor
             if failed:
-                self._tally.failed += 1
+                self.tally.failed += 1
                 self._failures.append(failed)
             else:
-                self._tally.processed += 1
+                self.tally.processed += 1
             self._note_change()
 
     def settle_first_failure(self, failed: FailedItem | None) -> None:
@@ -131,8 +131,8 @@ class Checkpoints:
             if failed:
                 self._failures.append(failed)
             else:
-                self._tally.processed += 1
-                self._tally.failed -= 1
+                self.tally.processed += 1
+                self.tally.failed -= 1
             self._note_change()
 
     def _note_change(self) -> None:
@@ -168,7 +168,7 @@ class Checkpoints:
         """Keep what there is although the run ends with an error, which goes before any other."""
         # The saver may be at work still, if the error came while its end was waited for.
         with self._turn:
-            if not self._tally.handled:
+            if not self.tally.handled:
                 return
             try:
                 self._save(self.current())

@@ -1,12 +1,12 @@
 """Looks at the items of a batch migration without changing anything."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from mpt_tool.batch.drive import preview
-from mpt_tool.clients.guard import WriteGuard
+from mpt_tool.clients.read_only import writes_refused
 from mpt_tool.errors import ScriptFailedError, message_of
 from mpt_tool.migration import BatchDataMigration
 from mpt_tool.records import Checkpoint
@@ -24,7 +24,8 @@ class Sight:
         items: how many items a run would handle, as far as was looked.
         is_all: whether there are no more.
         shown: the first few, as the migration describes them.
-        writes: the requests that would have changed something; None if it was not rehearsed.
+        writes: the requests that would have changed something; None if none would, and it was not
+            rehearsed.
         failures: the items that failed in the rehearsal, and why.
     """
 
@@ -55,12 +56,9 @@ def look_at(
     Raises:
         ScriptFailedError: the items cannot be had.
     """
-    sight, guard = Sight(), WriteGuard()
-    if rehearses:
-        # Of the class, for a client that was made with another instance, too.
-        type(migration).guard = guard
+    sight = Sight()
     try:
-        with preview(migration, checkpoint) as (items, handle):
+        with writes_refused() as refused, preview(migration, checkpoint) as (items, handle):
             for item in items:
                 if sight.items == limit:
                     sight.is_all = False
@@ -69,20 +67,21 @@ def look_at(
                 name = redact(str(migration.describe(item)))
                 if len(sight.shown) < _SHOWN_ITEMS:
                     sight.shown.append(name)
-                if rehearses and (failure := _rehearse(partial(handle, item), guard)):
+                if rehearses and (failure := _rehearse(partial(handle, item), refused)):
                     sight.failures.append(f"{name}: {redact(failure)}")
     except _SCRIPT_ERRORS as error:
         raise ScriptFailedError("The items cannot be read", error) from error
-    sight.writes = [redact(write) for write in guard.refused] if rehearses else None
+    if rehearses or refused:
+        sight.writes = [redact(write) for write in refused]
     return sight
 
 
-def _rehearse(handle: Callable[[], None], guard: WriteGuard) -> str | None:
+def _rehearse(handle: Callable[[], None], refused: Sized) -> str | None:
     """Return why an item fails; None if it does not, or only as a write of it was refused."""
-    refused_before = len(guard.refused)
+    refused_before = len(refused)
     try:
         handle()
     except _SCRIPT_ERRORS as error:
         # The refusal of a write ends an item, as it should.
-        return message_of(error) if len(guard.refused) == refused_before else None
+        return message_of(error) if len(refused) == refused_before else None
     return None

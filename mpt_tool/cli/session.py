@@ -1,11 +1,11 @@
-"""One call of the command: its streams and signals, and what its errors become."""
+"""One call of the command: its streams and signals, and what its result and its errors become."""
 
 import logging
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,35 +13,26 @@ from typing import TYPE_CHECKING
 import typer
 
 from mpt_tool.enums import MigrationTypeEnum
-from mpt_tool.errors import (
-    ExitCode,
-    MptToolError,
-    ScriptFailedError,
-)
-from mpt_tool.project import Project
+from mpt_tool.errors import ExitCode, MptToolError, ScriptFailedError
 from mpt_tool.wording import printable, printable_lines
 
 if TYPE_CHECKING:
+    from mpt_tool.process.signals import Stop
+    from mpt_tool.project import Project
     from mpt_tool.records import Origin
     from mpt_tool.redaction import Redact
     from mpt_tool.runner.context import Context, Reporter
+    from mpt_tool.view.results import Result
 
 
-def _redact_environment() -> "Redact":
-    from mpt_tool.redaction import make_redact, secrets_in
-    from mpt_tool.settings import read_env_file
-
-    return make_redact(secrets_in({**read_env_file(Path()), **os.environ}))
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """How much a command writes, in which form, and what hides secrets in it."""
+    """How much a command writes, and in which form."""
 
-    as_json: bool
-    verbose: bool
-    quiet: bool
-    redact: "Redact" = field(default_factory=_redact_environment)
+    as_json: bool = False
+    as_csv: bool = False
+    verbose: bool = False
+    quiet: bool = False
 
     @property
     def log_level(self) -> int:
@@ -50,42 +41,115 @@ class Output:
             return logging.DEBUG
         return logging.WARNING if self.quiet else logging.INFO
 
-    def say(self, message: str) -> None:
-        """Write a message for people."""
-        if not (self.as_json or self.quiet):
-            typer.echo(printable(self.redact(message)))
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A command at work: in which project, how it is to write, what stops it."""
+
+    command: str
+    project: "Project"
+    output: Output
+    redact: "Redact"
+    stop: "Stop"
+
+    def write(self, result: "Result") -> None:
+        """Write what the command came to, in the form that was asked for, and end it.
+
+        Raises:
+            MptToolError: the command failed, and no document tells that.
+            typer.Exit: the exit code is not 0.
+        """
+        from mpt_tool.view import documents, text
+
+        exit_code = result.failure.exit_code if result.failure else result.exit_code
+        if self.output.as_json:
+            documents.write_json(self.command, documents.document(result.content), sys.stdout)
+        elif self.output.as_csv:
+            documents.write_csv(result.content, sys.stdout)
+        else:
+            text.write(result.content, sys.stdout)
+            # Before what goes to stderr, where both end in one log.
+            sys.stdout.flush()
+            for message in result.said:
+                _say(message, self.output, self.redact)
+            if result.failure:
+                raise result.failure
+        if exit_code:
+            raise typer.Exit(exit_code)
+
+    def context(self, reporter: "Reporter") -> "Context":
+        """Return what a run needs of the world around it."""
+        from mpt_tool.runner.context import Context
+
+        settings = self.project.settings
+        limits = {
+            MigrationTypeEnum.DATA: settings.data_time_limit,
+            MigrationTypeEnum.SCHEMA: settings.schema_time_limit,
+        }
+        return Context(self.origin(), now, self.redact, self.stop, limits, reporter)
+
+    def origin(self) -> "Origin":
+        """Return who makes a change: a run of its own, of this process."""
+        import getpass
+        import platform
+        from importlib.metadata import version
+
+        from mpt_tool.records import Origin
+
+        service_version = self.project.settings.service_version
+        try:
+            user = getpass.getuser()
+        except (ImportError, KeyError, OSError):
+            # A container may run as a user that has no name.
+            user = str(os.getuid())
+        return Origin(
+            run_id=os.urandom(6).hex(),
+            user=self.redact(user),
+            host=self.redact(platform.node()),
+            process=os.getpid(),
+            version=self.redact(service_version) if service_version else service_version,
+            tool_version=version("mpt-tool"),
+        )
 
 
 @contextmanager
-def action(command: str, output: Output) -> Iterator[Project]:
-    """Set up what an action needs, and turn an error of ours into messages and an exit code.
+def session(
+    command: str, output: Output, announcement: str = "", *, folder: Path | None = None
+) -> Iterator[Session]:
+    """Return a context in which a command works, in the root of the project.
+
+    An error of ours becomes messages and an exit code.
+
+    Args:
+        command: what messages call it.
+        output: how it is to write.
+        announcement: what is said for people before anything else.
+        folder: the migrations folder, if it is to be another than the settings name.
 
     Raises:
-        typer.Exit: the action failed; the messages are written.
+        typer.Exit: the command failed; the messages are written.
     """
     from mpt_tool.process.signals import Stop
-    from mpt_tool.settings import load_settings, working_folder
+    from mpt_tool.project import find_root, open_project
+    from mpt_tool.redaction import make_redact, secrets_in
+    from mpt_tool.settings import read_env_file, working_folder
     from mpt_tool.view.logs import start_logs, teller
 
-    redact, stop = output.redact, Stop(teller())
+    redact, stop = make_redact(secrets_in(os.environ)), Stop(teller())
     try:
+        root = find_root(folder)
+        redact = make_redact(secrets_in({**read_env_file(root), **os.environ}))
+        if announcement:
+            _say(announcement, output, redact)
+        base = Path() if root == working_folder() else root
+        given = folder.absolute() if folder and base == root else folder
+        # Scripts find what they find when the command is typed in the root.
+        os.chdir(root)
         with stop.listening():
             start_logs(output.log_level, redact)
-            root = working_folder()
-            yield Project(root, load_settings(root), redact, stop)
+            yield Session(command, open_project(root, base=base, given=given), output, redact, stop)
     except MptToolError as error:
-        from mpt_tool.view import tables
-
-        if isinstance(error, ScriptFailedError) and error.__cause__:
-            from mpt_tool.process.tracebacks import script_traceback
-
-            told = printable_lines(redact(script_traceback(error.__cause__)))
-            typer.echo(told, err=True, nl=False)
-        if output.as_json:
-            tables.json_document(command, {"error": redact(str(error))}, sys.stdout)
-        message = redact(f"Error running {command} command: {error}")
-        typer.echo(printable(message), err=True)
-        typer.echo("Aborted.", err=True)
+        _write_error(command, error, output, redact)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         typer.echo("Aborted.", err=True)
@@ -97,38 +161,24 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def make_origin(project: Project) -> "Origin":
-    """Return who makes a change: a run of its own, of this process."""
-    import getpass
-    import platform
-    from importlib.metadata import version
-
-    from mpt_tool.records import Origin
-
-    redact, service_version = project.redact, project.settings.service_version
-    try:
-        user = getpass.getuser()
-    except (ImportError, KeyError, OSError):
-        # A container may run as a user that has no name.
-        user = str(os.getuid())
-    return Origin(
-        run_id=os.urandom(6).hex(),
-        user=redact(user),
-        host=redact(platform.node()),
-        process=os.getpid(),
-        version=redact(service_version) if service_version else service_version,
-        tool_version=version("mpt-tool"),
-    )
+def _say(message: str, output: Output, redact: "Redact") -> None:
+    """Write a message for people."""
+    if not (output.as_json or output.as_csv or output.quiet):
+        typer.echo(printable(redact(message)))
 
 
-def make_context(project: Project, reporter: "Reporter") -> "Context":
-    """Return what a run needs of the world around it."""
-    from mpt_tool.runner.context import Context
+def _write_error(command: str, error: MptToolError, output: Output, redact: "Redact") -> None:
+    if isinstance(error, ScriptFailedError) and error.__cause__:
+        from mpt_tool.clients.releases import hint_at_release
+        from mpt_tool.process.tracebacks import script_traceback
 
-    settings = project.settings
-    limits = {
-        MigrationTypeEnum.DATA: settings.data_time_limit,
-        MigrationTypeEnum.SCHEMA: settings.schema_time_limit,
-    }
-    origin = make_origin(project)
-    return Context(origin, now, project.redact, project.stop, limits, reporter)
+        told = printable_lines(redact(script_traceback(error.__cause__)))
+        typer.echo(told, err=True, nl=False)
+        if hint := hint_at_release(error.__cause__):
+            typer.echo(hint, err=True)
+    if output.as_json:
+        from mpt_tool.view.documents import write_json
+
+        write_json(command, {"error": redact(str(error))}, sys.stdout)
+    typer.echo(printable(redact(f"Error running {command} command: {error}")), err=True)
+    typer.echo("Aborted.", err=True)

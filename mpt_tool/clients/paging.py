@@ -72,6 +72,8 @@ def _by_keyset(service: Any, after: str | None, page_size: int) -> Iterator[Any]
     Raises:
         _NoKeysetError: the service refuses to select by id, or does something else then.
     """
+    # What a service answers that cannot: an error of its own, until it has shown that it can.
+    refusals = {400, 500}
     from mpt_api_client import RQLQuery
     from mpt_api_client.exceptions import MPTHttpError
 
@@ -80,9 +82,11 @@ def _by_keyset(service: Any, after: str | None, page_size: int) -> Iterator[Any]
         try:
             page = list(rest.fetch_page(limit=page_size))
         except MPTHttpError as error:
-            if after is None or error.status_code != 400:
+            if after is None or error.status_code not in refusals:
                 raise
             raise _NoKeysetError from error
+        if after is not None:
+            refusals.discard(500)
         ids = [item.id for item in page]
         if after is not None and ids and min(ids) <= after:
             raise _NoKeysetError

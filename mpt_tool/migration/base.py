@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-from mpt_tool.clients.guard import Guard, allow_all
 from mpt_tool.enums import MigrationTypeEnum
 
 
@@ -17,8 +16,6 @@ class BaseMigration(ABC):
     type: ClassVar[MigrationTypeEnum]
     project_root: Path = Path()
     """The folder in which the command was started; `.env` and pyproject.toml are there."""
-    guard: Guard = staticmethod(allow_all)
-    """What may refuse the requests of the mixins' clients, in a rehearsal."""
 
     @abstractmethod
     def run(self) -> Awaitable[None] | None:

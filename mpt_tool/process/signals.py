@@ -13,6 +13,15 @@ from mpt_tool.errors import ExitCode
 _HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 
 
+# Whose signals the process handles; they are the process's, so there is one.
+_listening: "Stop | None" = None
+
+
+def is_stopping() -> bool:
+    """Whether there was a signal, or the lock was lost, so that nothing long is to be begun."""
+    return _listening is not None and _listening.cause is not None
+
+
 class Interrupted(KeyboardInterrupt):
     """Raised in a script that is to stop.
 
@@ -49,17 +58,24 @@ class Stop:
         if _HANGUP and signal.getsignal(_HANGUP) is not signal.SIG_IGN:
             self._signals.append(_HANGUP)
 
+    def is_set(self) -> bool:
+        """Whether there is a reason to stop."""
+        return self.cause is not None
+
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Handle the signals meanwhile; in any other thread than the main one do nothing."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
+        global _listening  # noqa: PLW0603 - signals are the process's
         earlier = {each: signal.getsignal(each) for each in self._signals}
+        _listening = self
         self._listen()
         try:
             yield
         finally:
+            # It stays the one to ask: threads of the script outlast the run.
             for each, handler in earlier.items():
                 signal.signal(each, handler)
 
@@ -77,19 +93,23 @@ class Stop:
 
     @contextmanager
     def allowed(self) -> Iterator[None]:
-        """Let a signal raise `Interrupted` meanwhile, at the end at the latest.
+        """Let a signal raise `Interrupted` meanwhile, at its end at the latest.
 
         Raises:
             Interrupted: there was a signal, now or while it was deferred.
         """
         self._raises, earlier = True, self._raises
         try:
+            self._require_none()
             yield
         finally:
             self._raises = earlier
             # A script may have set handlers of its own.
             if threading.current_thread() is threading.main_thread():
                 self._listen()
+        self._require_none()
+
+    def _require_none(self) -> None:
         if self.cause:
             raise self.cause
 

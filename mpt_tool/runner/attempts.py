@@ -1,104 +1,62 @@
-"""Adds each attempt at a migration to the history, which changes no outcome if it cannot be."""
+"""What the history keeps of an attempt, and what it tells of a run that died."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from mpt_tool.enums import MigrationStatusEnum, OutcomeEnum
-from mpt_tool.errors import (
-    NoHistoryError,
-    StorageError,
-    message_of,
-)
-from mpt_tool.process.log import get_log
+from mpt_tool.enums import OutcomeEnum
+from mpt_tool.errors import StorageError, message_of
 from mpt_tool.process.tracebacks import frames_in
 from mpt_tool.records import Attempt, ErrorReport, MigrationRecord, Origin
 from mpt_tool.redaction import Redact
 from mpt_tool.storage.repository import StateRepository
-from mpt_tool.wording import timestamp
-
-log = get_log(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class History:
-    """Where attempts go, who makes them, and what keeps secrets out of them."""
+def attempt_at(
+    record: MigrationRecord,
+    origin: Origin,
+    checksum: str | None,
+    outcome: OutcomeEnum,
+    ended_at: datetime | None,
+    counts: dict[str, int] | None = None,
+    error: ErrorReport | None = None,
+) -> Attempt:
+    """Return the attempt that began as the record says.
 
-    repository: StateRepository
-    origin: Origin
-    redact: Redact
-
-    def append(
-        self,
-        record: MigrationRecord,
-        checksum: str | None,
-        outcome: OutcomeEnum,
-        *,
-        started_at: datetime | None = None,
-        ended_at: datetime | None = None,
-        counts: dict[str, int] | None = None,
-        error: ErrorReport | None = None,
-    ) -> None:
-        """Add an attempt at the migration of this record and script; warn if that fails."""
-        seconds = (ended_at - started_at).total_seconds() if started_at and ended_at else None
-        attempt = Attempt(
-            **dict(self.origin),
-            migration_id=record.migration_id,
-            order_id=record.order_id,
-            type=record.type,
-            outcome=outcome,
-            started_at=started_at,
-            ended_at=ended_at,
-            seconds=seconds,
-            checksum=checksum,
-            counts=counts,
-            error=error,
-        )
-        try:
-            self.repository.append(attempt)
-        except NoHistoryError as missing:
-            log.debug("%s", missing)
-        except StorageError as unwritten:
-            log.warning("The history lacks this attempt at %s: %s", attempt.migration_id, unwritten)
-
-    def report(self, error: BaseException, path: Path) -> ErrorReport:
-        """Return what the history keeps of an error that came out of the script at this path."""
-        return ErrorReport(
-            kind=self.redact(type(error).__qualname__),
-            message=self.redact(message_of(error)),
-            frames=tuple(self.redact(frame) for frame in frames_in(error, path)),
-        )
-
-
-def was_applied_by_a_dead_run(
-    record: MigrationRecord, repository: StateRepository, append: Callable[..., None]
-) -> bool:
-    """Say what became of a run that died in this migration, if one did, and record that.
-
-    Raises:
-        StorageError: it had applied the migration, which could not be recorded now either.
+    Args:
+        record: of the migration that was attempted.
+        origin: who made the attempt.
+        checksum: of the syntax tree of the script.
+        outcome: how it ended.
+        ended_at: when; None if nobody knows.
+        counts: those of a batch migration.
+        error: what it ended with.
     """
-    if record.status is not MigrationStatusEnum.RUNNING or record.started_at is None:
-        return False
-    if ended_at := _known_end(record, repository):
-        log.warning(
-            "Migration %s was applied by a run that could not record it: recorded now,"
-            " not run again",
-            record.migration_id,
-        )
-        repository.save(record.finish(ended_at))
-        return True
-    log.warning(
-        "Migration %s began at %s in a run that died: it runs again",
-        record.migration_id,
-        timestamp(record.started_at),
+    began = record.started_at
+    return Attempt(
+        **dict(origin),
+        migration_id=record.migration_id,
+        order_id=record.order_id,
+        type=record.type,
+        outcome=outcome,
+        started_at=began,
+        ended_at=ended_at,
+        seconds=(ended_at - began).total_seconds() if began and ended_at else None,
+        checksum=checksum,
+        counts=counts,
+        error=error,
     )
-    append(OutcomeEnum.FOUND_DEAD, started_at=record.started_at)
-    return False
 
 
-def _known_end(record: MigrationRecord, repository: StateRepository) -> datetime | None:
+def report_of(error: BaseException, path: Path, redact: Redact) -> ErrorReport:
+    """Return what the history keeps of an error that came out of the script at this path."""
+    return ErrorReport(
+        kind=redact(type(error).__qualname__),
+        message=redact(message_of(error)),
+        frames=tuple(redact(frame) for frame in frames_in(error, path)),
+    )
+
+
+def known_end(record: MigrationRecord, repository: StateRepository) -> datetime | None:
     """Return when the run that began as the record says ended well, if the history tells."""
     try:
         attempts = repository.attempts()

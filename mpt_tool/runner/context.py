@@ -1,6 +1,6 @@
 """What a run needs of the world around it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,7 +31,8 @@ class Reporter(Protocol):
 class Context:
     """What a run needs of the world around it.
 
-    `time_limits` are in seconds, 0 for none.
+    `time_limits` are in seconds, 0 for none. `missing` are the optional keys of records that the
+    store cannot keep.
     """
 
     origin: Origin
@@ -40,3 +41,4 @@ class Context:
     stop: Stop
     time_limits: Mapping[MigrationTypeEnum, float]
     reporter: Reporter
+    missing: Collection[str] = ()

@@ -1,16 +1,19 @@
 """Loads what a run is to run, and says where each of it begins."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from mpt_tool.batch.checkpoints import Tally
 from mpt_tool.enums import MigrationTypeEnum, ResumeEnum
 from mpt_tool.errors import (
     ScriptError,
     SelectionError,
 )
-from mpt_tool.migration import BaseMigration, BatchDataMigration
+from mpt_tool.migration import BatchDataMigration
 from mpt_tool.records import MigrationRecord
+from mpt_tool.runner.work import BatchWork, ScriptWork, Work
 from mpt_tool.scripts import plan
 from mpt_tool.scripts.load import load
 from mpt_tool.scripts.plan import Entry
@@ -21,15 +24,18 @@ from mpt_tool.scripts.syntax import checksum
 class Step:
     """A migration that is loaded and ready to run, and the record that it leaves.
 
-    `checksum` is of the syntax tree of the script at `path`. `retries_failed` tells that just the
-    failed items of the checkpoint are to be handled.
+    `checksum` is of the syntax tree of the script at `path`.
     """
 
     record: MigrationRecord
-    migration: BaseMigration
+    work: Work
     path: Path
     checksum: str | None
-    retries_failed: bool = False
+
+    @property
+    def counts(self) -> dict[str, int] | None:
+        """How many items of a batch migration were handled so far."""
+        return self.work.tally.counts() if self.work.tally else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,47 +62,53 @@ def prepare(
         ScriptFailedError: a script that may have to run cannot be loaded.
     """
     if migration_id is not None:
-        step = _step(plan.pending_one(entries, migration_id, migration_type), root)
+        step = _step(plan.pending_one(entries, migration_id, migration_type), root, resume)
         if step.record.type is not migration_type:
             raise plan.wrong_type(migration_id, migration_type)
-        return Prepared([_resumed(step, resume)], [])
-    steps = [_step(entry, root) for entry in plan.pending(entries, migration_type)]
+        return Prepared([step], [])
+    steps = [_step(entry, root, resume) for entry in plan.pending(entries, migration_type)]
     skipped = [entry.migration_id for entry in plan.applied(entries, migration_type)]
-    of_type = [_resumed(step, resume) for step in steps if step.record.type is migration_type]
-    return Prepared(of_type, skipped)
+    return Prepared([step for step in steps if step.record.type is migration_type], skipped)
 
 
-def _step(entry: Entry, root: Path) -> Step:
+def _step(entry: Entry, root: Path, resume: ResumeEnum) -> Step:
     assert entry.script is not None
     migration = load(entry.script, root)
     path = root / entry.script.path
-    return Step(record_of(entry, migration.type), migration, path, checksum(path))
+    record = record_of(entry, migration.type)
+    if isinstance(migration, BatchDataMigration):
+        return _batch_step(record, migration, path, resume)
+    if resume is not ResumeEnum.IF_UNCHANGED:
+        raise SelectionError(
+            f"Migration {record.migration_id} is no batch migration: it has no progress"
+        )
+    return Step(record.reach(None), ScriptWork(migration), path, checksum(path))
 
 
-def _resumed(step: Step, resume: ResumeEnum) -> Step:
-    """Return the step with the checkpoint that it is to begin at.
+def _batch_step(
+    record: MigrationRecord, migration: BatchDataMigration[Any], path: Path, resume: ResumeEnum
+) -> Step:
+    """Return the step that goes on from the record's checkpoint, or begins anew.
 
     Raises:
         SelectionError: it is not said what to do with the checkpoint of another script, or the
             migration has no failed items to retry.
     """
-    migration_id, checkpoint = step.record.migration_id, step.record.checkpoint
-    is_batch = isinstance(step.migration, BatchDataMigration)
-    if resume is not ResumeEnum.IF_UNCHANGED and not is_batch:
-        raise SelectionError(f"Migration {migration_id} is no batch migration: it has no progress")
-    if checkpoint is None or not is_batch or resume is ResumeEnum.RESTART:
-        if resume is ResumeEnum.RETRY_FAILED:
-            raise SelectionError(f"Migration {migration_id} has no failed items")
-        return replace(step, record=step.record.reach(None))
-    if resume is ResumeEnum.IF_UNCHANGED and checkpoint.checksum not in (None, step.checksum):
-        raise SelectionError(
-            f"{step.path.name} was changed since it came to {checkpoint.in_items}. Begin anew:"
-            f" mpt-tool migrate --data {migration_id} --restart; or go on from there with the"
-            f" changed script: mpt-tool migrate --data {migration_id} --resume-anyway"
-        )
-    if resume is ResumeEnum.RETRY_FAILED and not checkpoint.failures:
+    migration_id, source = record.migration_id, checksum(path)
+    checkpoint = None if resume is ResumeEnum.RESTART else record.checkpoint
+    retries_failed = resume is ResumeEnum.RETRY_FAILED
+    if retries_failed and not (checkpoint and checkpoint.failures):
         raise SelectionError(f"Migration {migration_id} has no failed items")
-    return replace(step, retries_failed=resume is ResumeEnum.RETRY_FAILED)
+    is_changed = checkpoint is not None and checkpoint.checksum not in (None, source)
+    if checkpoint and is_changed and resume is ResumeEnum.IF_UNCHANGED:
+        raise SelectionError(
+            f"{path.name} was changed since it came to {checkpoint.in_items}. Begin anew:"
+            f" mpt-tool batch {migration_id} --restart; or go on from there with the changed"
+            f" script: mpt-tool batch {migration_id} --resume-anyway"
+        )
+    tally = Tally.since(checkpoint)
+    work = BatchWork(migration, checkpoint, source, tally, retries_failed=retries_failed)
+    return Step(record.reach(checkpoint), work, path, source)
 
 
 def record_of(entry: Entry, migration_type: MigrationTypeEnum) -> MigrationRecord:

@@ -1,37 +1,22 @@
-"""Walks a plan: the only module that moves a record from one status to the next."""
+"""Walks a plan: runs its steps in order, and records how each went."""
 
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
-from mpt_tool.batch.checkpoints import Tally
-from mpt_tool.batch.drive import (
-    ItemError,
-)
-from mpt_tool.enums import OutcomeEnum
-from mpt_tool.errors import (
-    ItemsFailedError,
-    MptToolError,
-    ScriptError,
-    ScriptFailedError,
-    StoppedError,
-    StorageError,
-    UnbegunError,
-)
-from mpt_tool.migration import BatchDataMigration
+from mpt_tool.errors import MptToolError, StoppedError
 from mpt_tool.process.isolation import isolated
 from mpt_tool.process.log import get_log
 from mpt_tool.process.signals import Stop
-from mpt_tool.runner.attempts import History, was_applied_by_a_dead_run
 from mpt_tool.runner.context import Context
 from mpt_tool.runner.prepare import Prepared, Step, record_of
-from mpt_tool.runner.work import Kept, call_script, drive_batch
+from mpt_tool.runner.recorder import Recorder
 from mpt_tool.scripts import plan
 from mpt_tool.scripts.load import load
 from mpt_tool.scripts.plan import Entry, Outcome
 from mpt_tool.scripts.syntax import checksum
 from mpt_tool.storage.repository import StateRepository
+from mpt_tool.wording import duration
 
 log = get_log(__name__)
 
@@ -49,7 +34,11 @@ def run(prepared: Prepared, repository: StateRepository, context: Context) -> Ou
     with context.stop.deferred():
         for number, step in enumerate(prepared.steps):
             try:
-                _run_reported(step, number + 1, len(ids), repository, context)
+                _require_unstopped(ids[number], context.stop)
+                log.info("Running migration: %s", ids[number])
+                with context.reporter.running(ids[number], number + 1, len(ids), step.work.tally):
+                    seconds = _run_step(step, repository, context)
+                log.info("Applied migration: %s in %s", ids[number], duration(seconds))
             except MptToolError as error:
                 log.error("%s", error)
                 seconds = time.monotonic() - began
@@ -78,32 +67,15 @@ def fake(
     entry = plan.pending_one(entries, migration_id)
     assert entry.script is not None
     record = record_of(entry, entry.type or load(entry.script, root).type)
-    now = context.clock()
-    repository.save(record.fake(now, context.origin.version))
-    faked_as = checksum(root / entry.script.path)
-    history = History(repository, context.origin, context.redact)
-    history.append(record, faked_as, OutcomeEnum.FAKED, ended_at=now)
+    path = root / entry.script.path
+    Recorder(record, path, checksum(path), repository, context).fake()
 
 
-def _run_reported(
-    step: Step, number: int, total: int, repository: StateRepository, context: Context
-) -> None:
-    migration_id = step.record.migration_id
-    if cause := context.stop.cause:
-        raise StoppedError(f"Migration {migration_id} was not begun: {cause}", cause.exit_code)
-    log.info("Running migration: %s", migration_id)
-    began = time.monotonic()
-    is_batch = isinstance(step.migration, BatchDataMigration)
-    tally = Tally.since(step.record.checkpoint) if is_batch else None
-    with context.reporter.running(migration_id, number, total, tally):
-        _run_step(step, tally, repository, context)
-    log.info("Applied migration: %s in %.1f s", migration_id, time.monotonic() - began)
+def _run_step(step: Step, repository: StateRepository, context: Context) -> float:
+    """Run one migration: record that it starts, do its work, and record how that went.
 
-
-def _run_step(
-    step: Step, tally: Tally | None, repository: StateRepository, context: Context
-) -> None:
-    """Run one migration and record how it went.
+    Returns:
+        How many seconds it took.
 
     Raises:
         ScriptFailedError: the author's code failed.
@@ -111,61 +83,21 @@ def _run_step(
         StoppedError: a batch migration was stopped; its progress is kept.
         StorageError: the record could not be saved, before or after the author's code ran.
     """
-    history = History(repository, context.origin, context.redact)
-    append = partial(history.append, step.record, step.checksum)
-    if was_applied_by_a_dead_run(step.record, repository, append):
-        return
-    running = step.record.start(context.clock(), context.origin.version)
-    migration_id = running.migration_id
-    counts = tally.counts if tally else dict
-    kept = Kept(repository, running)
+    recorder = Recorder(step.record, step.path, step.checksum, repository, context)
+    if recorder.recover():
+        return 0.0
+    recorder.start()
     try:
-        kept.save(running)
-    except StorageError as error:
-        raise UnbegunError(f"Migration {migration_id} was not begun: {error}") from error
-    append = partial(append, started_at=running.started_at)
-    try:
+        # Saving may take long: there may be a reason by now not to begin what takes hours.
+        _require_unstopped(recorder.migration_id, context.stop)
         with isolated():
-            if isinstance(step.migration, BatchDataMigration) and tally:
-                drive_batch(step, step.migration, tally, kept, context)
-            else:
-                call_script(step, context)
+            step.work.do(recorder, context)
     except BaseException as error:  # noqa: BLE001 - raised as ours, once it is recorded
-        try:
-            kept.fail()
-        except StorageError as unsaved:
-            log.error("The failure of %s could not be recorded: %s", migration_id, unsaved)
-        failure = _failure(error, migration_id, context.stop)
-        outcome = OutcomeEnum.INTERRUPTED if context.stop.cause else OutcomeEnum.FAILED
-        cause = failure.__cause__ or failure
-        append(
-            outcome,
-            ended_at=context.clock(),
-            counts=counts() or None,
-            error=history.report(cause, step.path),
-        )
+        failure = recorder.fail(error, step.counts)
         raise failure from failure.__cause__
-    finished = running.finish(context.clock())
-    try:
-        repository.save(finished)
-    except StorageError as error:
-        raise StorageError(
-            f"Migration {migration_id} was applied, but that could not be recorded: {error}."
-            f" Do not run it again; once it can be recorded: mpt-tool migrate --fake {migration_id}"
-        ) from error
-    finally:
-        append(OutcomeEnum.APPLIED, ended_at=finished.applied_at, counts=counts() or None)
+    return recorder.finish(step.counts)
 
 
-def _failure(error: BaseException, migration_id: str, stop: Stop) -> MptToolError:
-    """Return the error to end the run with, for whatever ended a migration."""
-    if isinstance(error, ItemsFailedError | StoppedError | StorageError):
-        return error
-    if isinstance(error, ScriptError):
-        return ScriptError(f"Migration {migration_id} failed: {error}")
-    if isinstance(error, ItemError) and error.__cause__:
-        return ScriptFailedError(f"Migration {migration_id} failed: {error}", error.__cause__)
-    failure = ScriptFailedError(f"Migration {migration_id} failed", error)
-    if stop.cause:
-        failure.exit_code = stop.cause.exit_code
-    return failure
+def _require_unstopped(migration_id: str, stop: Stop) -> None:
+    if cause := stop.cause:
+        raise StoppedError(f"Migration {migration_id} was not begun: {cause}", cause.exit_code)

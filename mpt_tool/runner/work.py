@@ -1,117 +1,179 @@
-"""Calls the author's code: a script's run, or the items of a batch migration."""
+"""What a step does: calls the script's `run`, or drives a batch migration over its items."""
 
-from collections.abc import AsyncGenerator, Coroutine, Generator
+from collections.abc import AsyncGenerator, Awaitable, Generator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from mpt_tool.batch.checkpoints import Tally
-from mpt_tool.batch.drive import World, drive, require_end, retry_failed, total_of
-from mpt_tool.errors import (
-    StorageError,
-)
-from mpt_tool.migration import BatchDataMigration
+from mpt_tool.batch.drive import all_items, begin_at, checkpoints_of, failed_items
+from mpt_tool.batch.items import total_of
+from mpt_tool.errors import ExitCode, ItemsFailedError, StoppedError
+from mpt_tool.migration import BaseMigration, BatchDataMigration
 from mpt_tool.process.limits import WARNED_AT, time_limit
 from mpt_tool.process.log import get_log
-from mpt_tool.records import Checkpoint, MigrationRecord
+from mpt_tool.process.signals import Interrupted
+from mpt_tool.records import Checkpoint
 from mpt_tool.runner.context import Context
-from mpt_tool.runner.prepare import Step
-from mpt_tool.storage.repository import StateRepository
+from mpt_tool.runner.recorder import Recorder
 from mpt_tool.wording import in_items
+
+_LISTED_ITEMS = 20
 
 log = get_log(__name__)
 
 
-class Kept:
-    """The record of the migration that runs: as it was saved last, and as far as it came."""
+@dataclass(frozen=True, slots=True)
+class ScriptWork:
+    """Calls `run` of a migration, which goes to its end or fails."""
 
-    def __init__(self, repository: StateRepository, record: MigrationRecord) -> None:
-        self.repository = repository
-        self.record = self.reached = record
+    migration: BaseMigration
+    tally: None = None
 
-    def save(self, record: MigrationRecord) -> None:
-        """Save the record."""
-        self.repository.save(record)
-        self.record = self.reached = record
-
-    def fail(self) -> None:
-        """Record the failure; if what it reached cannot be kept, with what was saved last.
+    def do(self, recorder: Recorder, context: Context) -> None:
+        """Call the author's code; `sys.exit()` without an error in it is a normal return.
 
         Raises:
-            StorageError: that cannot be saved either.
+            BaseException: what the author's code raised, or what stopped it.
         """
-        try:
-            self.repository.save(self.reached.fail())
-        except StorageError as error:
-            if self.reached is self.record:
-                raise
-            log.error("What was done since the last checkpoint could not be saved: %s", error)
-            self.repository.save(self.record.fail())
-
-    def reach(self, checkpoint: Checkpoint) -> None:
-        """Save how far the migration came."""
-        self.save(self.record.reach(checkpoint))
+        limit = context.time_limits[self.migration.type]
+        warn = partial(_warn_of_limit, recorder.migration_id, limit)
+        with context.stop.allowed(), time_limit(limit, warn, context.stop):
+            try:
+                _finish(self.migration.run())
+            except SystemExit as error:
+                if error.code is not None and not (isinstance(error.code, int) and error.code == 0):
+                    raise
 
 
-def drive_batch(
-    step: Step,
-    migration: BatchDataMigration[Any],
-    tally: Tally,
-    kept: Kept,
-    context: Context,
-) -> None:
-    """Drive a batch migration to its end.
+@dataclass(frozen=True, slots=True)
+class BatchWork:
+    """Drives a batch migration over what is left of its items.
+
+    Args:
+        migration: what is driven.
+        checkpoint: where it begins; None at its first item.
+        checksum: of the syntax tree of its script.
+        tally: counts its items, those before the checkpoint among them.
+        retries_failed: whether the failed items of the checkpoint come first.
+    """
+
+    migration: BatchDataMigration[Any]
+    checkpoint: Checkpoint | None
+    checksum: str | None
+    tally: Tally
+    retries_failed: bool = False
+
+    def do(self, recorder: Recorder, context: Context) -> None:
+        """Drive the migration to its end.
+
+        Raises:
+            StoppedError: it was stopped on the way; its progress is kept, if the store can.
+            ItemsFailedError: it came to its end, but items failed.
+            BaseException: what the author's code raised.
+        """
+        migration, stop = self.migration, context.stop
+        self._announce(recorder)
+        begin = begin_at(self.checkpoint, context.clock(), self.checksum)
+        checkpoints = checkpoints_of(
+            migration, begin, self.tally, recorder.reach, by_time_alone=recorder.saves_by_request
+        )
+        limit = context.time_limits[migration.type]
+        warn = partial(_warn_of_limit, recorder.migration_id, limit)
+        is_done = self.checkpoint is not None and self.checkpoint.done
+        with time_limit(limit, warn, stop):
+            self.tally.total = total_of(migration)
+            if self.retries_failed:
+                with failed_items(migration, checkpoints, stop.is_set, context.redact) as walk:
+                    walk.run()
+            if not (self.retries_failed and self.tally.failed):
+                with all_items(migration, checkpoints, stop.is_set, context.redact) as walk:
+                    is_done = walk.run()
+            reached = checkpoints.current().model_copy(update={"done": is_done})
+            recorder.note(reached)
+        _require_end(recorder, reached, stop.cause)
+
+    def _announce(self, recorder: Recorder) -> None:
+        """Log where the run begins, and whether its progress will be kept."""
+        migration_id, checkpoint = recorder.migration_id, self.checkpoint
+        if not recorder.keeps_checkpoints:
+            log.warning(
+                "The store has no column checkpoint: the progress of %s will not survive its end;"
+                " mpt-tool migrate --init adds the column",
+                migration_id,
+            )
+        if checkpoint and self.retries_failed:
+            log.info("Retrying %s of %s", in_items(checkpoint.failed), migration_id)
+        elif checkpoint:
+            log.info("Resuming %s after %s", migration_id, checkpoint.in_items)
+
+
+type Work = ScriptWork | BatchWork
+
+
+def _finish(result: object) -> None:
+    """Await what `run` returned, if it has to be.
 
     Raises:
-        StoppedError: it was stopped on the way; its progress is kept.
-        ItemsFailedError: it came to its end, but items failed.
-        ItemError: an item failed, and that ended it.
+        TypeError: `run` is a generator, so that nothing of it was run.
+        BaseException: what the author's code raised.
     """
-    migration_id, checkpoint = step.record.migration_id, step.record.checkpoint
-    stop, limit = context.stop, context.time_limits[migration.type]
-    if "checkpoint" in kept.repository.missing:
-        log.warning(
-            "The store has no column checkpoint: the progress of %s will not survive its end;"
+    if isinstance(result, Generator | AsyncGenerator):
+        raise TypeError("run() holds a yield, so nothing of it was run: remove the yield")
+    if isinstance(result, Awaitable):
+        import asyncio
+
+        async def finish() -> None:
+            await result
+
+        asyncio.run(finish())
+
+
+def _require_end(recorder: Recorder, reached: Checkpoint, cause: Interrupted | None) -> None:
+    """Return if a batch migration came to its end, without a failed item.
+
+    Args:
+        recorder: what knows its id, and whether its progress is kept.
+        reached: how far it came.
+        cause: why it was to stop, if it was.
+
+    Raises:
+        StoppedError: it was stopped on the way.
+        ItemsFailedError: it came to its end, but items failed.
+    """
+    if reached.done and not reached.failures:
+        return
+    migration_id = recorder.migration_id
+    if not cause:
+        raise ItemsFailedError(_failed_items(migration_id, reached))
+    if not reached.handled:
+        message = f"Migration {migration_id} was {cause} before its first item was done"
+        raise StoppedError(message, cause.exit_code)
+    stopped = f"Migration {migration_id} was {cause} after {reached.in_items}"
+    if not recorder.keeps_checkpoints:
+        raise StoppedError(
+            f"{stopped}: the store has no column checkpoint, so its progress is lost;"
             " mpt-tool migrate --init adds the column",
-            migration_id,
+            cause.exit_code,
         )
-    if checkpoint and step.retries_failed:
-        log.info("Retrying %s of %s", in_items(checkpoint.failed), migration_id)
-    elif checkpoint:
-        log.info("Resuming %s after %s", migration_id, checkpoint.in_items)
-    world = World(
-        save=kept.reach,
-        is_stopped=lambda: stop.cause is not None,
-        clock=context.clock,
-        redact=context.redact,
-        saves_by_time_alone=kept.repository.is_remote,
+    was_asked = cause.exit_code != ExitCode.FAILED
+    again = f": mpt-tool batch {migration_id} --retry-failed" if reached.done else ""
+    raise StoppedError(
+        f"{stopped}: its progress is kept, run it again to go on{again}",
+        ExitCode.TRY_LATER if was_asked else ExitCode.FAILED,
     )
-    with time_limit(limit, partial(_warn_of_limit, migration_id, limit), stop):
-        tally.total = total_of(migration)
-        if step.retries_failed and checkpoint:
-            reached = retry_failed(migration, checkpoint, tally, world)
-        else:
-            reached = drive(migration, checkpoint, step.checksum, tally, world)
-        kept.reached = kept.record.reach(reached if reached.handled else None)
-    require_end(migration_id, reached, stop.cause)
+
+
+def _failed_items(migration_id: str, reached: Checkpoint) -> str:
+    listed = [f"{failure.cursor}: {failure.error}" for failure in reached.failures]
+    if len(listed) > _LISTED_ITEMS:
+        listed[_LISTED_ITEMS:] = [f"and {len(listed) - _LISTED_ITEMS:,} more"]
+    return (
+        f"Migration {migration_id} failed for {in_items(reached.failed, reached.handled)}"
+        f" ({'; '.join(listed)}). Once they can succeed:"
+        f" mpt-tool batch {migration_id} --retry-failed"
+    )
 
 
 def _warn_of_limit(name: str, seconds: float) -> None:
     log.warning("%s has taken %.0f %% of its %g seconds", name, 100 * WARNED_AT, seconds)
-
-
-def call_script(step: Step, context: Context) -> None:
-    """Call the author's code; `sys.exit()` without an error in it is a normal return."""
-    limit = context.time_limits[step.record.type]
-    warn = partial(_warn_of_limit, step.record.migration_id, limit)
-    with context.stop.allowed(), time_limit(limit, warn, context.stop):
-        try:
-            result = step.migration.run()
-            if isinstance(result, Generator | AsyncGenerator):
-                raise TypeError("run() holds a yield, so nothing of it was run: remove the yield")
-            if isinstance(result, Coroutine):
-                import asyncio
-
-                asyncio.run(result)
-        except SystemExit as error:
-            if error.code is not None and not (isinstance(error.code, int) and error.code == 0):
-                raise

@@ -1,48 +1,54 @@
 """Where records are kept, and how a store is opened."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from mpt_tool.errors import SettingsError
-from mpt_tool.settings import Settings, variables
+from mpt_tool.settings import STORES, Settings, variables
 from mpt_tool.storage.repository import StateRepository
 
-ENTRY_POINTS = "mpt_tool.storage"
+type OpenStore = Callable[[Path], StateRepository]
 
 
-def open_repository(settings: Settings, root: Path) -> StateRepository:
-    """Return the repository that STORAGE_TYPE names.
+def open_repository(name: str, root: Path) -> StateRepository:
+    """Return the repository of the store of this name for the project in `root`.
 
-    `local` and `airtable` are built in; others come from installed packages, as entry points of the
-    group `mpt_tool.storage` that take the settings and the project's root.
+    `local` and `airtable` are built in. Others come from installed packages, as entry points of the
+    group `mpt_tool.storage`. Each is opened by the project's root alone, and loads its own
+    settings.
 
     Raises:
-        SettingsError: there is no such storage, or a setting that it needs is missing or wrong.
+        SettingsError: there is no such store, or a setting that it needs is missing or wrong.
     """
-    match settings.storage_type:
+    return _opener(name)(root)
+
+
+def _opener(name: str) -> OpenStore:
+    match name:
         case "local":
             from mpt_tool.storage.local import LocalRepository
 
-            return LocalRepository(root)
+            return LocalRepository
         case "airtable":
             from mpt_tool.storage.airtable.repository import open_airtable
 
-            return open_airtable(settings)
-        case name:
-            return _open_installed(name, settings, root)
+            return open_airtable
+        case _:
+            return _installed(name)
 
 
-def _open_installed(name: str, settings: Settings, root: Path) -> StateRepository:
+def _installed(name: str) -> OpenStore:
     from importlib.metadata import entry_points
 
-    installed = entry_points(group=ENTRY_POINTS)
+    setting = variables(Settings, "storage_type")
+    installed = entry_points(group=STORES)
     if name not in installed.names:
         accepted = ", ".join(["local", "airtable", *sorted(installed.names)])
-        raise SettingsError(f"{variables('storage_type')} is {name!r}: use one of {accepted}")
+        raise SettingsError(f"{setting} is {name!r}: use one of {accepted}")
     try:
-        make = installed[name].load()
+        opener: OpenStore = installed[name].load()
     except Exception as error:
         raise SettingsError(
-            f"{variables('storage_type')} is {name!r}, whose package cannot be loaded: {error}"
+            f"{setting} is {name!r}, whose package cannot be loaded: {error}"
         ) from error
-    repository: StateRepository = make(settings, root)
-    return repository
+    return opener

@@ -2,28 +2,34 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from mpt_tool.records import Attempt, MigrationRecord, Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a store holds at one moment.
+
+    `records` are all there are, and `notes` what is odd about some, both by migration id. `missing`
+    are the optional keys of records that the store cannot keep.
+    """
+
+    records: Mapping[str, MigrationRecord] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+    missing: Collection[str] = ()
 
 
 class StateRepository(Protocol):
     """Keeps one record a migration, the lock, and the history of all attempts."""
 
     @property
-    def notes(self) -> Mapping[str, str]:
-        """What `load` found odd, by migration id."""
-
-    @property
     def is_remote(self) -> bool:
         """Whether a save is a request over a network, so that few are better."""
 
-    @property
-    def missing(self) -> Collection[str]:
-        """The optional keys of records that the store cannot keep, as `load` found."""
-
-    def load(self) -> dict[str, MigrationRecord]:
-        """Return all records by migration id, read in one pass.
+    def load(self) -> Snapshot:
+        """Return what the store holds now, read in one pass.
 
         Raises:
             StorageError: the store cannot be reached, or holds what is no record.
@@ -58,6 +64,15 @@ class StateRepository(Protocol):
         Raises:
             LockedError: another holds it; the message names that one.
             StorageError: the store cannot be reached, or has no place for a lock yet.
+        """
+
+    def require_lock(self) -> None:
+        """Return if the lock that this repository took is still held; asks no network.
+
+        To be called before anything that only its holder may do.
+
+        Raises:
+            LockLostError: it was lost, while the process was paused say.
         """
 
     def unlock(self, name: str) -> None:

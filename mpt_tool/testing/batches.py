@@ -5,9 +5,9 @@ from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from mpt_tool.batch import drive
-from mpt_tool.batch.checkpoints import Tally
-from mpt_tool.batch.drive import ItemError, World
+from mpt_tool.batch.checkpoints import Checkpoints, Tally
+from mpt_tool.batch.drive import ItemError, all_items, begin_at, checkpoints_of, failed_items
+from mpt_tool.batch.items import total_of
 from mpt_tool.migration import BatchDataMigration
 from mpt_tool.records import Checkpoint
 
@@ -59,17 +59,22 @@ class BatchRunner:
         if limit is not None and (limit < 0 or None not in (stop_after, crash_after)):
             raise ValueError("use stop_after or crash_after, with a number from 0 on")
         end = None if limit is None else len(self.processed) + limit
-        world = self._world(lambda: end is not None and len(self.processed) >= end)
-        failure = None
+        failure, checkpoints = None, self._checkpoints()
         try:
-            reached = drive.drive(self.migration, self.checkpoint, None, self._tally(), world)
+            with all_items(
+                self.migration,
+                checkpoints,
+                lambda: end is not None and len(self.processed) >= end,
+                redact=str,
+            ) as walk:
+                is_done = walk.run()
         except ItemError as error:
             failure = error.__cause__
         # Here, so that it has no other context than the one that it came with.
         if failure:
             raise failure
         if crash_after is None:
-            self.checkpoint = reached
+            self.checkpoint = checkpoints.current().model_copy(update={"done": is_done})
 
     def retry_failed(self, *, fail: Collection[Any] = ()) -> None:
         """Handle just the items that failed, as `--retry-failed` does.
@@ -79,8 +84,10 @@ class BatchRunner:
         """
         assert self.checkpoint is not None, "nothing ran yet"
         self._failing = fail
-        world = self._world(lambda: False)
-        self.checkpoint = drive.retry_failed(self.migration, self.checkpoint, self._tally(), world)
+        checkpoints, done = self._checkpoints(), self.checkpoint.done
+        with failed_items(self.migration, checkpoints, lambda: False, redact=str) as walk:
+            walk.run()
+        self.checkpoint = checkpoints.current().model_copy(update={"done": done})
 
     def assert_all_processed(self, cursors: Iterable[Any]) -> None:
         """Assert that the migration is at its end, and handled the items of these cursors."""
@@ -90,16 +97,14 @@ class BatchRunner:
         missing = [cursor for cursor in cursors if cursor not in self.processed]
         assert not missing, f"not processed: {missing}"
 
-    def _world(self, is_stopped: Callable[[], bool]) -> World:
-        return World(self._save, is_stopped, lambda: datetime.now(UTC), redact=str)
+    def _checkpoints(self) -> Checkpoints:
+        begin = begin_at(self.checkpoint, datetime.now(UTC), checksum=None)
+        tally = Tally.since(self.checkpoint)
+        tally.total = total_of(self.migration)
+        return checkpoints_of(self.migration, begin, tally, self._save)
 
     def _save(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
-
-    def _tally(self) -> Tally:
-        tally = Tally.since(self.checkpoint)
-        tally.total = drive.total_of(self.migration)
-        return tally
 
     def _watched(self, process: Callable[[Any], Any]) -> Callable[[Any], Any]:
         if inspect.iscoroutinefunction(process):

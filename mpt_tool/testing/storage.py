@@ -11,17 +11,16 @@ A backend is tested by a class like this one:
 that a failing test compared.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
 
 import pytest
 
 from mpt_tool.enums import MigrationTypeEnum, OutcomeEnum
-from mpt_tool.errors import LockedError, StorageError
+from mpt_tool.errors import LockedError, LockLostError, StorageError
 from mpt_tool.records import Attempt, Checkpoint, ErrorReport, FailedItem, MigrationRecord, Origin
-from mpt_tool.storage.repository import StateRepository
+from mpt_tool.storage.repository import Snapshot, StateRepository
 
 type OpenRepository = Callable[[], StateRepository]
 
@@ -62,22 +61,21 @@ ATTEMPT = Attempt(
 class MemoryRepository:
     """Keeps records for as long as it lives."""
 
-    notes: Mapping[str, str] = MappingProxyType({})
-    missing: Collection[str] = frozenset()
     is_remote = False
 
     def __init__(self) -> None:
         self._records: dict[str, MigrationRecord] | None = None
         self._attempts: list[Attempt] = []
         self._holder: Origin | None = None
+        self._is_unlocked = False
 
-    def load(self) -> dict[str, MigrationRecord]:
-        """Return all records by migration id; without a store there are none."""
-        return dict(self._records or {})
+    def load(self) -> Snapshot:
+        """Return what the store holds; without a store that is nothing."""
+        return Snapshot(self._records or {})
 
     def save(self, record: MigrationRecord) -> None:
         """Keep the record, creating the store if there is none."""
-        self._records = {**self.load(), record.migration_id: record}
+        self._records = {**(self._records or {}), record.migration_id: record}
 
     def initialize(self) -> Sequence[str]:
         """Create the store."""
@@ -95,13 +93,18 @@ class MemoryRepository:
         try:
             yield
         finally:
-            self._holder = None
+            self._holder, self._is_unlocked = None, False
+
+    def require_lock(self) -> None:
+        """Return always, but after an `unlock`."""
+        if self._is_unlocked:
+            raise LockLostError("The lock was lost: this run changes no record any more")
 
     def unlock(self, name: str) -> None:
         """Take the lock away from the host of this name."""
         if self._holder is None or self._holder.host != name:
             raise StorageError(f"{name!r} does not hold the lock")
-        self._holder = None
+        self._holder, self._is_unlocked = None, True
 
     def append(self, attempt: Attempt) -> None:
         """Add the attempt."""
@@ -146,12 +149,14 @@ class StateRepositoryContract:
         with pytest.raises(StorageError):
             open_repository().initialize()
 
-        assert open_repository().load() == {RUNNING.migration_id: RUNNING}
+        assert open_repository().load().records == {RUNNING.migration_id: RUNNING}
 
     def test_a_new_store_holds_nothing(self, repository: StateRepository) -> None:
         """`load` returns no records, and there is nothing odd to note."""
-        assert repository.load() == {}
-        assert repository.notes == {}
+        snapshot = repository.load()
+
+        assert snapshot.records == {}
+        assert snapshot.notes == {}
 
     @pytest.mark.parametrize(
         "record",
@@ -172,14 +177,14 @@ class StateRepositoryContract:
         """`load` returns every record as it was saved."""
         repository.save(record)
 
-        assert open_repository().load() == {record.migration_id: record}
+        assert open_repository().load().records == {record.migration_id: record}
 
     def test_timestamps_are_kept_to_the_millisecond(self, repository: StateRepository) -> None:
         """What a store keeps of a timestamp is less than a millisecond off."""
         started = STARTED + 0.456 * MILLISECOND
         repository.save(NEW.start(started, None))
 
-        kept = repository.load()[NEW.migration_id].started_at
+        kept = repository.load().records[NEW.migration_id].started_at
 
         assert kept is not None
         assert abs(kept - started) < MILLISECOND
@@ -191,7 +196,7 @@ class StateRepositoryContract:
         for record in (RUNNING, RUNNING.finish(APPLIED), RUNNING.fail()):
             repository.save(record)
 
-            assert open_repository().load() == {record.migration_id: record}
+            assert open_repository().load().records == {record.migration_id: record}
 
     def test_the_end_of_a_run_clears_its_checkpoint(
         self, repository: StateRepository, open_repository: OpenRepository
@@ -201,7 +206,7 @@ class StateRepositoryContract:
 
         repository.save(RUNNING.reach(CHECKPOINT).finish(APPLIED))
 
-        assert open_repository().load() == {RUNNING.migration_id: RUNNING.finish(APPLIED)}
+        assert open_repository().load().records == {RUNNING.migration_id: RUNNING.finish(APPLIED)}
 
     def test_saving_needs_no_loading(
         self, repository: StateRepository, open_repository: OpenRepository
@@ -211,7 +216,7 @@ class StateRepositoryContract:
 
         open_repository().save(RUNNING.fail())
 
-        assert repository.load() == {RUNNING.migration_id: RUNNING.fail()}
+        assert repository.load().records == {RUNNING.migration_id: RUNNING.fail()}
 
     def test_saving_leaves_other_records_alone(
         self, repository: StateRepository, open_repository: OpenRepository
@@ -223,7 +228,7 @@ class StateRepositoryContract:
 
         repository.save(RUNNING.finish(APPLIED))
 
-        assert open_repository().load() == {
+        assert open_repository().load().records == {
             faked.migration_id: faked,
             RUNNING.migration_id: RUNNING.finish(APPLIED),
         }
@@ -236,15 +241,15 @@ class StateRepositoryContract:
 
         open_repository().save(RUNNING)
 
-        assert repository.load() == {RUNNING.migration_id: RUNNING}
+        assert repository.load().records == {RUNNING.migration_id: RUNNING}
 
-    def test_loaded_records_are_the_callers_own(self, repository: StateRepository) -> None:
-        """Changing what `load` returned changes nothing in the repository."""
+    def test_a_snapshot_stays_as_it_was_loaded(self, repository: StateRepository) -> None:
+        """What is saved later changes nothing in what `load` returned."""
+        before = repository.load()
+
         repository.save(RUNNING)
 
-        repository.load().clear()
-
-        assert repository.load() == {RUNNING.migration_id: RUNNING}
+        assert before.records == {}
 
     def test_one_holds_the_lock_and_is_named_to_the_others(
         self, repository: StateRepository, open_repository: OpenRepository
@@ -258,7 +263,14 @@ class StateRepositoryContract:
             repository.save(RUNNING)
 
         with other.lock(ORIGIN, 0, _ignore):
-            assert other.load() == {RUNNING.migration_id: RUNNING}
+            assert other.load().records == {RUNNING.migration_id: RUNNING}
+
+    def test_the_lock_is_there_while_it_is_held(self, repository: StateRepository) -> None:
+        """`require_lock` returns, also after a `save`."""
+        with repository.lock(ORIGIN, 0, _ignore):
+            repository.require_lock()
+            repository.save(RUNNING)
+            repository.require_lock()
 
     def test_an_error_gives_the_lock_back(
         self, repository: StateRepository, open_repository: OpenRepository
@@ -301,7 +313,7 @@ class StateRepositoryContract:
         open_repository().append(found_dead)
 
         assert open_repository().attempts() == [ATTEMPT, found_dead]
-        assert repository.load() == {}
+        assert repository.load().records == {}
 
 
 def _ignore() -> None:

@@ -1,29 +1,32 @@
-"""What people and programs read: tables, plans, summaries, findings, JSON."""
+"""The tables that people read: fitted to the width of a terminal, and never cut elsewhere."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from mpt_tool.enums import MigrationStatusEnum, OutcomeEnum
-from mpt_tool.errors import MptToolError, StoppedError, StorageError, UnbegunError
 from mpt_tool.view.terminal import is_coloured, width_of
-from mpt_tool.wording import duration, in_items, printable, timestamp
+from mpt_tool.wording import duration, printable, timestamp
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from mpt_tool.batch.rehearsal import Sight
-    from mpt_tool.records import Attempt, MigrationRecord
-    from mpt_tool.scripts.check import Finding
-    from mpt_tool.scripts.plan import Entry, Outcome
+    from mpt_tool.records import Attempt, FailedItem
+    from mpt_tool.scripts.plan import Entry
 
-JSON_VERSION = 1
 _EMPTY = "-"
 # On a narrow terminal: which columns may be folded, down to which width, and what is left out then.
 _GAP = 2
-_FOLDED_WIDTHS = {"started": 10, "applied": 10, "by": 12, "note": 14, "id": 16}
+_FOLDED_WIDTHS = {
+    "started": 10,
+    "applied": 10,
+    "by": 12,
+    "note": 14,
+    "id": 16,
+    "error": 20,
+    "item": 16,
+}
 _FIRST_TO_GO = ("started", "version", "duration", "by", "applied", "order id", "type", "note")
 _ANY_HEIGHT = 25
 _STYLES: Mapping[str, str] = {
@@ -51,25 +54,19 @@ def history_table(attempts: Sequence["Attempt"], stream: TextIO) -> None:
     _write_table(columns, [_attempt_cells(attempt) for attempt in attempts], stream)
 
 
-def attempt_details(attempt: "Attempt") -> str:
-    """Return everything that the history keeps of an attempt."""
-    document = attempt.document()
-    if attempt.counts:
-        document["counts"] = ", ".join(
-            f"{count:,} {name}" for name, count in attempt.counts.items()
-        )
-    error = document.pop("error", None)
-    lines = [f"{key}: {printable(str(value))}" for key, value in document.items()]
-    if error:
-        lines.append(f"error: {printable(error['kind'])}: {printable(error['message'])}")
-        lines += [f"  {printable(frame)}" for frame in error["frames"]]
-    return "\n".join(lines)
+def failures_table(items: Sequence["FailedItem"], stream: TextIO) -> None:
+    """Write a line an item that failed, fitted like the status table."""
+    rows = [{"item": str(i.cursor), "error": i.error} for i in items]
+    _write_table(["item", "error"], rows, stream)
 
 
 def _write_table(
     columns: Sequence[str], cells: Sequence[Mapping[str, str]], stream: TextIO
 ) -> None:
+    """Write a table; nothing if it has no row."""
     rows = [{name: printable(cell) for name, cell in row.items()} for row in cells]
+    if not rows:
+        return
     if stream.isatty() or is_coloured(stream):
         _console(stream).print(_rich_table(columns, rows, width_of(stream)))
     else:
@@ -89,101 +86,9 @@ def _attempt_cells(attempt: "Attempt") -> dict[str, str]:
     }
 
 
-def dry_run(records: Sequence["MigrationRecord"], migration_type: str) -> str:
-    """Return what a run would run, in order."""
-    if not records:
-        return f"No pending {migration_type} migrations."
-    lines = (f"  {record.order_id}  {record.migration_id}" for record in records)
-    return "\n".join([f"Would run, in this order ({len(records)}):", *lines])
-
-
-def sight(sight: "Sight") -> str:
-    """Return what a dry run saw of a batch migration."""
-    lines = [("" if sight.is_all else "More than ") + in_items(sight.items)]
-    lines += [f"  {printable(name)}" for name in sight.shown]
-    if sight.items > len(sight.shown):
-        lines.append("  ...")
-    if sight.writes is not None:
-        lines.append(f"Writes that were refused ({len(sight.writes):,}):")
-        lines += [f"  {printable(write)}" for write in sight.writes]
-        lines.append(f"Items that failed ({len(sight.failures):,}):")
-        lines += [f"  {printable(failure)}" for failure in sight.failures]
-        lines.append(
-            "Guarded were self.mpt_client and self.airtable_client alone:"
-            " what the script wrote by any other means was written."
-        )
-    return "\n".join(lines)
-
-
-def finding_line(finding: "Finding") -> str:
-    """Return a finding as compilers write theirs: file, line if there is one, message."""
-    line = f":{finding.line}" if finding.line else ""
-    return printable(f"{finding.file}{line}: {finding.message}")
-
-
-def summary(outcome: "Outcome") -> str:
-    """Return how a run went; after a failure also which migrations it applied and left out."""
-    lines = []
-    if outcome.failure:
-        lines = [
-            f"Applied before the failure: {_listed(outcome.applied)}",
-            f"{_what_failed(outcome.failure)}: {outcome.failed}",
-            f"Not reached: {_listed(outcome.not_reached)}",
-        ]
-    is_stopped = isinstance(outcome.failure, StoppedError)
-    failed = 1 if outcome.failure and not is_stopped else 0
-    counts = f"{len(outcome.applied)} applied, {len(outcome.skipped)} skipped, {failed} failed"
-    stopped = ", 1 stopped" if is_stopped else ""
-    return "\n".join([*lines, f"{counts}{stopped} in {duration(outcome.seconds)}."])
-
-
-def _what_failed(failure: MptToolError) -> str:
-    match failure:
-        case StoppedError():
-            return "Stopped"
-        case UnbegunError():
-            return "Not begun"
-        case StorageError():
-            return "Not recorded"
-        case _:
-            return "Failed"
-
-
-def json_document(command: str, content: Mapping[str, Any], stream: TextIO) -> None:
-    """Write the one JSON document of a command, in the envelope that all commands share."""
-    document = {"version": JSON_VERSION, "command": command, **content}
-    stream.write(json.dumps(document, indent=2) + "\n")
-
-
-def entry_document(entry: "Entry") -> dict[str, Any]:
-    """Return a line of the status table as JSON values."""
-    record = entry.record
-    return {
-        "order_id": entry.order_id,
-        "migration_id": entry.migration_id,
-        "type": entry.type,
-        "status": entry.status,
-        "started_at": _isoformat(record.started_at if record else None),
-        "applied_at": _isoformat(record.applied_at if record else None),
-        "seconds": _seconds(entry),
-        "version": record and record.version,
-        "file": entry.script and str(entry.script.path),
-        "notes": list(entry.notes),
-    }
-
-
-def record_document(record: "MigrationRecord") -> dict[str, Any]:
-    """Return what a dry run shows of a migration as JSON values."""
-    return {
-        "order_id": record.order_id,
-        "migration_id": record.migration_id,
-        "type": record.type,
-    }
-
-
 def _cells(entry: "Entry") -> dict[str, str]:
     record = entry.record
-    seconds = _seconds(entry)
+    seconds = record.seconds if record else None
     return {
         "order id": str(entry.order_id),
         "id": entry.migration_id,
@@ -197,19 +102,8 @@ def _cells(entry: "Entry") -> dict[str, str]:
     }
 
 
-def _seconds(entry: "Entry") -> float | None:
-    record = entry.record
-    if record is None or record.started_at is None or record.applied_at is None:
-        return None
-    return max(0.0, (record.applied_at - record.started_at).total_seconds())
-
-
 def _moment(moment: datetime | None) -> str:
     return timestamp(moment) if moment else _EMPTY
-
-
-def _isoformat(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -258,10 +152,6 @@ def _fitted(longest: Mapping[str, int], width: int) -> dict[str, int]:
             excess -= widths[name] - folded
             widths[name] = folded
     return widths
-
-
-def _listed(migration_ids: Sequence[str]) -> str:
-    return ", ".join(migration_ids) or "none"
 
 
 def _console(stream: TextIO) -> "Console":

@@ -81,7 +81,7 @@ def test_a_single_item_is_one(project: Project) -> None:
     project.run("migrate", "--data")
 
     listed = project.run("migrate", "--list")
-    result = project.run("migrate", "--data", MIGRATION, "--retry-failed")
+    result = project.run("batch", MIGRATION, "--retry-failed")
 
     assert "resumes after 2; 1 item failed" in listed.stdout
     assert f"Retrying 1 item of {MIGRATION}\n" in result.stderr
@@ -193,8 +193,8 @@ def test_a_changed_script_is_not_resumed_unless_it_is_said_how(project: Project)
     assert result.exit_code == 1
     assert result.stderr == (
         f"Error running data command: {migration.path.name} was changed since it came to 3 items."
-        f" Begin anew: mpt-tool migrate --data {MIGRATION} --restart; or go on from there with the"
-        f" changed script: mpt-tool migrate --data {MIGRATION} --resume-anyway\nAborted.\n"
+        f" Begin anew: mpt-tool batch {MIGRATION} --restart; or go on from there with the"
+        f" changed script: mpt-tool batch {MIGRATION} --resume-anyway\nAborted.\n"
     )
     assert project.tree() == before
 
@@ -208,7 +208,7 @@ def test_a_changed_script_goes_on_or_begins_anew(
     migration = fail_at_4(project)
     change(migration, new="\nCHANGED = True\n")
 
-    result = project.run("migrate", "--data", MIGRATION, option)
+    result = project.run("batch", MIGRATION, option)
 
     assert result.exit_code == 0, result.stderr
     assert migration.processed == [1, 2, 3, *processed]
@@ -220,7 +220,7 @@ def test_a_change_that_was_let_pass_once_is_not_asked_for_again(project: Project
     migration = fail_at_4(project)
     change(migration, new="\nCHANGED = True\n")
     project.file("broken", "")
-    project.run("migrate", "--data", MIGRATION, "--resume-anyway")
+    project.run("batch", MIGRATION, "--resume-anyway")
     (project.root / "broken").unlink()
 
     assert project.run("migrate", "--data", MIGRATION).exit_code == 0
@@ -239,7 +239,7 @@ def test_comments_and_formatting_are_no_change(project: Project) -> None:
 def test_an_unchanged_script_can_be_restarted(project: Project) -> None:
     migration = fail_at_4(project)
 
-    project.run("migrate", "--data", MIGRATION, "--restart")
+    project.run("batch", MIGRATION, "--restart")
 
     assert migration.processed == [1, 2, 3, *ALL]
 
@@ -248,7 +248,7 @@ def test_an_unchanged_script_can_be_restarted(project: Project) -> None:
 def test_other_migrations_have_no_progress_to_resume(project: Project, option: str) -> None:
     project.script("plain")
 
-    result = project.run("migrate", "--data", "plain", option)
+    result = project.run("batch", "plain", option)
 
     assert result.exit_code == 1
     assert "Migration plain is no batch migration: it has no progress\n" in result.stderr
@@ -280,7 +280,7 @@ def test_a_checkpoint_is_kept_in_its_column_until_the_migration_is_applied(
     assert "will not survive" not in result.stderr
     assert migration.processed == ALL
     assert "checkpoint" not in server.records()[MIGRATION]
-    [_, applied] = on_airtable.run("migrate", "--history", "--json").json()["attempts"]
+    [_, applied] = on_airtable.run("history", "--json").json()["attempts"]
     assert applied["counts"] == {"processed": TOTAL, "failed": 0}
 
 
@@ -328,7 +328,7 @@ def test_more_failures_than_a_cell_has_room_for_are_kept_without_their_errors_or
     assert len(stored(server)["failures"]) == kept
     numbers(on_airtable, error, total=too_many, **attributes)
 
-    result = on_airtable.run("migrate", "--data", MIGRATION, "--resume-anyway")
+    result = on_airtable.run("batch", MIGRATION, "--resume-anyway")
 
     assert result.exit_code == 1
     assert "has no room for 6,000 failed items: lower max_failures" in result.stderr

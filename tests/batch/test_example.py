@@ -132,7 +132,7 @@ def test_the_loop_by_hand_hides_the_failure_that_its_rewrite_keeps(
         platform.answer(400, {"title": "Bad Request"}, method="PUT", path="AGR-1")
         assert project.run(*RUN).exit_code == exit_code
 
-    assert project.run(*RUN, "--retry-failed").exit_code == ExitCode.DONE
+    assert project.run("batch", MIGRATION_ID, "--retry-failed").exit_code == ExitCode.DONE
 
 
 def test_the_tests_of_the_page_pass(project: Project) -> None:

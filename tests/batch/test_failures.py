@@ -137,7 +137,7 @@ def test_failed_items_are_collected_and_end_the_migration_as_failed_never_as_app
     assert result.stderr.endswith(
         f"Error running data command: Migration {MIGRATION} failed for 2 of {TOTAL} items"
         " (3: 3 is broken; 5: 5 is broken). Once they can succeed:"
-        f" mpt-tool migrate --data {MIGRATION} --retry-failed\nAborted.\n"
+        f" mpt-tool batch {MIGRATION} --retry-failed\nAborted.\n"
     )
     assert (migration.record["started_at"], migration.record["applied_at"]) == (None, None)
     assert failures(migration) == [(3, "3 is broken"), (5, "5 is broken")]
@@ -163,7 +163,7 @@ def test_the_first_failure_of_a_kind_is_logged_with_the_frames_of_the_script(
     assert not re.search("mpt_tool|tenacity", second)
     assert third.endswith("3 failed: KeyError: '3'")
     assert "ValueError: other" in fourth
-    retried = project.run("migrate", "--data", MIGRATION, "--retry-failed")
+    retried = project.run("batch", MIGRATION, "--retry-failed")
     assert "3 failed: KeyError: '3'\n" in retried.stderr
 
 
@@ -236,7 +236,7 @@ def test_retrying_handles_just_the_failed_items_and_applies_the_migration(
     before = migration.processed
     break_numbers(project)
 
-    result = project.run("migrate", "--data", MIGRATION, "--retry-failed")
+    result = project.run("batch", MIGRATION, "--retry-failed")
 
     assert result.exit_code == 0, result.stderr
     assert migration.processed == [*before, 3, 5]
@@ -253,7 +253,7 @@ def test_find_may_be_asynchronous(project: Project) -> None:
     project.run("migrate", "--data")
     break_numbers(project)
 
-    result = project.run("migrate", "--data", MIGRATION, "--retry-failed")
+    result = project.run("batch", MIGRATION, "--retry-failed")
 
     assert result.exit_code == 0, result.stderr
     assert migration.processed[-1] == 3
@@ -263,7 +263,7 @@ def test_items_that_fail_again_are_left_to_the_next_retry(project: Project) -> N
     migration = failed_run(project, 3, 5, 7)
     break_numbers(project, 5)
 
-    result = project.run("migrate", "--data", MIGRATION, "--retry-failed")
+    result = project.run("batch", MIGRATION, "--retry-failed")
 
     assert result.exit_code == 1
     assert f"failed for 1 of {TOTAL} items (5: 5 is broken)" in result.stderr
@@ -280,7 +280,7 @@ def test_an_item_that_is_not_found_has_failed_again(
 ) -> None:
     migration = failed_run(project, 3, methods=f"def find(self, cursor): return {find}")
 
-    assert project.run("migrate", "--data", MIGRATION, "--retry-failed").exit_code == 1
+    assert project.run("batch", MIGRATION, "--retry-failed").exit_code == 1
 
     assert failures(migration) == [(3, error)]
 
@@ -290,7 +290,7 @@ def test_an_item_that_is_not_implemented_has_failed_as_any_other(project: Projec
     migration = numbers(project, body, methods=FIND, **COLLECT)
     project.run("migrate", "--data")
 
-    result = project.run("migrate", "--data", MIGRATION, "--retry-failed")
+    result = project.run("batch", MIGRATION, "--retry-failed")
 
     assert f"failed for 2 of {TOTAL} items (3: not yet; 5: not yet)" in result.stderr
     assert failures(migration) == [(3, "not yet"), (5, "not yet")]
@@ -300,28 +300,23 @@ def test_without_find_nothing_is_retried_and_that_is_said(project: Project) -> N
     migration = failed_run(project, 3, methods="")
     kept = migration.record["checkpoint"]
 
-    result = project.run("migrate", "--data", MIGRATION, "--retry-failed")
+    result = project.run("batch", MIGRATION, "--retry-failed")
 
     assert result.exit_code == 1
     assert "Migration has no find(cursor), so none is retried" in result.stderr
     assert migration.record["checkpoint"] == kept
 
 
-def test_a_retry_before_the_end_of_the_walk_does_not_apply_the_migration(
-    project: Project,
-) -> None:
+def test_a_retry_goes_on_behind_the_cursor_once_no_failed_item_is_left(project: Project) -> None:
     migration = failed_run(project, 2, 4, max_failures=1)
     assert migration.cursor == 4
     break_numbers(project)
 
-    retried = project.run("migrate", "--data", MIGRATION, "--retry-failed")
+    retried = project.run("batch", MIGRATION, "--retry-failed")
 
-    assert retried.exit_code == 75
-    assert f"it is not at its end: mpt-tool migrate --data {MIGRATION} goes on" in retried.stderr
-    assert migration.processed == [1, 3, 2, 4]
-    assert migration.record["applied_at"] is None
-    assert project.run("migrate", "--data", MIGRATION).exit_code == 0
+    assert retried.exit_code == 0
     assert migration.processed == [1, 3, 2, 4, *ALL[4:]]
+    assert migration.record["applied_at"]
 
 
 def test_a_stopped_retry_keeps_what_it_did(project: Project) -> None:
@@ -332,10 +327,10 @@ def test_a_stopped_retry_keeps_what_it_did(project: Project) -> None:
     break_numbers(project)
     project.file("retrying", "")
 
-    result = project.run("migrate", "--data", MIGRATION, "--retry-failed")
+    result = project.run("batch", MIGRATION, "--retry-failed")
 
     assert result.exit_code == 75
-    assert "run it again with --retry-failed to go on" in result.stderr
+    assert f"run it again to go on: mpt-tool batch {MIGRATION} --retry-failed" in result.stderr
     assert failures(migration) == [(5, "5 is broken"), (7, "7 is broken")]
 
 
@@ -347,7 +342,7 @@ def test_without_failed_items_there_is_nothing_to_retry(
     migration = numbers(project, FAIL_IF_BROKEN, methods=FIND)
     project.run("migrate", "--data")
 
-    result = project.run("migrate", "--data", MIGRATION, "--retry-failed")
+    result = project.run("batch", MIGRATION, "--retry-failed")
 
     assert result.exit_code == 1
     assert f"Migration {MIGRATION} has no failed items\n" in result.stderr
@@ -452,7 +447,7 @@ def test_a_stop_leaves_a_failed_item_that_waits_for_its_next_try_failed(project:
     project.run("migrate", "--data")
     numbers(project, body, methods=FIND, attempts=2, retry_seconds=3600, **COLLECT)
 
-    with Process(project, "migrate", "--data", MIGRATION, "--retry-failed") as run:
+    with Process(project, "batch", MIGRATION, "--retry-failed") as run:
         run.wait_for("tried")
         run.send(signal.SIGTERM)
         result = run.wait()

@@ -17,8 +17,8 @@ from support.process import wait_until
 from support.project import Project
 
 from mpt_tool.clients import airtable, mpt
-from mpt_tool.clients.pauses import asked_pause
-from mpt_tool.settings import Settings
+from mpt_tool.clients.retries import Attempt, asked_pause
+from mpt_tool.clients.settings import AirtableSettings, PlatformSettings
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,7 @@ def platform() -> Iterator[MPTServer]:
 @pytest.fixture
 def session(platform: MPTServer) -> Iterator[httpx.Client]:
     """What sends the requests of the mixin's client."""
-    client = mpt.open_client(Settings.model_validate(platform.settings))
+    client = mpt.open_client(PlatformSettings.model_validate(platform.settings))
     with client.http_client.httpx_client as session:
         yield session
 
@@ -84,7 +84,7 @@ def test_no_more_items_a_second_are_begun_than_allowed_by_all_workers_together(
 @contextmanager
 def calling_platform(platform: MPTServer) -> Iterator[Callable[[], object]]:
     """Return a read by a client of its own."""
-    client = mpt.open_client(Settings.model_validate(platform.settings))
+    client = mpt.open_client(PlatformSettings.model_validate(platform.settings))
     with client.http_client.httpx_client:
         yield lambda: client.commerce.agreements.get("AGR-1")
 
@@ -92,7 +92,7 @@ def calling_platform(platform: MPTServer) -> Iterator[Callable[[], object]]:
 @contextmanager
 def calling_airtable(server: AirtableServer) -> Iterator[Callable[[], object]]:
     """Return a read by a client of its own."""
-    api = airtable.open_api(Settings.model_validate(server.settings))
+    api = airtable.open_api(AirtableSettings.model_validate(server.settings))
     with api.session:
         yield lambda: api.table(BASE, TABLE).all()
 
@@ -131,8 +131,16 @@ def test_a_date_to_come_is_waited_for(zone: str, monkeypatch: pytest.MonkeyPatch
     assert 1700 < seconds <= 1800
 
 
-def test_a_date_that_is_far_off_is_not_waited_for_longer_than_an_hour() -> None:
-    assert asked_pause("Fri, 31 Dec 9999 23:59:59 GMT") == 3600
+@pytest.mark.parametrize("wish", ["Fri, 31 Dec 9999 23:59:59 GMT", "600", "9" * 400])
+def test_no_more_than_a_minute_is_waited_at_once(wish: str) -> None:
+    assert Attempt("answered 429", asked=asked_pause(wish)).pause(1) == 60
+
+
+def test_one_that_asks_for_no_pause_again_and_again_gets_one() -> None:
+    attempt = Attempt("answered 429", asked=0)
+
+    assert attempt.pause(1) < 0.1
+    assert attempt.pause(9) > 0.9
 
 
 @pytest.mark.parametrize("status", BUSY)
@@ -194,15 +202,20 @@ def test_a_refused_request_is_sent_again_if_that_helps_and_does_no_harm(
     assert reply.is_success == (attempts == 2)
 
 
-def test_a_platform_that_stays_busy_is_asked_a_few_times(
-    platform: MPTServer, session: httpx.Client
+@pytest.mark.parametrize("headers", [AT_ONCE, {}, {"Retry-After": "600"}])
+def test_a_platform_that_stays_busy_is_asked_for_so_long_and_no_longer(
+    platform: MPTServer, headers: dict[str, str]
 ) -> None:
-    platform.answer(429, headers=AT_ONCE, times=100)
+    platform.answer(429, headers=headers, times=100)
+    transport = mpt.PlatformTransport(httpx.HTTPTransport(), retry_seconds=1.5)
 
-    reply = session.get(AGREEMENTS)
+    with httpx.Client(base_url=platform.url, transport=transport) as session:
+        began = time.monotonic()
+        reply = session.get(AGREEMENTS)
 
     assert reply.status_code == 429
-    assert len(platform.requests()) == mpt.TRIES
+    assert time.monotonic() - began < 3
+    assert len(platform.requests()) < 10
 
 
 @pytest.mark.parametrize(("method", "attempts"), [("GET", 2), ("PUT", 2), ("POST", 1)])
@@ -220,6 +233,16 @@ def test_a_request_whose_reply_was_lost_is_sent_again_unless_it_is_a_post(
         assert session.request(method, path, json=body).is_success
 
     assert len(platform.requests(method)) == attempts
+
+
+def test_a_platform_that_speaks_no_tls_is_not_asked_again(
+    platform: MPTServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    transport = mpt.PlatformTransport(httpx.HTTPTransport())
+    with httpx.Client(transport=transport) as session, pytest.raises(httpx.ConnectError):
+        session.get(platform.url.replace("http:", "https:"))
+
+    assert "trying again" not in caplog.text
 
 
 # --- the clients of the mixins

@@ -10,7 +10,7 @@ from support.project import Project, record
 
 pytestmark = pytest.mark.slow
 
-DRY_RUN = ("migrate", "--data", MIGRATION, "--dry-run")
+DRY_RUN = ("batch", MIGRATION, "--dry-run")
 UNGUARDED = (
     "Guarded were self.mpt_client and self.airtable_client alone:"
     " what the script wrote by any other means was written."
@@ -129,7 +129,7 @@ def test_items_that_cannot_be_had_are_an_error(project: Project, error: str) -> 
     result = project.run(*DRY_RUN)
 
     assert result.exit_code == 1
-    assert "Error running data command: The items cannot be read: " in result.stderr
+    assert "Error running batch command: The items cannot be read: " in result.stderr
     assert "no items" in result.stderr
 
 
@@ -148,7 +148,7 @@ def test_a_look_can_be_had_as_json(project: Project) -> None:
 
     assert document == {
         "version": 1,
-        "command": "data",
+        "command": "batch",
         "would_run": [{"order_id": 1, "migration_id": MIGRATION, "type": "data"}],
         "items": {
             "items": 2,
@@ -277,65 +277,74 @@ def test_no_secret_is_shown(project: Project, options: list[str]) -> None:
     assert "token-of-the-platform" not in result.stdout + result.stderr
 
 
+def test_a_rehearsal_is_a_dry_run_without_saying_so(project: Project) -> None:
+    numbers(project, total=3)
+    said, short = (project.run(*call, "--rehearse") for call in (DRY_RUN, DRY_RUN[:2]))
+
+    assert said == short
+    assert "Items that failed (0):" in short.stdout
+
+
+def test_the_look_of_migrate_is_that_of_batch(project: Project) -> None:
+    numbers(project)
+
+    look = project.run("migrate", "--data", MIGRATION, "--dry-run")
+
+    assert look == project.run(*DRY_RUN)
+
+
 # --- usage
 
 
 @pytest.mark.parametrize(
-    ("arguments", "mistake"),
+    ("options", "mistake"),
     [
-        *(
-            (arguments, "--limit and --rehearse go with --data MIGRATION_ID --dry-run")
-            for arguments in [
-                ["--data", MIGRATION, "--limit", "3"],
-                ["--data", "--dry-run", "--limit", "3"],
-                ["--data", MIGRATION, "--rehearse"],
-                ["--schema", MIGRATION, "--dry-run", "--rehearse"],
-                ["--list", "--rehearse"],
-            ]
-        ),
-        *(
-            (
-                arguments,
-                "--restart, --resume-anyway and --retry-failed go with --data MIGRATION_ID",
-            )
-            for arguments in [
-                ["--data", "--restart"],
-                ["--schema", MIGRATION, "--retry-failed"],
-                ["--list", "--restart"],
-            ]
-        ),
+        (["--limit", "3"], "--limit goes with --dry-run or --rehearse"),
+        (["--json"], "--json goes with --dry-run or --rehearse"),
         (
-            ["--data", MIGRATION, "--restart", "--retry-failed"],
+            ["--restart", "--retry-failed"],
             "--restart, --resume-anyway and --retry-failed exclude each other",
         ),
-        (
-            ["--data", MIGRATION, "--dry-run", "--retry-failed"],
-            "--retry-failed and --dry-run exclude each other",
-        ),
-        (["--new-schema", "other", "--batch"], "--batch goes with --new-data"),
-        (["--data", "--batch"], "--batch goes with --new-data"),
-        (["--data", MIGRATION, "--dry-run", "--limit", "0"], "Invalid value for '--limit'"),
-        (["--data", MIGRATION, "--dry-run", "--limit", "all"], "Invalid value for '--limit'"),
+        (["--dry-run", "--retry-failed"], "--retry-failed and --dry-run exclude each other"),
+        (["--rehearse", "--retry-failed"], "--retry-failed and --rehearse exclude each other"),
+        (["--dry-run", "--limit", "0"], "Invalid value for '--limit'"),
+        (["--dry-run", "--limit", "all"], "Invalid value for '--limit'"),
     ],
 )
 def test_options_that_do_not_go_together_are_wrong_usage(
-    project: Project, arguments: list[str], mistake: str
+    project: Project, options: list[str], mistake: str
 ) -> None:
     numbers(project, methods="raise AssertionError('imported')")
     before = project.tree()
 
-    result = project.run("--no-color", "migrate", *arguments)
+    result = project.run("--no-color", "batch", MIGRATION, *options)
 
     assert result.exit_code == 2
     assert mistake in " ".join(result.stderr.replace("│", " ").split())
     assert project.tree() == before
 
 
-@pytest.mark.parametrize("options", [["--limit", "3"], ["--rehearse"]])
-def test_other_migrations_have_no_items_to_look_at(project: Project, options: list[str]) -> None:
+@pytest.mark.parametrize("options", [[], ["--dry-run"], ["--rehearse"]])
+def test_other_migrations_are_refused(project: Project, options: list[str]) -> None:
     project.script("plain")
 
-    result = project.run("migrate", "--data", "plain", "--dry-run", *options)
+    result = project.run("batch", "plain", *options)
 
     assert result.exit_code == 1
-    assert "plain is no batch migration: it has no items\n" in result.stderr
+    assert (
+        "Error running batch command: Migration plain is no batch migration: it has no items\n"
+    ) in result.stderr
+    assert not project.state_file.exists()
+
+
+def test_a_batch_migration_runs_by_its_own_command(project: Project) -> None:
+    migration = numbers(project, total=3)
+
+    result = project.run("batch", MIGRATION)
+
+    assert result.exit_code == 0
+    first, summary, last = result.stdout.splitlines()
+    assert first == f"Running batch migration {MIGRATION}..."
+    assert summary.startswith("1 applied, 0 skipped, 0 failed in ")
+    assert last == f"Migration {MIGRATION} applied successfully."
+    assert migration.processed == [1, 2, 3]

@@ -1,5 +1,8 @@
 """`migrate --check`."""
 
+import re
+from pathlib import Path
+
 import pytest
 from support.project import Project
 
@@ -111,3 +114,42 @@ def test_a_missing_folder_is_an_error(project: Project, as_json: bool) -> None:
     assert result.stderr == f"Error running check command: {message}\nAborted.\n"
     if as_json:
         assert result.json() == {"version": 1, "command": "check", "error": message}
+
+
+HOOK = Path(__file__).parents[2] / ".pre-commit-hooks.yaml"
+
+
+def hook(*own_arguments: str) -> list[str]:
+    """Return the command of the hook, with arguments of a project's own in place of the hook's."""
+    text = HOOK.read_text(encoding="utf-8")
+    [entry] = re.findall(r"^  entry: mpt-tool (.+)$", text, re.MULTILINE)
+    [arguments] = re.findall(r"^  args: \[(.+)\]$", text, re.MULTILINE)
+    return [*entry.split(), *(own_arguments or arguments.split(", "))]
+
+
+def test_the_hook_lets_a_commit_pass_where_there_are_no_migrations(project: Project) -> None:
+    before = project.tree()
+
+    result = project.run(*hook())
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.endswith("\nNothing to check: there is no folder migrations.\n")
+    assert project.tree() == before
+
+
+def test_the_hook_stops_a_commit_with_a_broken_script(project: Project) -> None:
+    project.file("migrations/5_broken.py", "class Migration(:\n")
+    project.file("backend/migrations/6_broken.py", "class Migration(:\n")
+
+    default, given = project.run(*hook()), project.run(*hook("--folder", "backend/migrations"))
+
+    assert (default.exit_code, given.exit_code) == (1, 1)
+    assert "5_broken.py" in default.stdout
+    assert "6_broken.py" in given.stdout
+
+
+def test_a_folder_that_the_hook_is_given_has_to_be_there(project: Project) -> None:
+    result = project.run(*hook("--folder", "backend/migrations"))
+
+    assert result.exit_code == 1
+    assert "Migration folder not found: backend/migrations" in result.stderr

@@ -1,11 +1,12 @@
 """Completion at a TAB: in the real shells, and by the protocol that their scripts speak."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 from support.airtable_server import AirtableServer
-from support.project import COMMAND, STATE_FILE, Project, record
+from support.project import COMMAND, HISTORY_FILE, STATE_FILE, Project, record
 from support.terminal import Terminal
 
 MOMENT = "2026-01-13T18:05:20+00:00"
@@ -31,7 +32,7 @@ BROKEN = {
     "state that is no JSON": ({STATE_FILE: "{"}, {}),
     "state that holds no record": ({STATE_FILE: '{"data_new": []}'}, {}),
     "pyproject.toml": ({"pyproject.toml": "["}, {}),
-    "setting": ({}, {"STORAGE_AIRTABLE_RETRY_SECONDS": "long"}),
+    "setting": ({}, {"DATA_TIME_LIMIT": "long"}),
     "folder": ({}, {"MPT_TOOL_FOLDER": "nowhere"}),
 }
 
@@ -56,7 +57,12 @@ def project(project: Project) -> Project:
 
 
 def completions(project: Project, shell: str, line: str) -> list[str]:
-    """Return what the command of a line offers for its last word, asked as the shell's script asks.
+    """Return the words that the command of a line offers for its last one, by `answer`."""
+    return offers(answer(project, shell, line), shell)
+
+
+def answer(project: Project, shell: str, line: str) -> str:
+    """Return the answer for the last word of a line, asked as the shell's script asks.
 
     Nothing but the offers is written, and nothing in the project changes.
     """
@@ -74,7 +80,7 @@ def completions(project: Project, shell: str, line: str) -> list[str]:
 
     assert (outcome.exit_code, outcome.stderr) == (0, "")
     assert project.tree() == before
-    return offers(outcome.stdout, shell)
+    return outcome.stdout
 
 
 def offers(answer: str, shell: str) -> list[str]:
@@ -111,6 +117,70 @@ def test_offers_options_and_pending_migrations_of_the_right_type(
     project: Project, shell: str, line: str, expected: list[str]
 ) -> None:
     assert completions(project, shell, line) == expected
+
+
+@pytest.fixture
+def batches(project: Project) -> Project:
+    """The same with a history, and batch migrations: one new, one with failed items."""
+    for migration_id in ("walk_new", "walk_failed"):
+        text = (
+            "from mpt_tool.migration import BatchDataMigration as Base\nclass Migration(Base): ..."
+        )
+        project.file(f"migrations/9{len(migration_id)}_{migration_id}.py", text)
+    failures = [{"cursor": number, "error": "refused"} for number in range(1200)]
+    place = {"cursor": 1300, "processed": 100, "failed": 1200, "since": MOMENT}
+    with_failures = record("walk_failed", checkpoint={**place, "failures": failures})
+    project.write_state(*project.state().values(), with_failures)
+    run = {"run_id": "r", "user": "u", "host": "h", "process": 1, "tool_version": "7.0.0"}
+    of_data = {**run, "order_id": 1, "type": "data"}
+    for migration_id, outcome in (("gone", "applied"), ("data_new", "failed"), ("$(id)", "failed")):
+        attempt = {**of_data, "migration_id": migration_id, "outcome": outcome}
+        with (project.root / HISTORY_FILE).open("a") as file:
+            file.write(json.dumps(attempt) + "\n")
+    holder = {"host": "web-1", "process": 4711, "since": MOMENT}
+    project.file(".migrations-state.lock.json", json.dumps(holder))
+    return project
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("mpt-tool batch ", ["walk_failed", "walk_new"]),
+        ("mpt-tool failures ", ["walk_failed"]),
+        ("mpt-tool history ", ["data_new", "gone"]),
+        ("mpt-tool unlock ", ["web-1:4711"]),
+        ("mpt-tool pending ", []),
+        ("mpt-tool pending --type ", ["data", "schema"]),
+        ("mpt-tool migrate --folder mig", ["migrations"]),
+    ],
+)
+def test_each_command_offers_what_it_can_be_given(
+    batches: Project, shell: str, line: str, expected: list[str]
+) -> None:
+    assert [word.replace("\\\\", "") for word in completions(batches, shell, line)] == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("mpt-tool migrate --fake data_f", "data_failed\tdata, failed"),
+        ("mpt-tool batch walk_n", "walk_new\tdata, not applied"),
+        ("mpt-tool failures ", "walk_failed\t1,200 failed"),
+        ("mpt-tool history g", "gone\tapplied"),
+    ],
+)
+def test_an_id_has_its_status_beside_it(batches: Project, line: str, expected: str) -> None:
+    assert answer(batches, "fish", line) == f"{expected}\n"
+
+
+def test_offers_from_below_what_the_root_has(project: Project) -> None:
+    (project.root / ".git").mkdir()
+    (project.root / "src").mkdir()
+
+    offered = completions(Project(project.root / "src"), "bash", "mpt-tool migrate --data ")
+
+    assert offered == PENDING_DATA
 
 
 def test_offers_every_option(project: Project) -> None:
@@ -157,6 +227,9 @@ def test_a_tab_completes_in_the_shell(project: Project, shell: str, command: str
     environment = project.environment_of_run({"COMMAND": str(program), "PS1": "$ "})
     environment["PATH"] = f"{program.parent}:{environment['PATH']}"
 
+    for name in ("imports.txt", "pyproject.toml"):
+        project.file(name, "")
+
     with Terminal(start, project.root, environment) as terminal:
         terminal.press(f"{turn_on}; echo 'completion is' on\r")
         terminal.wait_for(r"(?m)^completion is on$")
@@ -165,5 +238,9 @@ def test_a_tab_completes_in_the_shell(project: Project, shell: str, command: str
         terminal.wait_for("migrate --schema ?$")
         terminal.press(" schema\t")
         terminal.wait_for("--schema +schema_new")
+        # Nothing is to be had for an unknown beginning: no file either.
+        terminal.press(f"\x15{command} history import\t pyproj\t; echo 'that is' all\r")
+        terminal.wait_for(r"(?m)^that is all$")
+        assert "history import pyproj;" in terminal.text
 
     assert not (project.root / "imported").exists()

@@ -14,16 +14,17 @@ from typing import Any
 
 import pytest
 import typer
-from pydantic import AliasChoices
 from support.airtable_server import AirtableServer
 from support.project import HISTORY_FILE, Project, record
 
 from mpt_tool.cli import app
+from mpt_tool.clients.settings import PlatformSettings
 from mpt_tool.enums import MigrationStatusEnum, OutcomeEnum
 from mpt_tool.errors import ExitCode
 from mpt_tool.records import Attempt, ErrorReport
-from mpt_tool.settings import Settings
+from mpt_tool.settings import Section, Settings, is_secret, variable_names
 from mpt_tool.storage.airtable.history import COLUMNS as HISTORY_COLUMNS
+from mpt_tool.storage.airtable.settings import StoreSettings
 from mpt_tool.storage.repository import StateRepository
 
 REPOSITORY = Path(__file__).parents[2]
@@ -41,6 +42,9 @@ PAGES = sorted(
 )
 BASE = "appStateOfTheTests"
 RECORD_KEYS = ("migration_id", "order_id", "started_at", "applied_at", "type", "version")
+
+# What Typer makes of the app: a group, which has commands.
+GROUP: Any = typer.main.get_command(app)
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"`(mpt-tool [^`]*)`|^(mpt-tool [^\[\n]+)$|\[(mpt-tool, .+)\]$", re.MULTILINE)
@@ -169,7 +173,7 @@ def test_the_documented_list_pending_and_dry_run_are_what_is_written(example: Pr
         )
     )
 
-    result = example.run("migrate", "--pending", "--json")
+    result = example.run("pending", "--json")
 
     assert (result.exit_code, result.json()) == (ExitCode.PENDING, pending)
     assert example.run("migrate", "--list", "--json").json() == listed
@@ -181,7 +185,7 @@ def test_the_documented_history_is_what_is_written(project: Project) -> None:
     lines = [json.dumps(attempt) for attempt in history["attempts"]]
     project.file(HISTORY_FILE, "\n".join(lines) + "\n")
 
-    assert project.run("migrate", "--history", "--json").json() == history
+    assert project.run("history", "--json").json() == history
 
 
 def test_the_documented_check_and_failure_are_what_is_written(project: Project) -> None:
@@ -257,28 +261,27 @@ def test_every_exit_code_is_documented() -> None:
     assert [code for code in ExitCode if f"\n| {code} |" not in text] == []
 
 
-@pytest.mark.parametrize("field", Settings.model_fields)
-def test_every_setting_is_documented(field: str) -> None:
+@pytest.mark.parametrize("section", [Settings, PlatformSettings, StoreSettings])
+def test_every_setting_is_documented(section: type[Section]) -> None:
     text = CONFIGURATION.read_text(encoding="utf-8")
-    alias = Settings.model_fields[field].validation_alias
-    names = alias.choices if isinstance(alias, AliasChoices) else [alias]
+    for field in section.model_fields:
+        for name in variable_names(section, field):
+            assert f"| `{name}` |" in text
+        key = f"{section.table}.{field}".strip(".").replace("_", "-")
+        assert (f"| `{key}` |" in text) is not is_secret(section, field)
 
-    for name in names:
-        assert f"| `{name}` |" in text
 
-
-def test_every_option_is_documented() -> None:
+def test_every_command_and_option_is_documented() -> None:
     text = USAGE.read_text(encoding="utf-8")
-    group = typer.main.get_command(app)
-    [migrate] = group.commands.values()  # type: ignore[attr-defined] # a group has commands
     options = {
         option
-        for parameter in (*group.params, *migrate.params)
+        for command in (GROUP, *GROUP.commands.values())
+        for parameter in command.params
         for option in parameter.opts
-        if option.startswith("--")
+        if option.startswith("-")
     }
 
-    assert len(options) > 10
+    assert {name for name in GROUP.commands if f"\n## `{name}`\n" not in text} == set()
     assert {option for option in options if f"`{option}" not in text} == set()
 
 
@@ -294,14 +297,12 @@ def test_the_documented_test_command_is_what_ci_runs() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_documented_commands_have_options_that_exist(page: Path) -> None:
-    group = typer.main.get_command(app)
-    [migrate] = group.commands.values()  # type: ignore[attr-defined] # a group has commands
     written = ("".join(found) for found in _COMMAND.findall(page.read_text(encoding="utf-8")))
-    for command in written:
-        arguments = shlex.split(command.replace(", ", " "), comments=True)
-        if migrate.name in arguments:
-            arguments.remove(migrate.name)
-            migrate.make_context(migrate.name, arguments[1:])
+    for line in written:
+        words = shlex.split(line.replace(", ", " "), comments=True)
+        name = next((word for word in words[1:] if not word.startswith("-")), None)
+        if name not in (None, "COMMAND"):
+            GROUP.commands[name].make_context(name, words[words.index(name) + 1 :])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))

@@ -1,4 +1,4 @@
-"""The history: what every attempt leaves, where it may be missing, and `migrate --history`."""
+"""The history: what every attempt leaves, where it may be missing, and `mpt-tool history`."""
 
 import getpass
 import json
@@ -122,7 +122,7 @@ def test_a_broken_line_is_passed_over_and_the_next_attempt_has_its_own(
     path.write_bytes(whole + tail)
 
     failing.run("migrate", "--data")
-    shown = failing.run("migrate", "--history", "--json", "--verbose")
+    shown = failing.run("history", "--json", "--verbose")
 
     outcomes = [attempt["outcome"] for attempt in shown.json()["attempts"]]
     assert outcomes == ["applied", "failed", "failed"]
@@ -138,7 +138,7 @@ def test_an_attempt_of_endless_seconds_is_none(failing: Project) -> None:
     with path.open("a") as file:
         file.write(f"{endless}\n")
 
-    shown = failing.run("migrate", "--history")
+    shown = failing.run("history")
 
     assert (shown.exit_code, shown.stderr) == (0, "")
     _, *lines = shown.stdout.splitlines()
@@ -167,7 +167,7 @@ def test_the_table_has_a_line_an_attempt_the_newest_last(failing: Project) -> No
     failing.run("migrate", "--data", env={"SERVICE_VERSION": "4.2.0"})
     failing.run("migrate", "--fake", "broken")
 
-    result = failing.run("migrate", "--history")
+    result = failing.run("history")
 
     assert (result.exit_code, result.stderr) == (0, "")
     heading, *lines = [re.split(r"  +", line) for line in result.stdout.splitlines()]
@@ -191,7 +191,7 @@ def test_one_migration_is_shown_in_full(failing: Project) -> None:
     failing.run("migrate", "--fake", "broken")
     _, broken, faked = failing.attempts()
 
-    result = failing.run("migrate", "--history", "broken")
+    result = failing.run("history", "broken")
 
     assert result.exit_code == 0
     first, second = result.stdout.split("\n\n")
@@ -204,35 +204,111 @@ def test_one_migration_is_shown_in_full(failing: Project) -> None:
     assert second.splitlines() == [f"{key}: {value}" for key, value in faked.items()]
 
 
-@pytest.mark.parametrize("arguments", [[], ["broken"]], ids=["all", "one"])
-def test_the_history_has_a_json_form(failing: Project, arguments: list[str]) -> None:
+def test_the_history_of_one_migration_has_a_json_form(failing: Project) -> None:
     failing.run("migrate", "--data")
 
-    result = failing.run("migrate", "--history", *arguments, "--json")
+    document = failing.run("history", "broken", "--json").json()
 
-    attempts = failing.attempts()[1:] if arguments else failing.attempts()
-    assert result.exit_code == 0
-    assert result.json() == {"version": 1, "command": "history", "attempts": attempts}
+    assert document == {"version": 1, "command": "history", "attempts": failing.attempts()[1:]}
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [([], "No attempts found.\n"), (["unheard_of"], "No attempts at unheard_of found.\n")],
+    [
+        ([], "No attempts found.\n"),
+        (["--failed"], "No attempts found.\n"),
+        (["scripted"], "No attempts at scripted found.\n"),
+        (["recorded"], "No attempts at recorded found.\n"),
+    ],
 )
 def test_where_nothing_was_attempted_that_is_said(
     project: Project, arguments: list[str], said: str
 ) -> None:
-    result = project.run("migrate", "--history", *arguments)
+    project.script("scripted")
+    project.write_state(record("recorded"))
+
+    result = project.run("history", *arguments)
 
     assert (result.exit_code, result.stdout) == (0, said)
+    assert project.run("history", *arguments, "--json").json()["attempts"] == []
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_an_id_that_nothing_has_is_an_error(failing: Project, options: list[str]) -> None:
+    failing.run("migrate", "--data")
+
+    result = failing.run("history", "unheard_of", *options)
+
+    message = "Migration unheard_of not found"
+    assert result.exit_code == 1
+    assert result.stderr == f"Error running history command: {message}\nAborted.\n"
+    if options:
+        assert result.json() == {"version": 1, "command": "history", "error": message}
+
+
+def attempted(migration_id: str, started_at: str, outcome: str) -> str:
+    """Return a line of the history."""
+    run = {"run_id": "r", "user": "u", "host": "h", "process": 1, "tool_version": "7.0.0"}
+    what = {"migration_id": migration_id, "order_id": 1, "type": "data", "outcome": outcome}
+    # One that was faked has no beginning, but an end.
+    moment = {"ended_at" if outcome == "faked" else "started_at": started_at}
+    return json.dumps({**run, **what, **moment}) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["--last", "2"], ["c", "d"]),
+        (["--last", "9"], ["a", "b", "c", "d"]),
+        (["--failed"], ["a", "b"]),
+        (["--failed", "--last", "1"], ["b"]),
+        (["--since", "2026-02-01"], ["b", "c", "d"]),
+        (["--since", "2026-02-01T00:00:01"], ["c", "d"]),
+        (["--since", "2026-02-01T01:00+01:00"], ["b", "c", "d"]),
+        (["--since", "2027-01-01"], []),
+        (["b", "--failed"], ["b"]),
+        (["b", "--since", "2026-03-01"], []),
+    ],
+)
+def test_attempts_are_selected_by_number_outcome_and_time(
+    project: Project, arguments: list[str], shown: list[str]
+) -> None:
+    lines = [
+        attempted("a", "2026-01-31T23:59:59+00:00", "failed"),
+        attempted("b", "2026-02-01T00:00:00+00:00", "failed"),
+        attempted("c", "2026-03-01T00:00:00+00:00", "applied"),
+        attempted("d", "2026-04-01T00:00:00+00:00", "faked"),
+    ]
+    project.file(HISTORY_FILE, "".join(lines))
+
+    document = project.run("history", *arguments, "--json").json()
+
+    assert [attempt["migration_id"] for attempt in document["attempts"]] == shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mistake"),
+    [
+        (["--last", "0"], "Invalid value for '--last'"),
+        (["--since", "yesterday"], "'yesterday' is no date like 2026-01-31"),
+        (["--since", "0001-01-01T00:00+01:00"], "is no date like 2026-01-31"),
+    ],
+)
+def test_what_is_no_number_and_no_date_is_wrong_usage(
+    project: Project, arguments: list[str], mistake: str
+) -> None:
+    result = project.run("--no-color", "history", *arguments)
+
+    assert result.exit_code == 2
+    assert mistake in " ".join(result.stderr.replace("│", " ").split())
 
 
 def test_whatever_an_error_says_stays_on_its_line(project: Project) -> None:
     project.script("first", body="raise ValueError('one\\ntwo\\x1b[2J')")
     project.run("migrate", "--data")
 
-    table = project.run("migrate", "--history").stdout
-    details = project.run("migrate", "--history", "first").stdout
+    table = project.run("history").stdout
+    details = project.run("history", "first").stdout
 
     assert table.splitlines()[1].endswith(r"one\ntwo\x1b[2J")
     assert r"error: ValueError: one\ntwo\x1b[2J" in details
@@ -253,7 +329,7 @@ def test_airtable_keeps_the_history_in_a_table_of_its_own(
     assert broken.keys() == KEYS_OF_A_RUN | {"error"}
     assert json.loads(broken["error"])["kind"] == "ValueError"
 
-    shown = on_airtable.run("migrate", "--history", "--json").json()["attempts"]
+    shown = on_airtable.run("history", "--json").json()["attempts"]
     assert [attempt["outcome"] for attempt in shown] == ["applied", "failed"]
     assert shown[0] == fine
     assert shown[1] == {**broken, "error": json.loads(broken["error"])}
@@ -277,7 +353,7 @@ def test_airtable_does_without_the_table_and_says_so_when_asked(
     faked = on_airtable.run("migrate", "--fake", "broken")
     listed = on_airtable.run("migrate", "--list")
     verbose = on_airtable.run("migrate", "--list", "--verbose")
-    shown = on_airtable.run("migrate", "--history")
+    shown = on_airtable.run("history")
 
     assert (run.exit_code, faked.exit_code, listed.exit_code) == (1, 0, 0)
     assert {"fine", "broken"} == server.records().keys()
@@ -308,7 +384,7 @@ def test_a_row_that_is_no_attempt_is_passed_over(
     server.add_row(BASE, HISTORY_TABLE, {"error": "{torn"})
     on_airtable.run("migrate", "--fake", "fine")
 
-    shown = on_airtable.run("migrate", "--history", "--json").json()["attempts"]
+    shown = on_airtable.run("history", "--json").json()["attempts"]
 
     assert [attempt["outcome"] for attempt in shown] == ["faked"]
 

@@ -178,7 +178,7 @@ def test_the_list_has_a_json_form(project: Project) -> None:
     [
         (STATE_FILE, "--list", 1),
         (STATE_FILE, "--data", 1),
-        (HISTORY_FILE, "--history", 1),
+        (HISTORY_FILE, "history", 1),
         (HISTORY_FILE, "--list", 0),
         (HISTORY_FILE, "--data", 0),
     ],
@@ -189,7 +189,7 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(
     project.script("first")
     os.mkfifo(project.root / name)
 
-    result = project.run("migrate", action)
+    result = project.run(*(["migrate", action] if action.startswith("-") else [action]))
 
     assert result.exit_code == exit_code
     assert f"{name} is no regular file" in result.stderr

@@ -250,18 +250,17 @@ def test_a_syntax_error_is_shown_with_its_place(project: Project) -> None:
     assert "SyntaxError: invalid syntax" in result.stderr
 
 
-def test_help_is_grouped_and_has_an_example_for_each_action(project: Project) -> None:
-    result = project.run("migrate", "--help", env={"COLUMNS": "120"})
+def test_what_is_reported_comes_before_the_error_where_both_end_in_one_log(
+    project: Project,
+) -> None:
+    project.file("migrations/1_broken.py", "")
 
-    assert result.exit_code == 0
-    panels = re.findall(r"─ (\w+) ─", result.stdout)
-    assert {"Run", "Create", "Inspect", "Output"} <= set(panels)
-    examples = result.stdout.partition("Examples")[2]
-    options = re.findall(r"mpt-tool migrate (--[\w-]+)", examples)
-    assert set(options) == {
-        *("--data", "--schema", "--fake", "--unlock", "--new-data", "--new-schema", "--init"),
-        *("--list", "--pending", "--history", "--check"),
-    }
+    result = project.execute(["sh", "-c", f"{COMMAND} migrate --check 2>&1"])
+
+    finding, error, aborted = result.stdout.splitlines()[1:]
+    assert finding == "1_broken.py: no Migration class"
+    assert error.startswith("Error running check command: 1 problem(s) found")
+    assert aborted == "Aborted."
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])

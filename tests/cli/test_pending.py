@@ -1,4 +1,4 @@
-"""The gate of a deployment: `migrate --pending`, and `mpt_tool.pending()`."""
+"""The gate of a deployment: `mpt-tool pending`, and `mpt_tool.pending()`."""
 
 import sys
 from collections.abc import Callable
@@ -45,8 +45,8 @@ def test_what_is_pending_is_listed_in_order_and_tells_by_the_exit_code(
 ) -> None:
     before = statuses.tree()
 
-    table = statuses.run("migrate", "--pending", *options)
-    document = statuses.run("migrate", "--pending", *options, "--json")
+    table = statuses.run("pending", *options)
+    document = statuses.run("pending", *options, "--json")
 
     assert (table.exit_code, table.stderr) == (3, "")
     assert [line.split()[1] for line in table.stdout.splitlines()[1:]] == pending
@@ -57,21 +57,14 @@ def test_what_is_pending_is_listed_in_order_and_tells_by_the_exit_code(
     assert statuses.tree() == before
 
 
-def test_a_listed_migration_has_the_json_form_that_the_list_has(statuses: Project) -> None:
-    listed = statuses.run("migrate", "--list", "--json").json()["migrations"]
-    pending = statuses.run("migrate", "--pending", "--json").json()["pending"]
-
-    assert [each for each in listed if each in pending] == pending
-
-
 def test_nothing_pending_is_success(project: Project) -> None:
     project.script("done")
     project.script("column", type="schema")
     project.write_state(record("done", started_at=DAY, applied_at=DAY))
 
-    data = project.run("migrate", "--pending", "--type", "data")
-    quiet = project.run("migrate", "--pending", "--type", "data", "--quiet")
-    document = project.run("migrate", "--pending", "--type", "data", "--json")
+    data = project.run("pending", "--type", "data")
+    quiet = project.run("pending", "--type", "data", "--quiet")
+    document = project.run("pending", "--type", "data", "--json")
 
     assert (data.exit_code, data.stdout) == (0, "Nothing is pending.\n")
     assert (quiet.exit_code, quiet.stdout) == (0, "")
@@ -82,7 +75,7 @@ def test_a_migration_of_a_type_that_cannot_be_told_is_pending_in_either(project:
     project.file("migrations/5_riddle.py", "from shared import Migration")
 
     for migration_type in ("data", "schema"):
-        assert project.run("migrate", "--pending", "--type", migration_type).exit_code == 3
+        assert project.run("pending", "--type", migration_type).exit_code == 3
 
 
 def break_state(project: Project) -> None:
@@ -105,7 +98,7 @@ def test_an_error_is_neither_pending_nor_done(
     project.script("first")
     spoil(project)
 
-    result = project.run("migrate", "--pending")
+    result = project.run("pending")
 
     assert result.exit_code == 1
     assert result.stderr.startswith("Error running pending command: ")
@@ -137,7 +130,7 @@ print(mpt_tool.pending(root=os.environ["ROOT"]))
 
 
 def test_python_gets_the_same(statuses: Project) -> None:
-    document = statuses.run("migrate", "--pending", "--json").json()["pending"]
+    document = statuses.run("pending", "--json").json()["pending"]
     before = statuses.tree()
 
     both = mpt_tool.pending(root=statuses.root)

@@ -197,8 +197,8 @@ def test_a_secret_in_the_wrong_place_is_shown_and_kept_nowhere(careless: Project
     results = [
         careless.run("migrate", "--data", env=env),
         careless.run("migrate", "--list"),
-        careless.run("migrate", "--history"),
-        careless.run("migrate", "--history", secret),
+        careless.run("history"),
+        careless.run("history", secret),
         careless.run("migrate", "--fake", secret),
         careless.run("migrate", "--new-data", secret),
     ]

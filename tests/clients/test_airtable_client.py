@@ -7,12 +7,14 @@ import pytest
 from pyairtable import Api
 from requests import PreparedRequest, ReadTimeout, RequestException, Response, Session
 from support.airtable_server import BASE, TABLE, AirtableServer, RateLimit
+from support.simulation import Clock
 
-from mpt_tool.clients.airtable import PoliteAdapter, TimeOut, open_api
-from mpt_tool.clients.guard import Guard
-from mpt_tool.settings import Settings
+from mpt_tool.clients.airtable import AirtableAdapter, TimeOut, open_api
+from mpt_tool.clients.read_only import BeforeSend
+from mpt_tool.clients.settings import AirtableSettings
 from mpt_tool.storage.airtable.repository import AirtableRepository
-from mpt_tool.storage.lease import RENEWALS_A_LEASE
+from mpt_tool.storage.airtable.settings import StoreSettings
+from mpt_tool.storage.lease import RENEWALS_A_LEASE, Pace
 from mpt_tool.testing.storage import RUNNING
 
 AT_ONCE = {"Retry-After": "0"}
@@ -21,7 +23,7 @@ AT_ONCE = {"Retry-After": "0"}
 @pytest.fixture
 def api(server: AirtableServer) -> Iterator[Api]:
     api = open_api(
-        Settings.model_validate(
+        AirtableSettings.model_validate(
             {"AIRTABLE_API_KEY": server.token, "STORAGE_AIRTABLE_ENDPOINT_URL": server.url}
         )
     )
@@ -33,7 +35,7 @@ def api(server: AirtableServer) -> Iterator[Api]:
 def session(server: AirtableServer) -> Iterator[Session]:
     """A session that gives a failing request about a second before it gives up."""
     with Session() as session:
-        session.mount("http://", PoliteAdapter(retry_seconds=1.5))
+        session.mount("http://", AirtableAdapter(retry_seconds=1.5))
         session.headers["Authorization"] = f"Bearer {server.token}"
         yield session
 
@@ -44,17 +46,22 @@ def test_every_request_has_a_time_out_within_which_the_lease_can_still_be_renewe
     time_outs: list[float] = []
     lease_seconds = 45
 
-    class NotingAdapter(PoliteAdapter):
+    class NotingAdapter(AirtableAdapter):
         def build_response(self, req: PreparedRequest, resp: Any) -> Response:
             time_outs.append(resp.connection.sock.gettimeout())
             return super().build_response(req, resp)
 
-    def connect(guard: Guard, time_out: TimeOut) -> Api:
+    def connect(before_send: BeforeSend, time_out: TimeOut, is_urgent: bool) -> Api:
         api = Api(server.token, retry_strategy=None, endpoint_url=server.url)
-        api.session.mount("http://", NotingAdapter(0, guard, time_out))
+        api.session.mount("http://", NotingAdapter(0, before_send, time_out))
         return api
 
-    repository = AirtableRepository(connect, BASE, "New", "History", lease_seconds)
+    settings = StoreSettings.model_validate(
+        {**server.settings, "STORAGE_AIRTABLE_TABLE_NAME": "New", "lease_seconds": lease_seconds}
+    )
+    clock = Clock()
+    pace = Pace(lease_seconds, lambda: clock.now, clock.sleep, lambda: 0.5)
+    repository = AirtableRepository(settings, connect, pace)
 
     repository.initialize()
     repository.save(RUNNING)
@@ -100,6 +107,17 @@ def test_a_refused_request_is_sent_again_if_that_helps_and_does_no_harm(
     assert reply.status_code == (200 if attempts == 2 else status)
 
 
+def test_a_post_that_was_never_sent_is_sent_again(
+    server: AirtableServer, session: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.stop()
+
+    with pytest.raises(RequestException):
+        session.post(f"{server.url}/v0/{BASE}/{TABLE}")
+
+    assert "Airtable did not answer (ConnectionError): trying again in 1 s" in caplog.text
+
+
 @pytest.mark.parametrize("wish", ["soon", "-1", "1.2.3", "Wed, 99 Oct 2026 07:28:00 GMT"])
 def test_a_wish_that_is_no_time_is_passed_over(
     server: AirtableServer, session: Session, wish: str
@@ -127,7 +145,7 @@ def test_a_connection_dropped_at_the_last_attempt_too_is_an_error(
 def test_clients_keep_to_the_rate_of_the_base_together(server: AirtableServer, api: Api) -> None:
     server.rate_limit = RateLimit()
     with Session() as other:
-        other.mount("http://", PoliteAdapter(retry_seconds=0))
+        other.mount("http://", AirtableAdapter(retry_seconds=0))
         other.headers["Authorization"] = f"Bearer {server.token}"
         for _ in range(4):
             api.table(BASE, TABLE).all()

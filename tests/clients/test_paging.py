@@ -1,6 +1,7 @@
 """`each`: all items of a service or a table, in an order that is always the same."""
 
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -18,14 +19,16 @@ from support.project import Project
 from mpt_tool.clients.airtable import open_api
 from mpt_tool.clients.mpt import open_client
 from mpt_tool.clients.paging import walk_service, walk_table
+from mpt_tool.clients.settings import AirtableSettings, PlatformSettings
 from mpt_tool.migration import BatchDataMigration
-from mpt_tool.settings import Settings
 
 pytestmark = pytest.mark.slow
 
-type GreaterThan = Literal["supported", "refused", "ignored"]
+type GreaterThan = Literal["supported", "refused", "fails", "ignored"]
 
-EVERY_PLATFORM = pytest.mark.parametrize("greater_than", ["supported", "refused", "ignored"])
+EVERY_PLATFORM = pytest.mark.parametrize(
+    "greater_than", ["supported", "refused", "fails", "ignored"]
+)
 PAGE_SIZES = pytest.mark.parametrize("page_size", [1, 3, 7, 100])
 IDS = [f"AGR-{number}" for number in range(1, 8)]
 ODD = IDS[::2]
@@ -38,7 +41,7 @@ def connection() -> Iterator[tuple[MPTServer, Any]]:
     They are shared, as it takes long to make a client.
     """
     with MPTServer() as server:
-        client = open_client(Settings.model_validate(server.settings))
+        client = open_client(PlatformSettings.model_validate(server.settings))
         with client.http_client.httpx_client:
             yield server, client.commerce.agreements
 
@@ -234,6 +237,23 @@ def test_an_error_of_the_platform_is_raised_and_not_walked_around(
     assert len(platform.requests()) == 1
 
 
+def test_an_error_of_the_platform_is_raised_once_it_has_shown_that_it_selects_by_id(
+    platform: MPTServer, agreements: Any
+) -> None:
+    platform.delay(0, times=2)
+    platform.answer(500, {"title": "No"})
+
+    with pytest.raises(Exception, match="500"):
+        list(walk_service(agreements, None, None, 2))
+
+
+def test_ids_are_sent_quoted(platform: MPTServer, agreements: Any) -> None:
+    list(walk_service(agreements, IDS[-1], None, 2))
+
+    (request,) = platform.requests()
+    assert re.search(rf"gt\(id,(['\"]){IDS[-1]}\1\)", str(list(request.query)))
+
+
 # What happens to the items after each page: (whether one is added, its number).
 CHANGES = st.lists(st.lists(st.tuples(st.booleans(), st.integers(0, 30)), max_size=12), max_size=8)
 
@@ -288,7 +308,7 @@ def change(server: MPTServer, changes: list[tuple[bool, int]]) -> None:
 @pytest.fixture
 def api(server: AirtableServer) -> Iterator[Api]:
     """The client that the mixin gives to migrations."""
-    api = open_api(Settings.model_validate(server.settings))
+    api = open_api(AirtableSettings.model_validate(server.settings))
     yield api
     api.session.close()
 

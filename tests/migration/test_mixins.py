@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from mpt_api_client.models import model
 from support.airtable_server import AirtableServer
 from support.mpt_server import MPTServer
 from support.project import Project
@@ -128,6 +129,19 @@ def test_a_missing_variable_is_a_value_error_that_names_it(
     assert "is not set" in result.stdout
 
 
+def test_all_missing_variables_are_named_at_once(project: Project) -> None:
+    project.environment.clear()
+    migration(
+        project, "try:", "    self.mpt_client", "except ValueError as error:", "    print(error)"
+    )
+
+    result = project.run("migrate", "--data", "--quiet")
+
+    assert result.stdout.startswith(
+        "MPT_API_TOKEN and MPT_API_BASE_URL are not set: add them to the environment or .env\n"
+    )
+
+
 @pytest.mark.parametrize("address", ["api.example.com", "https://"])
 @pytest.mark.parametrize(
     ("client", "variable"),
@@ -167,3 +181,34 @@ def test_a_slash_at_the_end_of_an_address_is_no_matter(
         f"/public/v1/commerce/agreements/{AGREEMENT}"
     ]
     assert [request.path for request in airtable.requests()] == [f"/v0/{BASE}/{TABLE}"]
+
+
+# Up to 5.2 a nested field is a dictionary.
+needs_objects = pytest.mark.skipif(
+    not hasattr(model, "BaseModel"), reason="has no objects for nested fields"
+)
+
+
+@pytest.mark.parametrize(
+    ("statement", "is_told"),
+    [
+        pytest.param("agreement.product['id']", True, marks=needs_objects),
+        pytest.param("agreement.product.get('id')", True, marks=needs_objects),
+        ("from mpt_api_client.resources.elsewhere import Gone", True),
+        ("agreement.product.seller", False),
+        ("{}.get('id').lower()", False),
+        ("(1)['id']", False),
+    ],
+)
+def test_a_script_that_was_written_for_another_client_is_told_to_pin_it(
+    project: Project, mpt: MPTServer, statement: str, is_told: bool
+) -> None:
+    mpt.add_agreement(AGREEMENT, product={"id": "PRD-1"})
+    migration(
+        project, f"agreement = self.mpt_client.commerce.agreements.get({AGREEMENT!r})", statement
+    )
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 1
+    assert ("If the script was written for another mpt-api-client than" in result.stderr) is is_told

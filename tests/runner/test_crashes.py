@@ -38,7 +38,7 @@ def test_a_run_that_was_killed_is_recognised_and_its_migration_runs_again(
     assert left["started_at"]
     assert left["applied_at"] is None
     assert project.outcomes() == [("fine", "applied")]
-    assert project.run("migrate", "--pending").exit_code == 3
+    assert project.run("pending").exit_code == 3
 
     gate.open()
     result = project.run("migrate", "--data")

@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 from support.airtable_server import (
@@ -14,7 +15,15 @@ from support.airtable_server import (
     RateLimit,
 )
 from support.project import COMMAND, FIRST_ORDER_ID, Project, record
+from support.simulation import Clock
 from support.terminal import Terminal
+
+from mpt_tool.clients.airtable import open_api
+from mpt_tool.errors import LockLostError
+from mpt_tool.storage.airtable.repository import AirtableRepository
+from mpt_tool.storage.airtable.settings import StoreSettings
+from mpt_tool.storage.lease import Pace
+from mpt_tool.testing.storage import ORIGIN, RUNNING
 
 ROWS = f"/{TABLE}$"
 TIME = "2026-01-13T18:05:20.000Z"
@@ -127,8 +136,8 @@ def test_requests_are_few_and_within_the_rate_limit(
     result = project.run("migrate", "--data")
 
     assert "3 applied, 250 skipped, 0 failed" in result.stdout
-    # Three for the lock, ⌈250/100⌉ reads; two writes for each of the three, and one in the history.
-    assert [request.status for request in server.requests()] == [200] * (3 + 3 + 3 * 3)
+    # Five for the lock, ⌈250/100⌉ reads; two writes for each of the three, and one in the history.
+    assert [request.status for request in server.requests()] == [200] * (5 + 3 + 3 * 3)
 
 
 def test_store_and_scripts_keep_to_the_rate_limit_together(
@@ -548,3 +557,20 @@ def test_a_table_may_be_named_by_its_id(server: AirtableServer, project: Project
 
     assert result.exit_code == 0
     assert "Created column version." in result.stdout
+
+
+def test_a_holder_that_was_frozen_past_its_lease_in_a_save_finds_that_out_after_it(
+    server: AirtableServer,
+) -> None:
+    settings = StoreSettings.model_validate(server.settings)
+    clock = Clock()
+    pace = Pace(settings.lease_seconds, lambda: clock.now, clock.sleep, lambda: 0.5)
+    repository = AirtableRepository(settings, partial(open_api, settings), pace)
+
+    with repository.lock(ORIGIN, 0, lambda: None):
+        repository.require_lock()
+        repository.save(RUNNING)
+        clock.sleep(settings.lease_seconds)
+
+        with pytest.raises(LockLostError):
+            repository.require_lock()

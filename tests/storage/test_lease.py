@@ -4,7 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 import pytest
@@ -97,19 +97,20 @@ def step_until(simulation: Simulation, call: str) -> None:
     calls = simulation.store.calls
     before = calls.count(call)
     while calls.count(call) == before:
-        simulation.step()
+        assert simulation.step()
 
 
 # --- to take it and to give it back
 
 
-def test_an_uncontended_lock_costs_three_requests_and_one_a_renewal(simulation: Simulation) -> None:
+def test_an_uncontended_lock_costs_five_requests_and_two_a_renewal(simulation: Simulation) -> None:
     simulation.start(working(2.5 * BETWEEN_RENEWALS))
 
     simulation.run(LONG_SECONDS)
 
     assert errors(simulation) == [None]
-    assert simulation.store.calls == ["insert", "read", "renew", "renew", "delete"]
+    renewal = ["renew", "read"]
+    assert simulation.store.calls == ["insert", "read", "hold", "read", *2 * renewal, "delete"]
     assert simulation.store.claims() == []
 
 
@@ -125,15 +126,61 @@ def test_of_many_that_come_at_once_one_gets_the_lock_soon(simulation: Simulation
     assert [claim.name for claim in simulation.store.claims()] == [holder.name]
 
 
-def test_all_that_wait_get_the_lock_one_after_the_other(simulation: Simulation) -> None:
+def test_all_that_wait_get_the_lock_in_the_order_in_which_they_came(
+    simulation: Simulation,
+) -> None:
     for _ in range(8):
         simulation.start(working(LEASE_SECONDS, wait_seconds=LONG_SECONDS))
 
     simulation.run(LONG_SECONDS)
 
     assert errors(simulation) == [None] * 8
-    assert len(set(simulation.writers)) == 8
+    assert list(dict.fromkeys(simulation.writers)) == [each.name for each in simulation.contenders]
     assert simulation.store.claims() == []
+
+
+def test_those_that_wait_ask_rarely_however_many_they_are(simulation: Simulation) -> None:
+    simulation.start(working(LONG_SECONDS))
+    simulation.run(LEASE_SECONDS)
+    for _ in range(9):
+        simulation.start(working(0, wait_seconds=LONG_SECONDS))
+    simulation.run(LEASE_SECONDS)
+    simulation.store.calls.clear()
+
+    simulation.run(10 * LEASE_SECONDS)
+
+    # Of the holder two a renewal; of each other a look a quarter and a renewal a third of a lease.
+    assert len(simulation.store.calls) <= 10 * (2 * 3 + 9 * (5 + 3))
+
+
+def test_one_that_saw_a_lock_taken_while_it_took_it_gives_way(simulation: Simulation) -> None:
+    contender = simulation.start(working(0))
+    step_until(simulation, "hold")
+    intruder = simulation.store.insert("host:9:abcd")
+
+    simulation.store.hold(intruder, intruder.created)
+    simulation.run(LONG_SECONDS)
+
+    assert isinstance(contender.error, LockedError)
+    assert not simulation.writers
+
+
+@pytest.mark.parametrize(("skew", "error"), [(-60, LockLostError), (60, None)])
+def test_of_two_that_hold_the_lock_the_younger_gives_it_up_at_its_next_renewal(
+    skew: float, error: type[Exception] | None
+) -> None:
+    chance = FirstIsLateChance()
+    with Simulation(chance) as simulation:
+        holder = simulation.start(working(LONG_SECONDS))
+        simulation.run(LEASE_SECONDS)
+        chance.skews = iter([skew])
+        intruder = simulation.store.insert("host:9:abcd")
+        simulation.store.hold(intruder, intruder.created)
+
+        simulation.run(BETWEEN_RENEWALS + BETWEEN_WRITES)
+
+        assert holder.has_ended is (error is not None)
+        assert isinstance(holder.error, error or type(None))
 
 
 def test_contention_is_told_with_the_holder_and_how_to_remove_it(simulation: Simulation) -> None:
@@ -145,9 +192,9 @@ def test_contention_is_told_with_the_holder_and_how_to_remove_it(simulation: Sim
     simulation.run(LEASE_SECONDS / 2)
 
     assert str(refused.error) == (
-        "Locked by process 0 on host since 2026-01-13 18:05:25Z."
+        "Locked by process 0 on host since 2026-01-13 18:05:26Z."
         " Try again later, or wait for it with --wait SECONDS."
-        " If it cannot be alive: mpt-tool migrate --unlock host:0:abcd"
+        " If it cannot be alive: mpt-tool unlock host:0:abcd"
     )
 
 
@@ -175,6 +222,17 @@ def test_one_whose_store_fails_leaves_no_claim_that_it_knows_of(
 
     assert errors(simulation) == [StorageError]
     assert simulation.store.calls[-1] == "delete"
+    assert simulation.store.claims() == []
+
+
+def test_one_that_does_not_know_whether_it_has_a_claim_leaves_none(simulation: Simulation) -> None:
+    contender = simulation.start(working(0))
+    contender.fails = "after"
+
+    simulation.run(LONG_SECONDS)
+
+    assert errors(simulation) == [StorageError]
+    assert "insert" in simulation.store.calls
     assert simulation.store.claims() == []
 
 
@@ -245,9 +303,8 @@ def test_a_renewal_is_in_time_if_all_see_it_before_the_lease_is_over(
     simulation: Simulation, spare_seconds: float, error: type[Exception] | None
 ) -> None:
     def live(contender: Contender) -> None:
-        began = contender.pace.clock()
         lease = acquire(contender, contender.name, 0, contender.pace)
-        contender.pace.sleep(began + LEASE_SECONDS - spare_seconds - contender.pace.clock())
+        contender.pace.sleep(LEASE_SECONDS - spare_seconds - lease.age())
         lease.renew()
 
     simulation.start(live)
@@ -256,22 +313,19 @@ def test_a_renewal_is_in_time_if_all_see_it_before_the_lease_is_over(
     assert errors(simulation) == [error]
 
 
-@pytest.mark.parametrize("call", ["insert", "renew"])
 def test_a_lease_counts_from_when_its_last_call_began_not_from_the_reply(
-    simulation: Simulation, call: str
+    simulation: Simulation,
 ) -> None:
     def live(contender: Contender) -> None:
         pace = contender.pace
-        began = pace.clock()
         lease = acquire(contender, contender.name, 0, pace)
-        if call == "renew":
-            began = pace.clock()
-            lease.renew()
+        began = pace.clock()
+        lease.renew()
         pace.sleep(began + LEASE_SECONDS - pace.clock())
         lease.require()
 
     holder = simulation.start(live)
-    step_until(simulation, call)
+    step_until(simulation, "renew")
     holder.freeze(LEASE_SECONDS / 2)
     simulation.run(LONG_SECONDS)
 
@@ -302,8 +356,19 @@ def test_a_dead_holder_is_outlasted_whatever_the_clocks_say(
 
     assert contender.has_ended
     assert contender.error is None
-    assert "process 0 on host since 2026-01-13 18:05:20Z is dead: taking its lock" in caplog.text
+    assert "process 0 on host since 2026-01-13 18:05:21Z is dead: taking its lock" in caplog.text
     assert simulation.store.claims() == []
+
+
+def test_a_claim_that_was_renewed_in_the_future_is_outlasted(simulation: Simulation) -> None:
+    dead = simulation.store.insert("host:9:abcd")
+    simulation.store.hold(dead, dead.created + timedelta(days=365))
+
+    contender = simulation.start(working(0))
+    simulation.run(1.5 * LEASE_SECONDS)
+
+    assert contender.has_ended
+    assert contender.error is None
 
 
 def test_a_holder_that_died_less_than_a_lease_ago_may_be_alive(simulation: Simulation) -> None:
@@ -340,7 +405,7 @@ def test_one_whose_claim_grew_old_before_it_held_the_lock_starts_over(
     contender = simulation.start(working(LEASE_SECONDS))
     step_until(simulation, "read")
 
-    contender.freeze(0.7 * LEASE_SECONDS)
+    contender.freeze(1.1 * LEASE_SECONDS)
     simulation.run(LONG_SECONDS)
 
     assert errors(simulation) == [None]
@@ -353,7 +418,7 @@ def test_a_store_that_is_too_slow_for_the_lease_is_told_and_left_without_a_claim
     contender = simulation.start(working(LEASE_SECONDS))
     for _ in range(5):
         step_until(simulation, "read")
-        contender.freeze(0.7 * LEASE_SECONDS)
+        contender.freeze(1.1 * LEASE_SECONDS)
 
     simulation.run(LONG_SECONDS)
 
@@ -365,10 +430,10 @@ class FirstIsLateChance(Chance):
     """The store says of the first claim that it came later than it did."""
 
     def __init__(self) -> None:
-        self._skews = iter([4])
+        self.skews = iter([4.0])
 
     def skew(self) -> float:
-        return next(self._skews, 0)
+        return next(self.skews, 0)
 
 
 def test_a_holder_that_came_later_as_the_store_says_is_respected() -> None:
@@ -389,7 +454,7 @@ def test_a_dead_claim_that_came_later_as_the_store_says_is_outlasted() -> None:
         simulation.run(2)
         dead.kill()
 
-        contender = simulation.start(working(LEASE_SECONDS))
+        contender = simulation.start(working(LEASE_SECONDS, wait_seconds=LONG_SECONDS))
         simulation.run(LONG_SECONDS)
 
         assert contender.error is None
@@ -446,7 +511,7 @@ def test_there_is_nothing_to_unlock_while_there_is_no_claim(store: Store) -> Non
 
 
 def lease_of(store: Store, clock: Clock) -> Lease:
-    pace = Pace(LEASE_SECONDS, lambda: clock.now, clock.sleep)
+    pace = Pace(LEASE_SECONDS, lambda: clock.now, clock.sleep, lambda: 0.5)
     return acquire(store, "host:1:a", 0, pace)
 
 

@@ -65,7 +65,7 @@ def hold_at(gate: Gate) -> str:
 
 def holder_of(refusal: str) -> str:
     """Return the name to unlock that a refused run was told."""
-    (name,) = re.findall(r"mpt-tool migrate --unlock (\S+)", refusal)
+    (name,) = re.findall(r"mpt-tool unlock (\S+)", refusal)
     return str(name)
 
 
@@ -149,12 +149,13 @@ def test_reading_needs_no_lock_and_writes_nothing(
     project: Project, request: pytest.FixtureRequest
 ) -> None:
     actions: list[list[str]] = [
-        ["--list"],
-        ["--check"],
-        ["--check", "--strict"],
-        ["--pending"],
-        ["--history"],
-        ["--data", "--dry-run"],
+        ["migrate", "--list"],
+        ["migrate", "--check"],
+        ["migrate", "--check", "--strict"],
+        ["migrate", "--data", "--dry-run"],
+        ["pending"],
+        ["history"],
+        ["failures", "first"],
     ]
     with hold(project):
         before = project.tree()
@@ -162,15 +163,15 @@ def test_reading_needs_no_lock_and_writes_nothing(
         if server:
             server.clear_requests()
 
-        results = {" ".join(action): project.run("migrate", *action) for action in actions}
+        results = {" ".join(action): project.run(*action) for action in actions}
 
         assert project.tree() == before
         if server:
             assert {each.method for each in server.requests()} == {"GET"}
 
     assert [name for name, result in results.items() if result.exit_code == 75] == []
-    assert results["--pending"].exit_code == 3
-    assert re.search("first +data +running", results["--list"].stdout)
+    assert results["pending"].exit_code == 3
+    assert re.search("first +data +running", results["migrate --list"].stdout)
     assert "lock:" not in "".join(result.stdout for result in results.values())
 
 
@@ -184,19 +185,19 @@ def test_claims_are_no_records(project: Project, server: AirtableServer) -> None
 
 
 @on_airtable
-def test_the_lock_costs_three_requests_and_leaves_no_row(
+def test_the_lock_costs_five_requests_and_leaves_no_row(
     project: Project, server: AirtableServer
 ) -> None:
     assert project.run("migrate", "--data").exit_code == 0
 
     methods = [request.method for request in server.lock_requests()]
-    assert methods == ["PATCH", "GET", "DELETE"]
+    assert methods == ["PATCH", "GET", "PATCH", "GET", "DELETE"]
     assert server.claims() == []
 
 
 def unlock(server: AirtableServer, project: Project) -> None:
     name = holder_of(project.run("migrate", "--data").stderr)
-    unlocked = project.run("migrate", "--unlock", name)
+    unlocked = project.run("unlock", name)
     assert (unlocked.exit_code, unlocked.stdout) == (0, f"Took the lock away from {name}.\n")
 
 
@@ -204,7 +205,7 @@ def unlock_as_its_row_names_it(server: AirtableServer, project: Project) -> None
     (claim,) = server.claims()
     name = str(claim["fields"]["migration_id"])
     assert name.startswith("lock:")
-    assert project.run("migrate", "--unlock", name).exit_code == 0
+    assert project.run("unlock", name).exit_code == 0
 
 
 def delete_the_row(server: AirtableServer, project: Project) -> None:
@@ -253,7 +254,7 @@ def test_only_the_holder_that_is_named_is_unlocked(
     project: Project, server: AirtableServer, gate: Gate
 ) -> None:
     with hold(project) as holder:
-        refused = project.run("migrate", "--unlock", "web-1:4711:0a1b2c3d")
+        refused = project.run("unlock", "web-1:4711:0a1b2c3d")
 
         assert refused.exit_code == 1
         assert "'web-1:4711:0a1b2c3d' does not hold the lock: process " in refused.stderr
@@ -272,7 +273,7 @@ def holder_of_refusal(refusal: str) -> str:
 @on_local
 def test_a_local_lock_is_not_taken_from_a_process_that_lives(project: Project, gate: Gate) -> None:
     with hold(project) as holder:
-        refused = project.run("migrate", "--unlock", "anybody")
+        refused = project.run("unlock", "anybody")
 
         assert refused.exit_code == 1
         assert f"It is held by process {holder.pid} on {platform.node()}" in refused.stderr
@@ -281,7 +282,7 @@ def test_a_local_lock_is_not_taken_from_a_process_that_lives(project: Project, g
 
 
 def test_there_is_nothing_to_unlock_while_nobody_holds_the_lock(project: Project) -> None:
-    refused = project.run("migrate", "--unlock", "anybody")
+    refused = project.run("unlock", "anybody")
 
     assert refused.exit_code == 1
     assert "Nothing to unlock: nobody holds the lock" in refused.stderr
@@ -299,7 +300,7 @@ def test_a_pipe_in_the_place_of_the_holders_file_is_not_waited_for(project: Proj
 
 @on_local
 def test_asking_who_holds_the_lock_leaves_no_file(project: Project) -> None:
-    project.run("migrate", "--unlock", "?")
+    project.run("unlock", "?")
 
     assert not (project.root / LOCK_FILE).exists()
 
@@ -308,7 +309,7 @@ def test_asking_who_holds_the_lock_leaves_no_file(project: Project) -> None:
 def test_a_lock_that_cannot_be_asked_for_is_an_error(project: Project) -> None:
     (project.root / LOCK_FILE).mkdir()
 
-    refused = project.run("migrate", "--unlock", "?")
+    refused = project.run("unlock", "?")
 
     assert refused.exit_code == 1
     assert f"{LOCK_FILE} cannot be locked: " in refused.stderr
@@ -398,9 +399,11 @@ def test_a_lock_that_is_lost_after_the_run_hides_nothing_of_how_it_ended(
     project: Project, server: AirtableServer, gate: Gate
 ) -> None:
     with hold(project, **SHORT_LEASE) as holder:
-        # A renewal that is under way when the run ends, and sent again once the lease is over.
-        server.answer(500, method="PATCH", headers={"Retry-After": "4"})
-        holder.wait_for("Airtable answered 500: trying again in 4 s")
+        # A renewal that is under way when the run ends, and too late once it is answered.
+        server.clear_requests()
+        server.answer(500, method="PATCH", times=3)
+        server.delay(0.9, method="PATCH")
+        wait_until(lambda: len(server.requests("PATCH")) == 4)
         server.answer(422, method="PATCH")
         gate.open()
 

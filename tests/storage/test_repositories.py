@@ -1,14 +1,21 @@
 """The contract of state repositories, held by each of ours and open to those of others."""
 
+import re
+import sys
+import tomllib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from support.airtable_server import BASE, AirtableServer
 from support.project import Project
+from support.simulation import Clock
 
-from mpt_tool.settings import Settings
-from mpt_tool.storage.airtable.repository import open_airtable
+from mpt_tool.clients.airtable import open_api
+from mpt_tool.storage.airtable.repository import AirtableRepository
+from mpt_tool.storage.airtable.settings import StoreSettings
+from mpt_tool.storage.lease import Pace
 from mpt_tool.storage.local import LocalRepository
 from mpt_tool.testing import MemoryRepository, OpenRepository, StateRepositoryContract
 
@@ -29,46 +36,72 @@ class TestLocalRepository(StateRepositoryContract):
 class TestAirtableRepository(StateRepositoryContract):
     @pytest.fixture
     def open_repository(self) -> Iterator[OpenRepository]:
-        with AirtableServer() as server:
+        clock = Clock()
+        with AirtableServer(clock=lambda: clock.now) as server:
             server.add_base(BASE)
-            settings = Settings.model_validate(server.settings)
-            yield lambda: open_airtable(settings)
+            settings = StoreSettings.model_validate(server.settings)
+            connect = partial(open_api, settings)
+            pace = Pace(settings.lease_seconds, lambda: clock.now, clock.sleep, lambda: 0.5)
+            yield lambda: AirtableRepository(settings, connect, pace)
+
+
+_DOCUMENTED = re.findall(
+    r"^```(?:toml|python)\n(.*?)^```$",
+    (Path(__file__).parents[2] / "docs" / "stores.md")
+    .read_text(encoding="utf-8")
+    .partition("\n## A backend of your own\n")[2],
+    re.MULTILINE | re.DOTALL,
+)
 
 
 @pytest.fixture
 def installed(project: Project) -> Project:
-    """A project beside an installed package that brings the storage `shared`."""
+    """A project beside an installed package that brings the documented storage `shared`."""
+    entry_point, module, contract = _DOCUMENTED
+    [(group, entries)] = tomllib.loads(entry_point)["project"]["entry-points"].items()
+    lines = [f"{name} = {value}" for name, value in entries.items()]
+    information = "installed/my_package-1.0.dist-info"
     project.file(
-        "installed/shared_storage.py",
-        """\
-        from mpt_tool.storage.local import LocalRepository
-
-
-        def open_shared(settings, root):
-            return LocalRepository(root / "shared")
-        """,
+        f"{information}/METADATA", "Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n"
     )
-    information = "installed/shared_storage-1.0.dist-info"
-    project.file(
-        f"{information}/METADATA", "Metadata-Version: 2.1\nName: shared-storage\nVersion: 1.0\n"
-    )
-    project.file(
-        f"{information}/entry_points.txt",
-        "[mpt_tool.storage]\nshared = shared_storage:open_shared\n",
-    )
-    (project.root / "shared").mkdir()
+    project.file(f"{information}/entry_points.txt", "\n".join([f"[{group}]", *lines]))
+    project.file("installed/my_package/storage.py", module)
+    project.file("test_contract.py", contract)
     project.environment["PYTHONPATH"] = str(project.root / "installed")
     return project
 
 
-def test_an_installed_package_brings_a_storage_of_its_own(installed: Project) -> None:
+@pytest.mark.parametrize("source", ["environment", "pyproject.toml"])
+def test_an_installed_package_brings_a_storage_with_settings_of_its_own(
+    installed: Project, source: str
+) -> None:
+    (installed.root / "together").mkdir()
     installed.script("first")
+    environment = {"STORAGE_TYPE": "shared"}
+    if source == "environment":
+        environment["STORAGE_SHARED_FOLDER"] = "together"
+    else:
+        installed.file("pyproject.toml", "[tool.mpt-tool.shared]\nfolder = 'together'")
 
-    result = installed.run("migrate", "--data", env={"STORAGE_TYPE": "shared"})
+    result = installed.run("migrate", "--data", env=environment)
 
-    assert result.exit_code == 0
-    assert LocalRepository(installed.root / "shared").load().keys() == {"first"}
+    assert result.exit_code == 0, result.stderr
+    assert LocalRepository(installed.root / "together").load().records.keys() == {"first"}
     assert not installed.state_file.exists()
+
+
+def test_a_setting_that_an_installed_storage_lacks_is_named(installed: Project) -> None:
+    result = installed.run("migrate", "--list", env={"STORAGE_TYPE": "shared"})
+
+    assert result.exit_code == 2
+    assert "STORAGE_SHARED_FOLDER (or MPT_TOOL_STORAGE_SHARED_FOLDER) is not set" in result.stderr
+
+
+def test_the_documented_backend_passes_the_contract(installed: Project) -> None:
+    result = installed.execute([sys.executable, "-m", "pytest", "-q", "test_contract.py"])
+
+    assert result.exit_code == 0, result.stdout
+    assert " passed" in result.stdout
 
 
 def test_an_unknown_storage_is_refused_with_all_there_are(installed: Project) -> None:

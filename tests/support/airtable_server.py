@@ -302,7 +302,7 @@ def _is_about_lock(request: Request) -> bool:
         case "PATCH", {"records": [{"fields": fields}]}:
             return _is_claim(fields)
         case "PATCH", {"fields": fields}:
-            return set(fields) == {"applied_at"}
+            return set(fields) <= {"started_at", "applied_at"}
         case method, _:
             return method == "DELETE"
 

@@ -26,7 +26,8 @@ class MPTServer(LoopbackServer):
     Args:
         token: the only token that is let in.
         clock: returns the seconds since the epoch, for the log of requests.
-        greater_than: whether `gt` is supported, refused with 400, or ignored. May be set later.
+        greater_than: whether `gt` is supported, refused with 400, fails with 500, or is ignored.
+            May be set later.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class MPTServer(LoopbackServer):
         token: str = "mpt-token",
         *,
         clock: Callable[[], float] = time.time,
-        greater_than: Literal["supported", "refused", "ignored"] = "supported",
+        greater_than: Literal["supported", "refused", "fails", "ignored"] = "supported",
     ) -> None:
         super().__init__(token, clock)
         self.greater_than = greater_than
@@ -115,6 +116,8 @@ class MPTServer(LoopbackServer):
                     ]
                 elif self.greater_than == "refused":
                     raise _error(400, "Bad Request", "gt is not supported.")
+                elif self.greater_than == "fails":
+                    raise _error(500, "Internal Server Error", "gt is not defined on text.")
         return agreements
 
     def _agreement(self, agreement_id: str) -> dict[str, Any]:

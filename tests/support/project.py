@@ -94,15 +94,17 @@ class Project:
         path.write_text(textwrap.dedent(text), encoding="utf-8")
         return path
 
-    def run(self, *arguments: str, env: Mapping[str, str] | None = None) -> Result:
-        """Run `mpt-tool` in the project's root, away from any terminal, and wait for its end."""
-        return self.execute([COMMAND, *arguments], env=env)
+    def run(self, *arguments: str, env: Mapping[str, str] | None = None, below: str = "") -> Result:
+        """Run `mpt-tool` to its end away from any terminal, in the root or a folder below."""
+        return self.execute([COMMAND, *arguments], env=env, below=below)
 
-    def execute(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> Result:
+    def execute(
+        self, command: Sequence[str], env: Mapping[str, str] | None = None, below: str = ""
+    ) -> Result:
         """Run any command as `run` does."""
         finished = subprocess.run(
             command,
-            cwd=self.root,
+            cwd=self.root / below,
             env=self.environment_of_run(env),
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -35,6 +35,10 @@ class Chance:
         """Return how far off the time of a new claim is."""
         return 0
 
+    def jitter(self) -> float:
+        """Return where within its span a pause lies, from 0 to 1."""
+        return 0.5
+
 
 @dataclass
 class Clock:
@@ -79,7 +83,12 @@ class Store:
 
     def renew(self, claim: Claim, now: datetime) -> bool:
         self.calls.append("renew")
-        return self._write(claim.row, replace(claim, renewed=now))
+        _, is_there = self._rows[claim.row][-1]
+        return self._write(claim.row, replace(is_there or claim, renewed=now))
+
+    def hold(self, claim: Claim, now: datetime) -> bool:
+        self.calls.append("hold")
+        return self._write(claim.row, replace(claim, renewed=now, held=now))
 
     def delete(self, claim: Claim) -> None:
         self.calls.append("delete")
@@ -126,7 +135,12 @@ class Contender:
         self, simulation: "Simulation", hours: int, life: Callable[["Contender"], None]
     ) -> None:
         self.name = f"host:{len(simulation.contenders)}:abcd"
-        self.pace = Pace(LEASE_SECONDS, lambda: simulation.clock.now + 3600 * hours, self._sleep)
+        self.pace = Pace(
+            LEASE_SECONDS,
+            lambda: simulation.clock.now + 3600 * hours,
+            self._sleep,
+            simulation.store.chance.jitter,
+        )
         self.error: Exception | None = None
         self.has_ended = False
         # Whether its next call fails before it is done, or after that.
@@ -153,6 +167,9 @@ class Contender:
 
     def renew(self, claim: Claim, now: datetime) -> bool:
         return self._call(partial(self._simulation.store.renew, claim, now))
+
+    def hold(self, claim: Claim, now: datetime) -> bool:
+        return self._call(partial(self._simulation.store.hold, claim, now))
 
     def delete(self, claim: Claim) -> None:
         def delete() -> None:

@@ -27,6 +27,7 @@ class Terminal:
         root: the folder to run it in.
         environment: all of its variables; TERM is added if it has none.
         columns: the width of the terminal.
+        lines: its height.
         redirect: what a shell is to redirect away from the terminal, as in `2>stderr.txt`.
     """
 
@@ -37,17 +38,18 @@ class Terminal:
         environment: Mapping[str, str],
         *,
         columns: int = 80,
+        lines: int = _LINES,
         redirect: str = "",
     ) -> None:
         self.written = b""
-        self._screen = pyte.Screen(columns, _LINES)
+        self._screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self._screen)
         self._child: pexpect.spawn[bytes] = pexpect.spawn(
             "/bin/sh",
             ["-c", f"exec {shlex.join(command)} {redirect}"],
             cwd=root,
             env={"TERM": "xterm-256color", **environment},
-            dimensions=(_LINES, columns),
+            dimensions=(lines, columns),
             timeout=_HANGS_SECONDS,
         )
 

@@ -1,20 +1,19 @@
 """The runner for authors' tests, and with it how a batch migration is driven, in memory."""
 
 import asyncio
+import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpt_tool.batch.checkpoints import Tally
-from mpt_tool.batch.drive import World, drive, retry_failed
-from mpt_tool.batch.executors import Gate, NotBegunError
+from mpt_tool.batch.drive import all_items, begin_at, checkpoints_of, failed_items
 from mpt_tool.errors import StorageError
 from mpt_tool.migration import BatchDataMigration
 from mpt_tool.records import Checkpoint, FailedItem
@@ -168,6 +167,19 @@ def test_retrying_before_anything_ran_is_a_mistake() -> None:
 # --- how it is driven
 
 
+def drive(
+    migration: BatchDataMigration[Any],
+    save: Callable[[Checkpoint], None] = lambda _: None,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> Checkpoint:
+    """Walk over the items from the first one on, and return how far that came."""
+    begin = begin_at(None, datetime.now(UTC), None)
+    checkpoints = checkpoints_of(migration, begin, Tally(), save)
+    with all_items(migration, checkpoints, is_stopped, str) as walk:
+        is_done = walk.run()
+    return checkpoints.current().model_copy(update={"done": is_done})
+
+
 def test_no_item_is_begun_after_a_stop_though_one_before_is_still_in_flight() -> None:
     begun: list[int] = []
     was_begun = threading.Event()
@@ -196,51 +208,18 @@ def test_no_item_is_begun_after_a_stop_though_one_before_is_still_in_flight() ->
     assert runner.checkpoint.cursor == 3
 
 
-def test_a_stop_leaves_out_no_item_before_one_that_has_begun() -> None:
+@settings(deadline=None)
+@given(st.sampled_from([Numbers, AsyncNumbers]), st.integers(1, 4), st.integers(0, 3 * TOTAL))
+def test_a_stop_leaves_out_no_item_before_one_that_has_begun(
+    kind: type[Numbers], workers: int, looks_before: int
+) -> None:
     """That one would come again, although nothing crashed."""
-    processed: list[int] = []
-    has_asked, has_begun = threading.Event(), threading.Event()
+    looks = itertools.count()
+    runner = make(kind, workers=workers)
 
-    def is_stopped() -> bool:
-        if threading.current_thread() is threading.main_thread():
-            return False
-        if has_asked.is_set():
-            return has_begun.is_set()
-        has_asked.set()
-        # The other worker is faster, if it may be; then comes the stop.
-        has_begun.wait(0.2)
-        has_begun.set()
-        return True
+    reached = drive(runner.migration, is_stopped=lambda: next(looks) >= looks_before)
 
-    class Notes(Numbers):
-        workers = 2
-
-        def process(self, item: int) -> None:
-            processed.append(item)
-            has_begun.set()
-
-    world = World(lambda _: None, is_stopped, lambda: datetime.now(UTC), str)
-
-    reached = drive(Notes(), None, None, Tally(), world)
-
-    assert sorted(processed) == ALL[: reached.cursor or 0]
-
-
-def test_what_comes_before_an_item_that_has_begun_may_begin_after_a_stop_too() -> None:
-    stopped = threading.Event()
-    gate = Gate(stopped.is_set)
-    gate.begin(2)
-    stopped.set()
-
-    gate.require_open(1)
-    gate.begin(0)
-    with pytest.raises(NotBegunError):
-        gate.begin(3)
-    with pytest.raises(NotBegunError):
-        gate.require_open()
-    gate.close()
-    with pytest.raises(NotBegunError):
-        gate.begin(1)
+    assert sorted(runner.processed) == ALL[: reached.cursor or 0]
 
 
 @pytest.mark.parametrize("kind", [Numbers, AsyncNumbers])
@@ -311,10 +290,8 @@ def test_a_save_that_fails_while_an_item_is_slow_ends_the_run_after_the_item() -
                 # The error is on its way to where it is raised.
                 assert not threading.Event().wait(0.1)
 
-    world = World(save, lambda: False, lambda: datetime.now(UTC), str)
-
     with pytest.raises(StorageError, match="full"):
-        drive(SecondIsSlow(), None, None, Tally(), world)
+        drive(SecondIsSlow(), save)
 
     assert saved == [1, 2]
 
@@ -337,12 +314,13 @@ def test_a_retry_is_saved_in_time_although_an_item_is_slow() -> None:
     now = datetime.now(UTC)
     failures = tuple(FailedItem(cursor=number, error="broken") for number in (1, 2))
     checkpoint = Checkpoint(cursor=10, processed=8, failed=2, since=now, failures=failures)
-    world = World(save, lambda: False, lambda: now, str, saves_by_time_alone=True)
-
-    reached = retry_failed(SecondIsSlow(), checkpoint, Tally.since(checkpoint), world)
+    migration, tally = SecondIsSlow(), Tally.since(checkpoint)
+    checkpoints = checkpoints_of(migration, checkpoint, tally, save, by_time_alone=True)
+    with failed_items(migration, checkpoints, lambda: False, str) as walk:
+        walk.run()
 
     assert (saved[0].processed, saved[0].failures) == (9, failures[1:])
-    assert (reached.processed, reached.failures) == (10, ())
+    assert (checkpoints.current().processed, checkpoints.current().failures) == (10, ())
 
 
 @pytest.mark.parametrize("kind", [Numbers, AsyncNumbers])
@@ -359,9 +337,7 @@ def test_a_stop_is_noticed_before_a_further_try_even_without_a_pause(kind: type[
     body = process_async if kind is AsyncNumbers else process
     attributes = {"attempts": 5, "retry_seconds": 0, "workers": 2, "process": body}
     migration = type("Migration", (kind,), attributes)()
-    world = World(lambda _: None, lambda: bool(tries), lambda: datetime.now(UTC), str)
-
-    reached = drive(migration, None, None, Tally(), world)
+    reached = drive(migration, is_stopped=lambda: bool(tries))
 
     assert (reached.done, reached.handled) == (False, 0)
     assert len(tries) <= 2
@@ -509,7 +485,7 @@ def require_progress(runner: BatchRunner, reached: int) -> int:
 
 def in_order(processed: list[int]) -> bool:
     """Whether each item came after the one before it, or after a step back to a checkpoint."""
-    return all(later <= earlier + 1 for earlier, later in pairwise(processed))
+    return all(later <= earlier + 1 for earlier, later in itertools.pairwise(processed))
 
 
 @given(st.integers(1, 4), st.sets(st.integers(1, TOTAL)), st.integers(0, TOTAL), st.data())

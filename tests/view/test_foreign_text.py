@@ -60,24 +60,30 @@ def evil(project: Project) -> Project:
 
 
 READING = [
-    ["--list"],
-    ["--pending"],
-    ["--history"],
-    ["--history", EVIL.replace("\x00", "")],
-    ["--check", "--strict"],
-    ["--list", "--json"],
-    ["--history", "--json"],
-    ["--data", "--dry-run"],
-    ["--data", "--verbose"],
+    ["migrate", "--list"],
+    ["pending"],
+    ["history"],
+    ["migrate", "--check", "--strict"],
+    ["migrate", "--list", "--json"],
+    ["history", "--json"],
+    ["migrate", "--data", "--dry-run"],
+    ["migrate", "--data", "--verbose"],
 ]
-NAMING = [["--data"], ["--fake"], ["--new-data"], ["--history"]]
+NAMING = [
+    ["migrate", "--data"],
+    ["migrate", "--fake"],
+    ["migrate", "--new-data"],
+    ["batch"],
+    ["failures"],
+    ["history"],
+]
 
 
 @pytest.mark.parametrize("arguments", READING, ids=lambda arguments: " ".join(arguments)[:16])
 def test_state_and_history_of_others_are_shown_without_effect(
     evil: Project, arguments: list[str]
 ) -> None:
-    result = evil.run("migrate", *arguments)
+    result = evil.run(*arguments)
 
     assert result.stdout
     assert harmless(result.stdout, result.stderr)
@@ -87,7 +93,7 @@ def test_state_and_history_of_others_are_shown_without_effect(
 @pytest.mark.parametrize("arguments", READING, ids=lambda arguments: " ".join(arguments)[:16])
 def test_they_have_none_on_a_terminal(evil: Project, arguments: list[str]) -> None:
     with Terminal(
-        [COMMAND, "migrate", *arguments], evil.root, evil.environment_of_run(), columns=2000
+        [COMMAND, *arguments], evil.root, evil.environment_of_run(), columns=2000
     ) as terminal:
         terminal.wait()
 
@@ -102,7 +108,7 @@ def test_a_name_that_is_typed_is_told_without_effect(
 ) -> None:
     project.script("first")
 
-    result = project.run("migrate", *arguments, EVIL.replace("\x00", ""))
+    result = project.run(*arguments, EVIL.replace("\x00", ""))
 
     assert "\\x1b[2J" in result.stdout + result.stderr
     assert harmless(result.stdout, result.stderr)
@@ -156,7 +162,7 @@ def test_what_a_script_raises_or_logs_passes_for_no_line_of_ours(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--data"], ["--data", "numbers", "--dry-run", "--rehearse"]]
+    "arguments", [["migrate", "--data"], ["batch", "numbers", "--rehearse"]], ids=" ".join
 )
 def test_items_and_their_errors_pass_for_no_line_of_ours(
     project: Project, arguments: list[str]
@@ -169,7 +175,7 @@ def test_items_and_their_errors_pass_for_no_line_of_ours(
         methods=f"def describe(self, number):\n    return {EVIL!r}",
     )
 
-    result = project.run("migrate", "--data", *arguments)
+    result = project.run(*arguments)
 
     assert "\\x1b[2J" in result.stdout + result.stderr
     assert harmless(result.stdout, result.stderr)
@@ -187,7 +193,7 @@ def test_a_holder_that_another_wrote_is_told_without_effect_and_quoted_for_the_s
 
     assert "Locked by" in result.stderr
     assert harmless(result.stdout, result.stderr)
-    [hint] = re.findall(r"(--unlock .*)", result.stderr)
+    [hint] = re.findall(r"mpt-tool (unlock .*)", result.stderr)
     echoed = project.execute(["sh", "-c", f"printf '%s\\n' {hint}"])
     assert echoed.stdout.count("\n") == 2
     assert not (tmp_path / "owned").exists()

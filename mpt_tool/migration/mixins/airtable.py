@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from mpt_tool.clients.settings import AirtableSettings
 from mpt_tool.migration.mixins.shared import ClientMixin, shared_property
 from mpt_tool.settings import load_settings
 
@@ -21,7 +22,9 @@ class AirtableAPIClientMixin(ClientMixin):
         Raises:
             ValueError: AIRTABLE_API_KEY is not set.
         """
+        settings = load_settings(AirtableSettings, self.project_root)
+
+        # After the settings: the library takes long to import.
         from mpt_tool.clients.airtable import open_api
 
-        settings = load_settings(self.project_root)
-        return open_api(settings, self.ask_guard)
+        return open_api(settings)

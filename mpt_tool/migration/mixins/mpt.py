@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from mpt_tool.clients.settings import PlatformSettings
 from mpt_tool.migration.mixins.shared import ClientMixin, shared_property
 from mpt_tool.settings import load_settings
 
@@ -19,13 +20,11 @@ class MPTAPIClientMixin(ClientMixin):
         All workers share it. A pause that the platform asks for holds for all of them.
 
         Raises:
-            ValueError: one of the two is not set, or the address is none.
+            ValueError: one of the two is not set, or both, or the address is none.
         """
-        settings = load_settings(self.project_root)
-        # Before the library is imported: that takes long.
-        settings.require("mpt_api_token")
-        settings.require_url("mpt_api_base_url")
+        settings = load_settings(PlatformSettings, self.project_root)
 
+        # After the settings: the library takes long to import.
         from mpt_tool.clients.mpt import open_client
 
-        return open_client(settings, self.ask_guard)
+        return open_client(settings)

@@ -5,8 +5,6 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, Self, overload
 
-from mpt_tool.clients.guard import Guard, allow_all
-
 _turn = RLock()
 
 
@@ -14,11 +12,6 @@ class ClientMixin:
     """What a client is made of."""
 
     project_root: Path = Path()
-    guard: Guard = staticmethod(allow_all)
-
-    def ask_guard(self, method: str, url: str) -> None:
-        """Ask the guard as it is now: a rehearsal may set it after the client was made."""
-        self.guard(method, url)
 
 
 class shared_property[T](cached_property[T]):  # noqa: N801 - used as `cached_property` is

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from pyairtable import Table
 from pyairtable.api.types import RecordDict
@@ -17,7 +18,8 @@ _ONLY_CLAIMS = f'LEFT({{migration_id}}, {len(PREFIX)}) = "{PREFIX}"'
 class AirtableClaims:
     """A `ClaimStore`: a row is a claim if its `migration_id` begins with `lock:`.
 
-    `order_id` is 0, and `applied_at` says when the claim was last renewed.
+    `order_id` is 0. `started_at` says since when the claim holds the lock, and `applied_at` when it
+    was last renewed.
     """
 
     def __init__(self, table: Table) -> None:
@@ -40,9 +42,16 @@ class AirtableClaims:
 
     def renew(self, claim: Claim, now: datetime) -> bool:
         """Write when the claim was renewed; return whether its row still exists."""
+        return self._update(claim, {"applied_at": now.isoformat()})
+
+    def hold(self, claim: Claim, now: datetime) -> bool:
+        """Write that the claim is held from now on; return whether its row still exists."""
+        return self._update(claim, dict.fromkeys(("started_at", "applied_at"), now.isoformat()))
+
+    def _update(self, claim: Claim, fields: dict[str, Any]) -> bool:
         with explaining_errors(self._table):
             try:
-                self._table.update(claim.row, {"applied_at": now.isoformat()})
+                self._table.update(claim.row, fields)
             except HTTPError as error:
                 if not is_gone(error):
                     raise
@@ -61,10 +70,10 @@ class AirtableClaims:
 
 def _claim(row: RecordDict) -> Claim:
     fields = row["fields"]
-    renewed = fields.get("applied_at")
-    return Claim(
-        row["id"],
-        str(fields["migration_id"]).removeprefix(PREFIX),
-        datetime.fromisoformat(row["createdTime"]),
-        datetime.fromisoformat(renewed) if renewed else None,
+    created, renewed, held = (
+        datetime.fromisoformat(moment) if moment else None
+        for moment in (row["createdTime"], fields.get("applied_at"), fields.get("started_at"))
     )
+    assert created
+    name = str(fields["migration_id"]).removeprefix(PREFIX)
+    return Claim(row["id"], name, created, renewed, held)

@@ -7,9 +7,11 @@ from pyairtable import Table
 from requests import HTTPError
 from requests.exceptions import InvalidHeader
 
+from mpt_tool.clients.limiter import NotBegunError
 from mpt_tool.enums import MigrationTypeEnum
 from mpt_tool.errors import StorageError
 from mpt_tool.settings import variables
+from mpt_tool.storage.airtable.settings import StoreSettings
 
 
 @contextmanager
@@ -19,19 +21,23 @@ def explaining_errors(table: Table) -> Iterator[None]:
         yield
     except HTTPError as error:
         raise StorageError(_explanation(error, table)) from error
+    except NotBegunError as error:
+        raise StorageError(
+            f"Airtable has no time for table {table.name}, and the run is to stop"
+        ) from error
     except (InvalidHeader, UnicodeEncodeError) as error:
         raise StorageError(
-            f"{variables('airtable_api_key')} holds a character that no key has"
+            f"{variables(StoreSettings, 'api_key')} holds a character that no key has"
         ) from error
     except OSError as error:
         raise StorageError(
             f"Airtable cannot be reached ({type(error).__name__}):"
-            f" check the network and {variables('storage_airtable_endpoint_url')}"
+            f" check the network and {variables(StoreSettings, 'endpoint_url')}"
         ) from error
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise StorageError(
             "What answers is not Airtable, for its reply has another form:"
-            f" check {variables('storage_airtable_endpoint_url')}"
+            f" check {variables(StoreSettings, 'endpoint_url')}"
         ) from error
 
 
@@ -40,7 +46,7 @@ def _explanation(error: HTTPError, asked: Table) -> str:
     kind, message = _error_body(error)
     match error.response.status_code:
         case 401:
-            return f"Airtable refuses the key (401): check {variables('airtable_api_key')}"
+            return f"Airtable refuses the key (401): check {variables(StoreSettings, 'api_key')}"
         case 403:
             return (
                 f"Airtable refuses base {base}, table {table} (403): they do not exist, or the"
@@ -50,8 +56,8 @@ def _explanation(error: HTTPError, asked: Table) -> str:
         case 404:
             return (
                 f"Airtable has no base {base} or no table {table} in it (404): check"
-                f" {variables('storage_airtable_base_id')} and"
-                f" {variables('storage_airtable_table_name')},"
+                f" {variables(StoreSettings, 'base_id')} and"
+                f" {variables(StoreSettings, 'table_name')},"
                 " or create the table: mpt-tool migrate --init"
             )
         case 422 if column := unknown_column(error):
@@ -68,7 +74,7 @@ def _explanation(error: HTTPError, asked: Table) -> str:
         case status if status == 429 or status >= 500:
             return (
                 f"Airtable has no time for table {table} ({status}): raise"
-                f" {variables('storage_airtable_retry_seconds')} to go on asking for longer"
+                f" {variables(StoreSettings, 'retry_seconds')} to go on asking for longer"
             )
         case status:
             reason = " ".join(filter(None, [str(status), kind, message]))

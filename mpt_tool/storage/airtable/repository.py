@@ -2,93 +2,96 @@
 
 import json
 import os
+import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from pyairtable import Api, Table
+from pyairtable import Api
 from pyairtable.api.types import RecordDict
 from pydantic import ValidationError
 from requests import HTTPError
 
 from mpt_tool.clients.airtable import TIME_OUT, TimeOut, open_api
-from mpt_tool.clients.guard import Guard, allow_all
+from mpt_tool.clients.read_only import BeforeSend, allow_all
 from mpt_tool.errors import StorageError
 from mpt_tool.process.log import get_log
 from mpt_tool.records import Attempt, Checkpoint, FailedItem, MigrationRecord, Origin, describe
-from mpt_tool.settings import Settings
+from mpt_tool.settings import load_settings
 from mpt_tool.storage.airtable.claims import PREFIX, AirtableClaims
 from mpt_tool.storage.airtable.errors import explaining_errors, is_gone, unknown_column
 from mpt_tool.storage.airtable.history import COLUMNS as HISTORY_COLUMNS
 from mpt_tool.storage.airtable.history import AirtableHistory
-from mpt_tool.storage.airtable.schema import COLUMNS, OPTIONAL_COLUMNS
+from mpt_tool.storage.airtable.schema import COLUMNS, OPTIONAL_COLUMNS, complete
+from mpt_tool.storage.airtable.settings import StoreSettings
 from mpt_tool.storage.lease import RENEWALS_A_LEASE, Lease, Pace, acquire, renewed, unlock
+from mpt_tool.storage.repository import Snapshot
 
 log = get_log(__name__)
 
 _LONGEST_TEXT = 100_000
 
 
-def open_airtable(settings: Settings) -> "AirtableRepository":
-    """Return the repository in the base and table that the settings name.
+def open_airtable(root: Path) -> "AirtableRepository":
+    """Return the repository in the base and the tables that the settings name.
 
     Raises:
-        SettingsError: the key or the base is not set, or the address is none.
+        SettingsError: the key or the base is not set, or a setting is wrong.
     """
-    base_id = settings.require("storage_airtable_base_id")
-    return AirtableRepository(
-        partial(open_api, settings),
-        base_id,
-        settings.storage_airtable_table_name,
-        settings.storage_airtable_history_table_name,
-        settings.storage_airtable_lease_seconds,
-    )
+    settings = load_settings(StoreSettings, root)
+    pace = Pace(settings.lease_seconds, _clock, time.sleep, random.random)
+    return AirtableRepository(settings, partial(open_api, settings), pace)
 
 
 class AirtableRepository:
     """Keeps records in an Airtable table, whose row ids it remembers from `load`.
 
     Loading N records takes ⌈N/100⌉ requests, saving one takes one; so does adding an attempt to
-    the history, which is a second table. The lock takes three, and one more a renewal.
+    the history, which is a second table. The lock takes five, and two more a renewal.
 
     Args:
-        connect: returns a client that asks a guard each time before it sends a request.
-        base_id: the base of both tables.
-        table_name: the table of the records and of the lock.
-        history_name: the table of the attempts; it may be missing.
-        lease_seconds: how long the lock of a process outlives it.
+        settings: the base, its table of the records and of the lock, that of the attempts, which
+            may be missing.
+        connect: returns a client, given what may refuse a request, the time-outs, and whether its
+            requests are urgent.
+        pace: how the lease of the lock measures time, while the machine sleeps too.
     """
 
     is_remote = True
 
     def __init__(
         self,
-        connect: Callable[[Guard, TimeOut], Api],
-        base_id: str,
-        table_name: str,
-        history_name: str,
-        lease_seconds: float,
+        settings: StoreSettings,
+        connect: Callable[[BeforeSend, TimeOut, bool], Api],
+        pace: Pace,
     ) -> None:
-        self.notes: dict[str, str] = {}
-        self.missing: set[str] = set()
-        self._pace = Pace(lease_seconds, _clock, time.sleep)
+        self._missing: set[str] = set()
+        self._pace = pace
         self._lease: Lease | None = None
-        api = connect(self._require_lease, _time_out(lease_seconds))
-        self._base = api.base(base_id)
-        self._table = api.table(base_id, table_name)
-        # Not guarded: that the lock was lost goes on record, too.
-        self._history_table = connect(allow_all, TIME_OUT).table(base_id, history_name)
+        base_id, table_name = settings.base_id, settings.table_name
+        # A request is refused, when it is sent again too, once the lock is lost.
+        connect_held = partial(
+            connect, lambda _method, _url: self.require_lock(), _time_out(pace.lease_seconds)
+        )
+        self._table = connect_held(False).table(base_id, table_name)
+        # Nothing refuses it: that the lock was lost goes on record, too.
+        self._history_table = connect(allow_all, TIME_OUT, False).table(
+            base_id, settings.history_table_name
+        )
         self._history = AirtableHistory(self._history_table)
         self._claims = AirtableClaims(self._table)
+        # What keeps the lock waits for nothing else.
+        self._urgent_claims = AirtableClaims(connect_held(True).table(base_id, table_name))
         self._rows: dict[str, RecordDict] = {}
         # A run says itself, before its first item, that it has no place for checkpoints.
         self._told = {"checkpoint"}
 
-    def load(self) -> dict[str, MigrationRecord]:
-        """Return all records by migration id; of several rows with one id, the one that counts.
+    def load(self) -> Snapshot:
+        """Return what the table holds; of several rows with one id, the one that counts.
 
         That is one that is applied before one that is not, so that nothing runs twice, and then
         the oldest.
@@ -104,12 +107,12 @@ class AirtableRepository:
         self._rows = {}
         for migration_id, candidates in found.items():
             self._rows[migration_id], records[migration_id] = min(candidates, key=_precedence)
-        self.notes = {
+        notes = {
             migration_id: f"{len(candidates)} rows in the table"
             for migration_id, candidates in found.items()
             if len(candidates) > 1
         }
-        return records
+        return Snapshot(records, notes, frozenset(self._missing))
 
     def save(self, record: MigrationRecord) -> None:
         """Write the record's row: the one it has, or a new one.
@@ -144,9 +147,10 @@ class AirtableRepository:
         Raises:
             StorageError: nothing is lacking, a column is of another type, or Airtable refuses.
         """
+        base = self._table.base
         created = [
-            *self._complete(self._table, COLUMNS),
-            *self._complete(self._history_table, HISTORY_COLUMNS),
+            *complete(base, self._table.name, COLUMNS),
+            *complete(base, self._history_table.name, HISTORY_COLUMNS),
         ]
         if not created:
             raise StorageError(
@@ -167,7 +171,8 @@ class AirtableRepository:
         lease = acquire(self._claims, name, wait_seconds, self._pace)
         self._lease = lease
         try:
-            with renewed(lease, self._pace.lease_seconds / RENEWALS_A_LEASE, lost):
+            age = self._pace.lease_seconds / RENEWALS_A_LEASE
+            with renewed(lease, age, lost, self._urgent_claims):
                 yield
         finally:
             self._lease = None
@@ -175,6 +180,15 @@ class AirtableRepository:
                 lease.release()
             except StorageError as error:
                 log.warning("The lock could not be given back, it will run out: %s", error)
+
+    def require_lock(self) -> None:
+        """Return if the lease was renewed in time and the claim not found gone.
+
+        Raises:
+            LockLostError: it was not, or it was.
+        """
+        if self._lease:
+            self._lease.require()
 
     def unlock(self, name: str) -> None:
         """Delete the claim of this name.
@@ -202,39 +216,6 @@ class AirtableRepository:
         """
         return self._history.attempts()
 
-    def _require_lease(self, _method: str, _url: str) -> None:
-        """Refuse a request that is about to be sent, again perhaps, if the lock is lost.
-
-        Raises:
-            LockLostError: it is.
-        """
-        if self._lease:
-            self._lease.require()
-
-    def _complete(self, wanted: Table, columns: Mapping[str, Mapping[str, Any]]) -> Collection[str]:
-        """Create the table, or the columns that it lacks; return what was created."""
-        name = wanted.name
-        with explaining_errors(wanted):
-            tables = self._base.schema(force=True).tables
-            table = next((each for each in tables if name in (each.name, each.id)), None)
-            if table is None:
-                self._base.create_table(name, [{"name": each, **columns[each]} for each in columns])
-                return [f"table {name}"]
-            present = {field.name: field.type for field in table.fields}
-            for column, definition in columns.items():
-                if present.get(column, definition["type"]) != definition["type"]:
-                    raise StorageError(
-                        f"Airtable table {name}: column {column} is not of type"
-                        f" {definition['type']}: change it"
-                    )
-            lacking = [column for column in columns if column not in present]
-            for column in lacking:
-                definition = columns[column]
-                self._base.table(table.id).create_field(
-                    column, definition["type"], options=definition.get("options")
-                )
-        return [f"column {column}" for column in lacking]
-
     def _cell(self, checkpoint: Checkpoint) -> str:
         """Return a checkpoint as text; if it is too long, without why items failed.
 
@@ -254,7 +235,7 @@ class AirtableRepository:
 
     def _without_missing(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields that the table has columns for, and warn once of each other."""
-        for column in fields.keys() & self.missing - self._told:
+        for column in fields.keys() & self._missing - self._told:
             log.warning(
                 "Airtable table %s has no column %s, so that is not recorded;"
                 " `mpt-tool migrate --init` adds it",
@@ -262,14 +243,14 @@ class AirtableRepository:
                 column,
             )
             self._told.add(column)
-        return {column: value for column, value in fields.items() if column not in self.missing}
+        return {column: value for column, value in fields.items() if column not in self._missing}
 
     def _note_missing(self, error: HTTPError) -> None:
         """Remember the optional column that a request failed for; raise any other error."""
         column = unknown_column(error)
         if column not in OPTIONAL_COLUMNS:
             raise error
-        self.missing.add(column)
+        self._missing.add(column)
 
     def _read_rows(self) -> list[RecordDict]:
         """Return all rows that hold anything of a record, and note which columns are missing."""
@@ -288,7 +269,7 @@ class AirtableRepository:
         Not `Table.all()`, which takes a reply without rows, of a proxy say, for an empty table:
         everything would run again.
         """
-        columns = [column for column in COLUMNS if column not in self.missing]
+        columns = [column for column in COLUMNS if column not in self._missing]
         pages = self._table.api.iterate_requests(
             "get", self._table.urls.records, params={"fields[]": columns}
         )

@@ -1,9 +1,13 @@
-"""The columns of the state table."""
+"""The columns of the state table, and how a table gets those that it lacks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pyairtable import Base
+
 from mpt_tool.enums import MigrationTypeEnum
+from mpt_tool.errors import StorageError
+from mpt_tool.storage.airtable.errors import explaining_errors
 
 _DATE_TIME = {
     "type": "dateTime",
@@ -13,7 +17,6 @@ _DATE_TIME = {
         "timeZone": "utc",
     },
 }
-
 
 COLUMNS: Mapping[str, Mapping[str, Any]] = {
     # Airtable takes the first column of a new table for the name of its rows.
@@ -30,5 +33,32 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
     "checkpoint": {"type": "multilineText"},
 }
 
-
 OPTIONAL_COLUMNS = frozenset({"version", "checkpoint"})
+
+
+def complete(base: Base, name: str, columns: Mapping[str, Mapping[str, Any]]) -> Sequence[str]:
+    """Create the table, or the columns that it lacks; return what was created.
+
+    Raises:
+        StorageError: a column is of another type, or Airtable refuses.
+    """
+    with explaining_errors(base.table(name)):
+        tables = base.schema(force=True).tables
+        table = next((each for each in tables if name in (each.name, each.id)), None)
+        if table is None:
+            base.create_table(name, [{"name": each, **columns[each]} for each in columns])
+            return [f"table {name}"]
+        present = {field.name: field.type for field in table.fields}
+        for column, definition in columns.items():
+            if present.get(column, definition["type"]) != definition["type"]:
+                raise StorageError(
+                    f"Airtable table {name}: column {column} is not of type"
+                    f" {definition['type']}: change it"
+                )
+        lacking = [column for column in columns if column not in present]
+        for column in lacking:
+            definition = columns[column]
+            base.table(table.id).create_field(
+                column, definition["type"], options=definition.get("options")
+            )
+    return [f"column {column}" for column in lacking]

@@ -1,0 +1,171 @@
+"""Lets so many within a span of time begin, and holds all back for a while: requests and items."""
+
+import math
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Self
+
+from mpt_tool.process.log import get_log
+
+# So that a stop is noticed soon.
+LONGEST_SLEEP_SECONDS = 0.5
+_SOON_SECONDS = 0.05
+# A longer wait is logged, but no more often than this.
+_SILENT_SECONDS = 3.0
+_TOLD_SECONDS = 60.0
+
+# A little slower than asked for, so that one that wakes up late is not followed by more within a
+# second than it allows, nor are their requests where they arrive.
+_TURN_MARGIN = 1.022
+_SPAN_MARGIN = 1.02
+
+log = get_log(__name__)
+
+
+class NotBegunError(BaseException):
+    """An item, its next try or that of a request was not begun, for the run is to stop.
+
+    No `except Exception` swallows it: what was to be done is left to the next run.
+    """
+
+
+def parts(seconds: float) -> Iterator[float]:
+    """Yield the parts of a pause, after each of which a stop is noticed."""
+    ends_at = time.monotonic() + seconds
+    while (rest := ends_at - time.monotonic()) > 0:
+        yield min(rest, LONGEST_SLEEP_SECONDS)
+
+
+def _endless() -> float:
+    return math.inf
+
+
+class Limiter:
+    """Lets so many within a span of time begin, in whichever threads, and none while it is held.
+
+    Args:
+        count: how many within the span; as many as can be by default.
+        span: how many seconds that is.
+        interval: how many seconds apart they begin at least.
+        counts_from_end: whether each counts until a span after its `end`, not after its beginning.
+        name: what the log calls whatever sets the limit.
+    """
+
+    def __init__(
+        self,
+        count: int = sys.maxsize,
+        span: float = 0.0,
+        *,
+        interval: float = 0.0,
+        counts_from_end: bool = False,
+        name: str = "",
+    ) -> None:
+        self._count = count
+        self._span = span
+        self._interval = interval
+        self._counts_from_end = counts_from_end
+        self._name = name
+        self._next_turn = 0.0
+        self._held_until = 0.0
+        self._told_until = 0.0
+        # Until when those count that have begun, and those that have ended.
+        self._begun: deque[float] = deque()
+        self._ended: deque[float] = deque()
+        self._going_on = 0
+        self._going_first = 0
+        self._lock = threading.Lock()
+
+    @classmethod
+    def evenly(cls, per_second: float) -> Self:
+        """Return one that lets so many a second begin, evenly, and never more."""
+        count = math.ceil(per_second)
+        return cls(count, count / per_second, interval=_TURN_MARGIN / per_second)
+
+    def pauses(
+        self, patience: Callable[[], float] = _endless, *, goes_first: bool = False
+    ) -> Iterator[float]:
+        """Yield the seconds to sleep, one after the other and none long, until one may begin.
+
+        Args:
+            patience: returns for how many seconds one can still wait. If that is not enough, one
+                begins though all are held back, as soon as no more than `count` begin in a span.
+            goes_first: whether all others wait until this one has begun.
+        """
+        yield from parts(self._take_turn() - time.monotonic())
+        began = time.monotonic()
+        with self._lock:
+            self._going_first += goes_first
+        try:
+            while (seconds := self._begin(patience(), goes_first=goes_first)) > 0:
+                if time.monotonic() - began > _SILENT_SECONDS:
+                    self._tell()
+                yield min(seconds, LONGEST_SLEEP_SECONDS)
+        finally:
+            with self._lock:
+                self._going_first -= goes_first
+
+    def end(self) -> None:
+        """Note that one that had begun has ended."""
+        with self._lock:
+            self._going_on -= 1
+            self._ended.append(time.monotonic() + self._span)
+
+    def hold_back(self, seconds: float) -> None:
+        """Let none begin for so many seconds."""
+        with self._lock:
+            self._held_until = max(self._held_until, time.monotonic() + seconds)
+            self._told_until = 0.0
+
+    def _take_turn(self) -> float:
+        """Return when the next turn is; one that nobody took in time is not made up for."""
+        with self._lock:
+            turn = max(self._next_turn, time.monotonic())
+            self._next_turn = turn + self._interval
+            return turn
+
+    def _begin(self, patience: float, *, goes_first: bool) -> float:
+        """Note that one begins, or return after how many seconds that may be tried again."""
+        with self._lock:
+            if self._going_first and not goes_first:
+                return _SOON_SECONDS
+            now = time.monotonic()
+            for times in (self._begun, self._ended):
+                while times and times[0] <= now:
+                    times.popleft()
+            free_from = max(self._held_until, self._free_from(now))
+            if free_from - now > patience:
+                free_from = self._nth(self._begun, 0, now)
+            if free_from <= now:
+                self._begun.append(now + self._span * _SPAN_MARGIN)
+                self._going_on += 1
+            return free_from - now
+
+    def _free_from(self, now: float) -> float:
+        if self._counts_from_end:
+            return self._nth(self._ended, self._going_on, now)
+        return self._nth(self._begun, 0, now)
+
+    def _nth(self, until: deque[float], more: int, now: float) -> float:
+        """Return from when on fewer than `count` count, of those and so many more without an end.
+
+        What goes on may end at any moment, and counts for a span from then on.
+        """
+        excess = len(until) + more - self._count
+        if excess < 0:
+            return now
+        return until[excess] if excess < len(until) else now + self._span
+
+    def _tell(self) -> None:
+        """Log that one has waited for long, unless another has just done so."""
+        now = time.monotonic()
+        if now < self._told_until:
+            return
+        held_for = max(0.0, self._held_until - now)
+        self._told_until = now + max(held_for, _TOLD_SECONDS)
+        if held_for:
+            log.warning("%s takes no request for another %.0f s: waiting", self._name, held_for)
+        else:
+            log.info("%s takes no more requests a second: waiting", self._name)

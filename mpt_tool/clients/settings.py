@@ -1,0 +1,38 @@
+"""What the clients of Airtable and of the platform are made from; imports neither library."""
+
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+
+from mpt_tool.settings import HttpAddress, Section, variable
+
+
+class AirtableSettings(Section):
+    """Which Airtable, with which key, and for how long a request may be sent again."""
+
+    table = "airtable"
+    # With those of the store.
+    shares_table = True
+
+    api_key: Annotated[
+        SecretStr,
+        Field(validation_alias=variable("AIRTABLE_API_KEY", "MPT_TOOL_STORAGE_AIRTABLE_API_KEY")),
+    ]
+    endpoint_url: Annotated[
+        HttpAddress, Field(validation_alias=variable("STORAGE_AIRTABLE_ENDPOINT_URL"))
+    ] = "https://api.airtable.com"
+    retry_seconds: Annotated[
+        float,
+        Field(
+            validation_alias=variable("STORAGE_AIRTABLE_RETRY_SECONDS"), ge=0, allow_inf_nan=False
+        ),
+    ] = 180
+
+
+class PlatformSettings(Section):
+    """Where the Marketplace Platform is, and with which token it is asked."""
+
+    table = "mpt"
+
+    api_token: Annotated[SecretStr, Field(validation_alias="MPT_API_TOKEN")]
+    base_url: Annotated[HttpAddress, Field(validation_alias="MPT_API_BASE_URL")]

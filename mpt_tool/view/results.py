@@ -1,0 +1,80 @@
+"""What a command comes to, before anybody knows in which form it is written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mpt_tool.errors import ExitCode, MptToolError
+
+if TYPE_CHECKING:
+    from mpt_tool.batch.rehearsal import Sight
+    from mpt_tool.records import Attempt, FailedItem, MigrationRecord
+    from mpt_tool.scripts.check import Finding
+    from mpt_tool.scripts.plan import Entry, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All migrations and where they stand, and what is to be noted on the store."""
+
+    entries: "Sequence[Entry]"
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The migrations that are pending."""
+
+    entries: "Sequence[Entry]"
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Attempts, the newest last: at all migrations, or at one, which is shown in full."""
+
+    attempts: "Sequence[Attempt]"
+    migration_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """The items of a batch migration that failed."""
+
+    migration_id: str
+    items: "Sequence[FailedItem]"
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What is wrong with the scripts."""
+
+    findings: "Sequence[Finding]"
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What a run would run, and what was seen of the items of the one batch migration."""
+
+    migration_type: str
+    records: "Sequence[MigrationRecord]"
+    sight: "Sight | None"
+
+
+type Content = Listing | Pending | History | Failures | Findings | DryRun | Outcome | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a command came to.
+
+    Args:
+        content: what it reports, in any form.
+        said: messages for people besides.
+        exit_code: what the process is to exit with, unless it failed.
+        failure: why it failed, if it did.
+    """
+
+    content: Content = None
+    said: Sequence[str] = ()
+    exit_code: int = ExitCode.DONE
+    failure: MptToolError | None = None

@@ -1,0 +1,140 @@
+"""What people read: tables, plans, summaries, findings."""
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, TextIO
+
+from mpt_tool.errors import MptToolError, StoppedError, StorageError, UnbegunError
+from mpt_tool.view.results import (
+    Content,
+    DryRun,
+    Failures,
+    Findings,
+    History,
+    Listing,
+    Pending,
+)
+from mpt_tool.wording import duration, in_items, printable
+
+if TYPE_CHECKING:
+    from mpt_tool.batch.rehearsal import Sight
+    from mpt_tool.records import Attempt
+    from mpt_tool.scripts.check import Finding
+    from mpt_tool.scripts.plan import Outcome
+
+
+def write(content: Content, stream: TextIO) -> None:
+    """Write what a command reports."""
+    from mpt_tool.view import tables
+
+    match content:
+        case None:
+            return
+        case Listing(entries=[]):
+            _write_lines(["No migrations found.", *_notes(content)], stream)
+        case Listing():
+            tables.status_table(content.entries, stream)
+            _write_lines(_notes(content), stream)
+        case Pending():
+            tables.status_table(content.entries, stream)
+        case History(migration_id=None):
+            tables.history_table(content.attempts, stream)
+        case History():
+            details = [["", *attempt_details(attempt)] for attempt in content.attempts]
+            _write_lines(list(chain(*details))[1:], stream)
+        case Failures():
+            tables.failures_table(content.items, stream)
+        case Findings():
+            _write_lines([finding_line(finding) for finding in content.findings], stream)
+        case DryRun():
+            _write_lines(dry_run(content), stream)
+        case outcome:
+            _write_lines(summary(outcome), stream)
+
+
+def _write_lines(lines: Sequence[str], stream: TextIO) -> None:
+    stream.writelines(f"{printable(line)}\n" for line in lines)
+
+
+def _notes(listing: Listing) -> list[str]:
+    return [f"Note: {note}." for note in listing.notes]
+
+
+def attempt_details(attempt: "Attempt") -> list[str]:
+    """Return everything that the history keeps of an attempt."""
+    document = attempt.document()
+    if attempt.counts:
+        document["counts"] = ", ".join(
+            f"{count:,} {name}" for name, count in attempt.counts.items()
+        )
+    error = document.pop("error", None)
+    lines = [f"{key}: {value}" for key, value in document.items()]
+    if error:
+        lines.append(f"error: {error['kind']}: {error['message']}")
+        lines += [f"  {frame}" for frame in error["frames"]]
+    return lines
+
+
+def dry_run(shown: DryRun) -> list[str]:
+    """Return what a run would run, in order, and the items of the one batch migration."""
+    if not shown.records:
+        return [f"No pending {shown.migration_type} migrations."]
+    lines = [f"  {record.order_id}  {record.migration_id}" for record in shown.records]
+    items = sight(shown.sight) if shown.sight else []
+    return [f"Would run, in this order ({len(shown.records)}):", *lines, *items]
+
+
+def sight(sight: "Sight") -> list[str]:
+    """Return what a dry run saw of a batch migration."""
+    lines = [("" if sight.is_all else "More than ") + in_items(sight.items)]
+    lines += [f"  {name}" for name in sight.shown]
+    if sight.items > len(sight.shown):
+        lines.append("  ...")
+    if sight.writes is not None:
+        lines.append(f"Writes that were refused ({len(sight.writes):,}):")
+        lines += [f"  {write}" for write in sight.writes]
+        lines.append(f"Items that failed ({len(sight.failures):,}):")
+        lines += [f"  {failure}" for failure in sight.failures]
+        lines.append(
+            "Guarded were self.mpt_client and self.airtable_client alone:"
+            " what the script wrote by any other means was written."
+        )
+    return lines
+
+
+def finding_line(finding: "Finding") -> str:
+    """Return a finding as compilers write theirs: file, line if there is one, message."""
+    line = f":{finding.line}" if finding.line else ""
+    return f"{finding.file}{line}: {finding.message}"
+
+
+def summary(outcome: "Outcome") -> list[str]:
+    """Return how a run went; after a failure also which migrations it applied and left out."""
+    lines = []
+    if outcome.failure:
+        lines = [
+            f"Applied before the failure: {_listed(outcome.applied)}",
+            f"{_what_failed(outcome.failure)}: {outcome.failed}",
+            f"Not reached: {_listed(outcome.not_reached)}",
+        ]
+    is_stopped = isinstance(outcome.failure, StoppedError)
+    failed = 1 if outcome.failure and not is_stopped else 0
+    counts = f"{len(outcome.applied)} applied, {len(outcome.skipped)} skipped, {failed} failed"
+    stopped = ", 1 stopped" if is_stopped else ""
+    return [*lines, f"{counts}{stopped} in {duration(outcome.seconds)}."]
+
+
+def _what_failed(failure: MptToolError) -> str:
+    match failure:
+        case StoppedError():
+            return "Stopped"
+        case UnbegunError():
+            return "Not begun"
+        case StorageError():
+            return "Not recorded"
+        case _:
+            return "Failed"
+
+
+def _listed(migration_ids: Sequence[str]) -> str:
+    return ", ".join(migration_ids) or "none"

@@ -1,0 +1,176 @@
+"""The project's root: found from a folder below it, and `--folder` for migrations elsewhere."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from support.project import STATE_FILE, Project
+
+NOT_FOUND = "Error running data command: Migration folder not found: {}\nAborted.\n"
+
+
+@pytest.fixture
+def project(project: Project) -> Project:
+    """A repository with a folder below its root."""
+    (project.root / ".git").mkdir()
+    (project.root / "src" / "shop").mkdir(parents=True)
+    return project
+
+
+def make_folder(project: Project) -> None:
+    project.script("first")
+
+
+def make_state(project: Project) -> None:
+    project.write_state()
+
+
+def make_configuration(project: Project) -> None:
+    project.file("pyproject.toml", "[tool.mpt-tool]\nfolder = 'backend/scripts'\n")
+
+
+def make_folder_of_env_file(project: Project) -> None:
+    project.file(".env", "MPT_TOOL_FOLDER=scripts\n")
+    (project.root / "scripts").mkdir()
+
+
+MARKS = [make_folder, make_state, make_configuration, make_folder_of_env_file]
+
+
+@pytest.mark.parametrize("mark", MARKS)
+@pytest.mark.parametrize("below", ["src", "src/shop"])
+def test_the_root_is_the_nearest_folder_above_with_folder_state_or_configuration(
+    project: Project, mark: object, below: str
+) -> None:
+    assert callable(mark)
+    mark(project)
+    there = set(project.tree())
+
+    created = project.run("migrate", "--new-data", "second", below=below)
+
+    assert created.exit_code == 0, created.stderr
+    [script] = [name for name in set(project.tree()) - there if name.endswith("_second.py")]
+    folder = {make_configuration: "backend/scripts", make_folder_of_env_file: "scripts"}
+    assert str(Path(script).parent) == folder.get(mark, "migrations")
+    assert not any((project.root / "src").rglob("*.py"))
+
+
+def test_a_run_from_below_is_the_run_of_the_root(project: Project) -> None:
+    project.file(".env", "SERVICE_VERSION=1.4.0\n")
+    project.file("data/regions.txt", "EMEA")
+    project.script("first", body="print(open('data/regions.txt').read())")
+
+    result = project.run("migrate", "--data", below="src")
+
+    assert result.exit_code == 0, result.stderr
+    assert "EMEA\n" in result.stdout
+    assert project.state()["first"]["version"] == "1.4.0"
+    assert not (project.root / "src" / STATE_FILE).exists()
+    assert project.run("migrate", "--data").stdout.splitlines()[1].startswith("0 applied, 1 skip")
+
+
+def test_from_below_scripts_are_named_by_their_whole_path(project: Project) -> None:
+    script = project.script("first", body="raise ValueError")
+
+    (migration,) = project.run("migrate", "--list", "--json", below="src").json()["migrations"]
+    (in_root,) = project.run("migrate", "--list", "--json").json()["migrations"]
+
+    assert migration["file"] == str(script)
+    assert in_root["file"] == str(script.relative_to(project.root))
+
+
+@pytest.mark.parametrize("mark", [make_state, make_configuration])
+def test_the_folder_that_was_searched_is_named(project: Project, mark: object) -> None:
+    assert callable(mark)
+    mark(project)
+    folder = "backend/scripts" if mark is make_configuration else "migrations"
+
+    below = project.run("migrate", "--data", below="src")
+    in_root = project.run("migrate", "--data")
+
+    assert below.stderr == NOT_FOUND.format(project.root / folder)
+    assert in_root.stderr == NOT_FOUND.format(folder)
+
+
+def test_a_nearer_project_goes_before_one_further_above(project: Project) -> None:
+    project.script("outer")
+    project.file("src/migrations/1_inner.py", "")
+
+    listed = project.run("migrate", "--list", "--json", below="src/shop").json()["migrations"]
+
+    assert [migration["migration_id"] for migration in listed] == ["inner"]
+
+
+def test_nothing_above_the_repository_is_looked_at(project: Project) -> None:
+    project.script("outer")
+    (project.root / "src" / ".git").mkdir()
+
+    result = project.run("migrate", "--data", below="src/shop")
+
+    assert result.stderr == NOT_FOUND.format("migrations")
+
+
+def test_a_folder_that_all_users_share_is_no_project(project: Project) -> None:
+    project.script("of_a_stranger")
+    project.root.chmod(0o1777)
+
+    assert project.run("migrate", "--data", below="src").stderr == NOT_FOUND.format("migrations")
+    assert project.run("migrate", "--data").exit_code == 0
+
+
+@pytest.mark.parametrize("text", ["[tool.mpt-tool", "tool = 3"])
+def test_a_broken_pyproject_above_is_told_and_one_of_others_passed_over(
+    project: Project, text: str
+) -> None:
+    project.script("first")
+    project.file("src/pyproject.toml", text)
+
+    result = project.run("migrate", "--data", below="src/shop")
+
+    is_broken = text.startswith("[")
+    assert result.exit_code == (2 if is_broken else 0)
+    assert ("pyproject.toml cannot be read" in result.stderr) == is_broken
+
+
+def test_python_finds_the_same_root(project: Project) -> None:
+    project.script("first")
+    program = "import mpt_tool; print(*(entry.migration_id for entry in mpt_tool.pending()))"
+
+    result = project.execute([sys.executable, "-c", program], below="src")
+
+    assert (result.exit_code, result.stdout) == (0, "first\n")
+
+
+# --- --folder
+
+
+@pytest.mark.parametrize(
+    ("folder", "below"), [("backend/scripts", ""), ("../backend/scripts", "src")]
+)
+def test_the_folder_that_is_given_wins_over_the_setting(
+    project: Project, folder: str, below: str
+) -> None:
+    project.script("first")
+    script = project.file("backend/scripts/1_second.py", "")
+    project.write_state()
+
+    result = project.run("migrate", "--list", "--json", "--folder", folder, below=below)
+
+    (migration,) = result.json()["migrations"]
+    assert migration["migration_id"] == "second"
+    assert (project.root / below / migration["file"]).resolve() == script
+
+
+def test_a_folder_that_is_given_and_not_there_is_an_error(project: Project) -> None:
+    project.script("first")
+
+    result = project.run("migrate", "--data", "--folder", "elsewhere")
+
+    assert result.stderr == NOT_FOUND.format("elsewhere")
+
+
+def test_a_first_migration_is_created_in_the_folder_that_is_given(project: Project) -> None:
+    result = project.run("migrate", "--new-data", "first", "--folder", "backend/scripts")
+
+    assert result.exit_code == 0
+    assert [path.name[15:] for path in (project.root / "backend/scripts").iterdir()] == ["first.py"]

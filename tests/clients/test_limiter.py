@@ -1,0 +1,86 @@
+"""What a limiter lets through, and when."""
+
+import time
+from collections.abc import Iterator
+from itertools import islice
+
+from mpt_tool.clients.limiter import LONGEST_SLEEP_SECONDS, Limiter
+
+
+def begins_at_once(pauses: Iterator[float]) -> bool:
+    """Whether the next one begins without a pause."""
+    return next(pauses, None) is None
+
+
+def wait(pauses: Iterator[float]) -> float:
+    """Return after how many seconds one could begin."""
+    began = time.monotonic()
+    for pause in pauses:
+        time.sleep(pause)
+    return time.monotonic() - began
+
+
+def test_no_more_begin_within_a_span_than_allowed() -> None:
+    limiter = Limiter(2, 0.3)
+
+    assert [begins_at_once(limiter.pauses()) for _ in range(3)] == [True, True, False]
+    assert 0.2 < wait(limiter.pauses()) < 1
+
+
+def test_what_goes_on_counts_until_a_span_after_its_end() -> None:
+    limiter = Limiter(1, 0.3, counts_from_end=True)
+
+    assert begins_at_once(limiter.pauses())
+    time.sleep(0.4)
+    assert not begins_at_once(limiter.pauses())
+    limiter.end()
+    assert 0.2 < wait(limiter.pauses()) < 1
+
+
+def test_none_begins_while_all_are_held_back() -> None:
+    limiter = Limiter()
+    limiter.hold_back(0.3)
+
+    assert 0.2 < wait(limiter.pauses()) < 1
+
+
+def test_a_shorter_pause_ends_no_longer_one() -> None:
+    limiter = Limiter()
+    limiter.hold_back(60)
+    limiter.hold_back(0)
+
+    assert not begins_at_once(limiter.pauses())
+
+
+def test_one_that_cannot_wait_so_long_begins_at_once() -> None:
+    limiter = Limiter(5, 1)
+    limiter.hold_back(60)
+
+    assert not begins_at_once(limiter.pauses(lambda: 61.0))
+    assert begins_at_once(limiter.pauses(lambda: 59.0))
+
+
+def test_even_one_that_cannot_wait_keeps_to_how_many_begin_within_a_span() -> None:
+    limiter = Limiter(1, 0.3, counts_from_end=True)
+
+    assert begins_at_once(limiter.pauses(lambda: 0.0))
+    assert 0.2 < wait(limiter.pauses(lambda: 0.0)) < 1
+
+
+def test_all_others_wait_for_one_that_goes_first() -> None:
+    limiter = Limiter(1, 0.3)
+    assert begins_at_once(limiter.pauses())
+    first = limiter.pauses(goes_first=True)
+    next(first)
+    time.sleep(0.4)
+
+    assert not begins_at_once(limiter.pauses())
+    assert begins_at_once(first)
+    assert 0.2 < wait(limiter.pauses()) < 1
+
+
+def test_no_pause_is_longer_than_a_stop_can_wait() -> None:
+    limiter = Limiter.evenly(0.01)
+    assert begins_at_once(limiter.pauses())
+
+    assert max(islice(limiter.pauses(), 3)) <= LONGEST_SLEEP_SECONDS

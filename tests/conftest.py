@@ -5,9 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from support.airtable_server import BASE, TABLE, AirtableServer
 from support.project import Project
 from support.terminal import Gate
+
+# Without a deadline: on a machine that has much else to do an example may take any time.
+settings.register_profile("mpt-tool", max_examples=60, deadline=None, database=None)
+settings.load_profile("mpt-tool")
 
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     # Whoever starts the tests with nohup: what they start begins without it. A handler is not

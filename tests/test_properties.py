@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from support.project import COMMAND, STATE_FILE, Project, record
 
@@ -29,9 +29,6 @@ from mpt_tool.settings import Section, Settings, load_settings, variable_names
 from mpt_tool.storage.airtable.settings import StoreSettings
 from mpt_tool.storage.local import LocalRepository
 from mpt_tool.view import tables
-
-settings.register_profile("mpt-tool", max_examples=60, deadline=None, database=None)
-settings.load_profile("mpt-tool")
 
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 TEXT = st.text(CHARACTERS)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mpt_api_client import RQLQuery
 from pyairtable import Api, Table
@@ -258,7 +258,6 @@ def test_ids_are_sent_quoted(platform: MPTServer, agreements: Any) -> None:
 CHANGES = st.lists(st.lists(st.tuples(st.booleans(), st.integers(0, 30)), max_size=12), max_size=8)
 
 
-@settings(deadline=None)
 @given(
     greater_than=st.sampled_from(["supported", "refused", "ignored"]),
     numbers=st.sets(st.integers(0, 30)),

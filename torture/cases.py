@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from torture import broken_inputs, contention, random_kills, system_calls
+from torture import broken_inputs, contention, long_waits, random_kills, system_calls
 from torture.figures import Figure
 
 type Figures = Callable[[Path], Iterable[Figure]]
@@ -31,6 +31,10 @@ CASES: Mapping[str, Case] = {
     "system-calls": Case(
         partial(system_calls.figures, migrations=3),
         partial(system_calls.figures, migrations=1, every=25),
+    ),
+    "long-waits": Case(
+        partial(long_waits.figures, every=1),
+        partial(long_waits.figures, every=9),
     ),
     "broken-inputs": Case(
         partial(broken_inputs.figures, inputs=1700),

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 
 import httpx
 import pytest
@@ -169,6 +170,40 @@ def test_a_pause_that_one_worker_is_asked_for_holds_all_workers_and_clients(
     assert refused.status == status
     assert len(held) == 4
     assert min(each.time for each in held) >= refused.time + seconds
+
+
+def held_for_two_seconds(call: Callable[[], object], other_call: Callable[[], object]) -> bool:
+    """Whether the other request waits for the pause that the first one was asked for."""
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(call)
+        time.sleep(0.5)
+        began = time.monotonic()
+        other_call()
+        seconds = time.monotonic() - began
+        first.result()
+    return seconds > 1
+
+
+def test_a_pause_of_one_base_holds_no_other(server: AirtableServer) -> None:
+    server.add_table("appOfTheExtension", TABLE)
+    server.answer(429, headers={"Retry-After": "2"})
+    api = airtable.open_api(Settings.model_validate(server.settings))
+
+    with api.session:
+        tables = [api.table(base, TABLE) for base in (BASE, "appOfTheExtension")]
+        assert not held_for_two_seconds(*(table.all for table in tables))
+
+
+def test_a_pause_of_one_token_holds_no_other(platform: MPTServer) -> None:
+    platform.answer(429, headers={"Retry-After": "2"})
+    transport = mpt.PlatformTransport(httpx.HTTPTransport())
+
+    with httpx.Client(base_url=platform.url, transport=transport) as session:
+        calls = [
+            partial(session.get, AGREEMENTS, headers={"Authorization": f"Bearer {token}"})
+            for token in (platform.token, "of another extension")
+        ]
+        assert not held_for_two_seconds(*calls)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from mpt_tool.storage.airtable.history import COLUMNS as HISTORY_COLUMNS
 pytestmark = pytest.mark.slow
 
 LONG = {"Retry-After": "600"}
-OTHER_BASE = "appOfTheExtension"
 # A claim is inserted and looked at, the state is read (twice without a column that may be missing),
 # the record saved twice, the attempt added, the claim deleted.
 REQUESTS_OF_A_RUN = 9
@@ -38,7 +37,6 @@ def project(project: Project, server: AirtableServer, platform: MPTServer) -> Pr
     history = [{"name": name, **column} for name, column in HISTORY_COLUMNS.items()]
     server.add_table(BASE, "Migrations History", history)
     server.add_table(BASE, "Items")
-    server.add_table(OTHER_BASE, "Items")
     return project
 
 
@@ -290,14 +288,13 @@ SHORT_LEASE = {"STORAGE_AIRTABLE_LEASE_SECONDS": "5", "STORAGE_AIRTABLE_RETRY_SE
 SLEEP_PAST_THE_LEASE = "time.sleep(7)"
 
 
-@pytest.mark.parametrize("base", [BASE, OTHER_BASE])
 def test_a_pause_that_the_script_is_asked_for_does_not_cost_the_lock(
-    project: Project, server: AirtableServer, base: str
+    project: Project, server: AirtableServer
 ) -> None:
     using_clients(
         project,
         f"""try:
-                    self.airtable_client.table({base!r}, "Items").all()
+                    self.airtable_client.table({BASE!r}, "Items").all()
                 except Exception as error:
                     print(error)
                 {SLEEP_PAST_THE_LEASE}""",
@@ -329,24 +326,3 @@ def test_slow_requests_of_the_script_do_not_cost_the_lock(
     assert len(server.requests(path="Items")) == 20
     assert result.exit_code == 0, result.stderr
     assert "The lock" not in result.stderr
-
-
-def test_a_pause_of_one_base_holds_no_other(project: Project, server: AirtableServer) -> None:
-    using_clients(
-        project,
-        f"""tables = [self.airtable_client.table(base, "Items") for base in {[BASE, OTHER_BASE]}]
-                with ThreadPoolExecutor() as pool:
-                    first = pool.submit(tables[0].all)
-                    time.sleep(1)
-                    began = time.monotonic()
-                    tables[1].all()
-                    print("took", time.monotonic() - began)
-                    first.result()""",
-    )
-    server.answer(429, path="Items", headers={"Retry-After": "5"})
-
-    result = project.run("migrate", "--data")
-
-    assert result.exit_code == 0, result.stderr
-    took = float(result.stdout.split("took ")[1].split()[0])
-    assert took < 3

@@ -58,6 +58,11 @@ class Process:
         return self._child.pid
 
     @property
+    def is_running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._child.poll() is None
+
+    @property
     def stdout(self) -> str:
         """What it has written to stdout so far."""
         return _content(self._stdout)

@@ -12,7 +12,7 @@ from mpt_tool.errors import (
     StorageError,
     message_of,
 )
-from mpt_tool.process.tracebacks import frames_in
+from mpt_tool.process.tracebacks import chain_of, frames_in
 from mpt_tool.records import Attempt, ErrorReport, MigrationRecord, Origin
 from mpt_tool.redaction import Redact
 from mpt_tool.storage.repository import StateRepository
@@ -64,11 +64,16 @@ class History:
 
     def report(self, error: BaseException, path: Path) -> ErrorReport:
         """Return what the history keeps of an error that came out of the script at this path."""
-        return ErrorReport(
-            kind=self.redact(type(error).__qualname__),
-            message=self.redact(message_of(error)),
-            frames=tuple(self.redact(frame) for frame in frames_in(error, path)),
-        )
+        report = None
+        for each in reversed(chain_of(error)):
+            report = ErrorReport(
+                kind=self.redact(type(each).__qualname__),
+                message=self.redact(message_of(each)),
+                frames=tuple(self.redact(frame) for frame in frames_in(each, path)),
+                cause=report,
+            )
+        assert report
+        return report
 
 
 def was_applied_by_a_dead_run(

@@ -60,9 +60,11 @@ def attempt_details(attempt: "Attempt") -> str:
         )
     error = document.pop("error", None)
     lines = [f"{key}: {printable(str(value))}" for key, value in document.items()]
-    if error:
-        lines.append(f"error: {printable(error['kind'])}: {printable(error['message'])}")
+    name = "error"
+    while error:
+        lines.append(f"{name}: {printable(error['kind'])}: {printable(error['message'])}")
         lines += [f"  {printable(frame)}" for frame in error["frames"]]
+        error, name = error.get("cause"), "caused by"
     return "\n".join(lines)
 
 

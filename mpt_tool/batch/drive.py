@@ -175,7 +175,7 @@ def require_end(migration_id: str, reached: Checkpoint, cause: Interrupted | Non
         StoppedError: it was stopped on the way; its progress is kept.
         ItemsFailedError: it came to its end, but items failed.
     """
-    is_clean_end = reached.done and not reached.failures
+    is_clean_end = reached.done and not reached.failed
     if cause and not is_clean_end and not reached.handled:
         message = f"Migration {migration_id} was {cause} before its first item was done"
         raise StoppedError(message, cause.exit_code)
@@ -187,7 +187,7 @@ def require_end(migration_id: str, reached: Checkpoint, cause: Interrupted | Non
             f" its progress is kept, run it again {how}",
             ExitCode.TRY_LATER if was_asked else ExitCode.FAILED,
         )
-    if reached.failures:
+    if reached.failed:
         raise ItemsFailedError(_failed_items(migration_id, reached))
     if not reached.done:
         raise StoppedError(
@@ -201,10 +201,13 @@ def _failed_items(migration_id: str, reached: Checkpoint) -> str:
     listed = [f"{failure.cursor}: {failure.error}" for failure in reached.failures]
     if len(listed) > _LISTED_ITEMS:
         listed[_LISTED_ITEMS:] = [f"and {len(listed) - _LISTED_ITEMS:,} more"]
+    # A store may have had no room for all of them.
+    unknown = reached.failed - len(reached.failures)
+    how = "--restart, as not all of them were kept" if unknown else "--retry-failed"
     return (
         f"Migration {migration_id} failed for {in_items(reached.failed, reached.handled)}"
         f" ({'; '.join(listed)}). Once they can succeed:"
-        f" mpt-tool migrate --data {migration_id} --retry-failed"
+        f" mpt-tool migrate --data {migration_id} {how}"
     )
 
 

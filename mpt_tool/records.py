@@ -180,13 +180,14 @@ class Origin(BaseModel):
 
 
 class ErrorReport(BaseModel):
-    """What a script raised: the class, the message, and the frames in the script itself."""
+    """What a script raised: the class, the message, the frames in the script itself, the cause."""
 
     model_config = ConfigDict(frozen=True, defer_build=True)
 
     kind: str
     message: str
     frames: tuple[str, ...] = ()
+    cause: "ErrorReport | None" = None
 
 
 class Attempt(Origin):

@@ -1,7 +1,9 @@
 """What the author of a migration imports."""
 
-from mpt_tool.migration.base import BaseMigration, DataBaseMigration, SchemaBaseMigration
+from mpt_tool.migration.base import BaseMigration
 from mpt_tool.migration.batch import BatchDataMigration
+from mpt_tool.migration.data_base import DataBaseMigration
+from mpt_tool.migration.schema_base import SchemaBaseMigration
 
 BASES = {
     base.__name__: base.type

@@ -1,4 +1,4 @@
-"""The base classes of migrations."""
+"""The base class of all migrations."""
 
 import logging
 from abc import ABC, abstractmethod
@@ -28,15 +28,3 @@ class BaseMigration(ABC):
     def log(self) -> logging.Logger:
         """The migration's own logger."""
         return logging.getLogger(type(self).__module__)
-
-
-class DataBaseMigration(BaseMigration):
-    """A change of data: runs after a release, while the platform is live, for as long as needed."""
-
-    type = MigrationTypeEnum.DATA
-
-
-class SchemaBaseMigration(BaseMigration):
-    """A change of structure: runs before a release, in 15 minutes at most."""
-
-    type = MigrationTypeEnum.SCHEMA

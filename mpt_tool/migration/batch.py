@@ -7,7 +7,7 @@ from inspect import iscoroutinefunction
 from typing import Any, ClassVar, Literal, final
 
 from mpt_tool.clients.paging import walk_service, walk_table
-from mpt_tool.migration.base import DataBaseMigration
+from mpt_tool.migration.data_base import DataBaseMigration
 
 
 def _is_count(value: object) -> bool:

@@ -43,6 +43,16 @@ def _below_its_first_line(piece: str) -> str:
     return first + "".join(f"  {line}" for line in rest)
 
 
+def chain_of(error: BaseException) -> list[BaseException]:
+    """Return the error, what caused it or was handled when it came, and so on, each once."""
+    chain: list[BaseException] = []
+    each: BaseException | None = error
+    while each and each not in chain:
+        chain.append(each)
+        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
+    return chain
+
+
 def frames_in(error: BaseException, path: Path) -> tuple[str, ...]:
     """Return where in a file an error came along, a line a frame, the innermost last."""
     return tuple(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mpt_tool.enums import OutcomeEnum
 from mpt_tool.errors import StorageError, message_of
-from mpt_tool.process.tracebacks import frames_in
+from mpt_tool.process.tracebacks import chain_of, frames_in
 from mpt_tool.records import Attempt, ErrorReport, MigrationRecord, Origin
 from mpt_tool.redaction import Redact
 from mpt_tool.storage.repository import StateRepository
@@ -49,11 +49,16 @@ def attempt_at(
 
 def report_of(error: BaseException, path: Path, redact: Redact) -> ErrorReport:
     """Return what the history keeps of an error that came out of the script at this path."""
-    return ErrorReport(
-        kind=redact(type(error).__qualname__),
-        message=redact(message_of(error)),
-        frames=tuple(redact(frame) for frame in frames_in(error, path)),
-    )
+    report = None
+    for each in reversed(chain_of(error)):
+        report = ErrorReport(
+            kind=redact(type(each).__qualname__),
+            message=redact(message_of(each)),
+            frames=tuple(redact(frame) for frame in frames_in(each, path)),
+            cause=report,
+        )
+    assert report
+    return report
 
 
 def known_end(record: MigrationRecord, repository: StateRepository) -> datetime | None:

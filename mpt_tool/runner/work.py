@@ -137,7 +137,7 @@ def _require_end(recorder: Recorder, reached: Checkpoint, cause: Interrupted | N
         StoppedError: it was stopped on the way.
         ItemsFailedError: it came to its end, but items failed.
     """
-    if reached.done and not reached.failures:
+    if reached.done and not reached.failed:
         return
     migration_id = recorder.migration_id
     if not cause:
@@ -164,10 +164,13 @@ def _failed_items(migration_id: str, reached: Checkpoint) -> str:
     listed = [f"{failure.cursor}: {failure.error}" for failure in reached.failures]
     if len(listed) > _LISTED_ITEMS:
         listed[_LISTED_ITEMS:] = [f"and {len(listed) - _LISTED_ITEMS:,} more"]
+    # A store may have had no room for all of them.
+    unknown = reached.failed - len(reached.failures)
+    how = "--restart, as not all of them were kept" if unknown else "--retry-failed"
     return (
         f"Migration {migration_id} failed for {in_items(reached.failed, reached.handled)}"
         f" ({'; '.join(listed)}). Once they can succeed:"
-        f" mpt-tool batch {migration_id} --retry-failed"
+        f" mpt-tool batch {migration_id} {how}"
     )
 
 

@@ -69,9 +69,11 @@ def attempt_details(attempt: "Attempt") -> list[str]:
         )
     error = document.pop("error", None)
     lines = [f"{key}: {value}" for key, value in document.items()]
-    if error:
-        lines.append(f"error: {error['kind']}: {error['message']}")
+    name = "error"
+    while error:
+        lines.append(f"{name}: {error['kind']}: {error['message']}")
         lines += [f"  {frame}" for frame in error["frames"]]
+        error, name = error.get("cause"), "caused by"
     return lines
 
 

@@ -316,24 +316,38 @@ def test_a_cursor_that_is_not_utf_8_is_kept_on_airtable_too(
     assert stored(server)["cursor"] == "2\udcff"
 
 
-def test_more_failures_than_a_cell_has_room_for_are_kept_without_their_errors_or_end_as_failed(
+def test_more_failures_than_a_cell_has_room_for_are_kept_without_their_errors(
     on_airtable: Project, server: AirtableServer
 ) -> None:
     server.add_column(BASE, TABLE, CHECKPOINT)
-    kept, too_many = 2_000, 6_000
     error = "raise ValueError('x' * 90)"
-    attributes: dict[str, Any] = {"on_error": "'collect'", "max_failures": too_many}
-    numbers(on_airtable, error, total=kept, **attributes)
+    numbers(on_airtable, error, total=2_000, on_error="'collect'", max_failures=2_000)
+
     assert on_airtable.run("migrate", "--data").exit_code == 1
-    assert len(stored(server)["failures"]) == kept
-    numbers(on_airtable, error, total=too_many, **attributes)
 
-    result = on_airtable.run("batch", MIGRATION, "--resume-anyway")
+    assert len(stored(server)["failures"]) == 2_000
 
-    assert result.exit_code == 1
-    assert "has no room for 6,000 failed items: lower max_failures" in result.stderr
-    assert "started_at" not in server.records()[MIGRATION]
-    assert len(stored(server)["failures"]) == kept
+
+def test_failed_items_that_a_cell_has_no_room_for_are_counted_and_never_taken_for_done(
+    on_airtable: Project, server: AirtableServer
+) -> None:
+    server.add_column(BASE, TABLE, CHECKPOINT)
+    attributes = {
+        "on_error": "'collect'",
+        "cursor": "lambda self, number: f'{number:05000}'",
+        "find": "lambda self, cursor: int(cursor)",
+    }
+    numbers(on_airtable, "assert __import__('os').environ.get('READY')", total=50, **attributes)
+
+    failed = on_airtable.run("migrate", "--data")
+    retried = on_airtable.run("batch", MIGRATION, "--retry-failed", env={"READY": "1"})
+
+    assert (failed.exit_code, retried.exit_code) == (1, 1)
+    assert failed.stderr.count("has room for the first 18") == 1
+    assert "--restart, as not all of them were kept" in retried.stderr
+    kept = stored(server)
+    assert (kept["cursor"], kept["processed"] + kept["failed"]) == (f"{50:05000}", 50)
+    assert "applied_at" not in server.records()[MIGRATION]
 
 
 def test_a_stop_saves_the_checkpoint_on_airtable_too(

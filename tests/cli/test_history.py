@@ -401,3 +401,46 @@ def test_a_migration_that_is_found_dead_and_dies_again_has_both_on_record(
     found = project.attempts()
     assert [attempt["outcome"] for attempt in found] == ["found dead", "found dead"]
     assert found[0]["started_at"] == DAY < found[1]["started_at"]
+
+
+def test_the_whole_chain_of_causes_is_kept(project: Project) -> None:
+    project.script(
+        "first",
+        body="""
+        try:
+            try:
+                open("not there")
+            except OSError as error:
+                raise ValueError("no settings") from error
+        except ValueError:
+            raise RuntimeError("cannot start")
+        """,
+    )
+    project.run("migrate", "--data")
+
+    [attempt] = project.attempts()
+    shown = project.run("migrate", "--history", "first").stdout
+
+    error = attempt["error"]
+    kinds = [error["kind"], error["cause"]["kind"], error["cause"]["cause"]["kind"]]
+    assert kinds == ["RuntimeError", "ValueError", "FileNotFoundError"]
+    assert "\nerror: RuntimeError: cannot start\n" in shown
+    assert "\ncaused by: ValueError: no settings\n" in shown
+    assert "\ncaused by: FileNotFoundError: [Errno 2] No such file" in shown
+
+
+@pytest.mark.parametrize("character", ["x", "\\0", "数"])
+def test_an_error_that_airtable_has_no_room_for_is_cut_and_not_lost(
+    project: Project, server: AirtableServer, character: str
+) -> None:
+    project.environment = server.settings
+    project.run("migrate", "--init")
+    text = f"'begin' + '{character}' * 300_000 + 'end'"
+    project.script("first", body=f"raise ValueError({text}) from OSError({text})")
+
+    project.run("migrate", "--data")
+
+    [attempt] = project.run("migrate", "--history", "--json").json()["attempts"]
+    for error in (attempt["error"], attempt["error"]["cause"]):
+        assert error["message"].startswith("begin")
+        assert error["message"].endswith("end")

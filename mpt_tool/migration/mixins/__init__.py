@@ -1,6 +1,6 @@
 """Ready-made clients for migrations; each is made on first use."""
 
-from mpt_tool.migration.mixins.airtable import AirtableAPIClientMixin
-from mpt_tool.migration.mixins.mpt import MPTAPIClientMixin
+from mpt_tool.migration.mixins.airtable_client import AirtableAPIClientMixin
+from mpt_tool.migration.mixins.mpt_client import MPTAPIClientMixin
 
 __all__ = ["AirtableAPIClientMixin", "MPTAPIClientMixin"]

@@ -11,6 +11,7 @@ from requests import HTTPError
 from mpt_tool.errors import NoHistoryError
 from mpt_tool.process.log import get_log
 from mpt_tool.records import Attempt
+from mpt_tool.storage.airtable.cells import error_cell
 from mpt_tool.storage.airtable.errors import explaining_errors, is_gone
 
 log = get_log(__name__)
@@ -58,9 +59,10 @@ class AirtableHistory:
         if not self._is_there:
             raise self._no_history()
         fields = attempt.document()
-        for name in _AS_JSON:
-            if name in fields:
-                fields[name] = json.dumps(fields[name])
+        if attempt.counts:
+            fields["counts"] = json.dumps(attempt.counts)
+        if attempt.error:
+            fields["error"] = error_cell(attempt.error)
         with explaining_errors(self._table):
             try:
                 self._table.batch_upsert([{"fields": fields}], key_fields=_KEYS)

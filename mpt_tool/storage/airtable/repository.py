@@ -20,8 +20,9 @@ from mpt_tool.clients.airtable import TIME_OUT, TimeOut, open_api
 from mpt_tool.clients.read_only import BeforeSend, allow_all
 from mpt_tool.errors import StorageError
 from mpt_tool.process.log import get_log
-from mpt_tool.records import Attempt, Checkpoint, FailedItem, MigrationRecord, Origin, describe
+from mpt_tool.records import Attempt, Checkpoint, MigrationRecord, Origin, describe
 from mpt_tool.settings import load_settings
+from mpt_tool.storage.airtable.cells import checkpoint_cell
 from mpt_tool.storage.airtable.claims import PREFIX, AirtableClaims
 from mpt_tool.storage.airtable.errors import explaining_errors, is_gone, unknown_column
 from mpt_tool.storage.airtable.history import COLUMNS as HISTORY_COLUMNS
@@ -32,8 +33,6 @@ from mpt_tool.storage.lease import RENEWALS_A_LEASE, Lease, Pace, acquire, renew
 from mpt_tool.storage.repository import Snapshot
 
 log = get_log(__name__)
-
-_LONGEST_TEXT = 100_000
 
 
 def open_airtable(root: Path) -> "AirtableRepository":
@@ -217,20 +216,16 @@ class AirtableRepository:
         return self._history.attempts()
 
     def _cell(self, checkpoint: Checkpoint) -> str:
-        """Return a checkpoint as text; if it is too long, without why items failed.
-
-        Raises:
-            StorageError: it is too long even so.
-        """
-        text = _as_json(checkpoint)
-        if len(text) > _LONGEST_TEXT:
-            bare = tuple(FailedItem(cursor=each.cursor, error="") for each in checkpoint.failures)
-            text = _as_json(checkpoint.model_copy(update={"failures": bare}))
-        if len(text) > _LONGEST_TEXT:
-            raise StorageError(
-                f"Airtable table {self._table.name}: the column checkpoint has no room for"
-                f" {checkpoint.failed:,} failed items: lower max_failures"
+        """Return a checkpoint as text; say once if that lacks failed items."""
+        text, told = checkpoint_cell(checkpoint)
+        if told < len(checkpoint.failures) and "failures" not in self._told:
+            log.warning(
+                "Airtable table %s: the column checkpoint has room for the first %d failed items"
+                " alone: the others are counted, but only --restart handles them again",
+                self._table.name,
+                told,
             )
+            self._told.add("failures")
         return text
 
     def _without_missing(self, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -310,11 +305,6 @@ class AirtableRepository:
         # Not a create: one of those whose reply is lost, sent again, would leave two rows.
         result = self._table.batch_upsert([{"fields": fields}], key_fields=["migration_id"])
         self._rows[migration_id] = result["records"][0]
-
-
-def _as_json(checkpoint: Checkpoint) -> str:
-    # What UTF-8 cannot hold, as the name of a file may be, is escaped by this one alone.
-    return json.dumps(checkpoint.model_dump(mode="json"), separators=(",", ":"))
 
 
 def _clock() -> float:

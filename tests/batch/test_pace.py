@@ -187,7 +187,7 @@ def held_for_two_seconds(call: Callable[[], object], other_call: Callable[[], ob
 def test_a_pause_of_one_base_holds_no_other(server: AirtableServer) -> None:
     server.add_table("appOfTheExtension", TABLE)
     server.answer(429, headers={"Retry-After": "2"})
-    api = airtable.open_api(PlatformSettings.model_validate(server.settings))
+    api = airtable.open_api(AirtableSettings.model_validate(server.settings))
 
     with api.session:
         tables = [api.table(base, TABLE) for base in (BASE, "appOfTheExtension")]

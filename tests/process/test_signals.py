@@ -272,7 +272,7 @@ def test_a_signal_to_a_forked_child_is_none_to_the_run(
 ) -> None:
     project.script(
         "first",
-        above="import os, signal",
+        above="import os, signal, time",
         body=f"""
         ready, tell = os.pipe()
         child = os.fork()
@@ -283,8 +283,12 @@ def test_a_signal_to_a_forked_child_is_none_to_the_run(
             finally:
                 os._exit(1)
         os.read(ready, 5)
-        os.kill(child, signal.{number})
-        _, ended = os.waitpid(child, 0)
+        ended_child = 0
+        while not ended_child:
+            # One that comes in the instant in which the child falls asleep does not wake it.
+            os.kill(child, signal.{number})
+            ended_child, ended = os.waitpid(child, os.WNOHANG)
+            time.sleep(0.02)
         assert os.waitstatus_to_exitcode(ended) == {status}, ended
         """,
     )

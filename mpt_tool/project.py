@@ -1,7 +1,7 @@
 """A project: its settings, store, scripts and plan, opened once for every command."""
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +48,7 @@ def open_store(project: Project) -> "StateRepository":
     return open_repository(project.settings.storage_type, project.root)
 
 
-def attempts_if_any(repository: "StateRepository") -> "Sequence[Attempt]":
+def attempts_if_any(repository: "StateRepository") -> "Iterable[Attempt]":
     """Return the history; if it cannot be read, nothing, with a warning."""
     try:
         return known_attempts(repository)
@@ -57,7 +57,7 @@ def attempts_if_any(repository: "StateRepository") -> "Sequence[Attempt]":
         return []
 
 
-def known_attempts(repository: "StateRepository") -> "Sequence[Attempt]":
+def known_attempts(repository: "StateRepository") -> "Iterable[Attempt]":
     """Return the history; nothing if the store keeps none."""
     try:
         return repository.attempts()
@@ -90,7 +90,7 @@ def store_notes(
 def read_plan(
     found: Sequence[Script],
     snapshot: Snapshot,
-    read_attempts: Callable[[], Sequence[Attempt]] = tuple,
+    read_attempts: Callable[[], Iterable[Attempt]] = tuple,
 ) -> list[Entry]:
     """Return the plan of the scripts that were found; imports no script.
 
@@ -105,11 +105,10 @@ def read_plan(
         for script in found
         if script.migration_id not in records
     }
-    applied_as = {
-        attempt.migration_id: attempt.checksum
-        for attempt in read_attempts()
-        if attempt.outcome in (OutcomeEnum.APPLIED, OutcomeEnum.FAKED)
-    }
+    applied_as: dict[str, str | None] = {}
+    for attempt in read_attempts():
+        if attempt.outcome in (OutcomeEnum.APPLIED, OutcomeEnum.FAKED):
+            applied_as.setdefault(attempt.migration_id, attempt.checksum)
     changed = {
         script.migration_id
         for script in found

@@ -238,7 +238,7 @@ def history(migration_id: str | None, output: Output) -> None:
             attempt
             for attempt in open_store(project).attempts()
             if migration_id in (None, attempt.migration_id)
-        ]
+        ][::-1]
         if output.as_json:
             documents = [attempt.document() for attempt in attempts]
             tables.json_document("history", {"attempts": documents}, sys.stdout)

@@ -126,7 +126,7 @@ def test_a_broken_line_is_passed_over_and_the_next_attempt_has_its_own(
 
     outcomes = [attempt["outcome"] for attempt in shown.json()["attempts"]]
     assert outcomes == ["applied", "failed", "failed"]
-    assert f"{path}:3 is no attempt: left out" in shown.stderr
+    assert f"A line of {path} is no attempt: left out" in shown.stderr
     assert path.read_bytes().startswith(whole + tail)
 
 

@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
+from typing import Literal
 
 import pytest
 from support.airtable_server import (
@@ -233,6 +234,21 @@ def test_init_refuses_a_column_of_another_type_and_adds_none(
     assert len(server.columns(BASE, "Texts")) == len(columns)
 
 
+@pytest.mark.parametrize("status", [403, 404])
+def test_init_of_an_unknown_base_says_so_and_does_not_advise_itself(
+    project: Project, status: Literal[403, 404]
+) -> None:
+    with AirtableServer(unknown=status) as server:
+        project.environment = server.settings
+
+        result = project.run("migrate", "--init")
+
+    assert result.exit_code == 1
+    assert f"base {BASE} ({status})" in result.stderr
+    assert "check STORAGE_AIRTABLE_BASE_ID" in result.stderr
+    assert "--init" not in result.stderr
+
+
 def test_init_does_not_ask_again_for_a_table_if_the_reply_is_lost(
     server: AirtableServer, project: Project
 ) -> None:
@@ -385,7 +401,11 @@ def use_table_without_choices(server: AirtableServer, project: Project) -> None:
         ),
         pytest.param(
             set_variable("STORAGE_AIRTABLE_TABLE_NAME", "Elsewhere"),
-            [f"base {BASE}, table Elsewhere (403)", "data.records:read"],
+            [
+                f"base {BASE}, table Elsewhere (403): the table may be missing",
+                "mpt-tool migrate --init",
+                "data.records:read",
+            ],
             id="403",
         ),
         pytest.param(

@@ -16,7 +16,7 @@ from support.airtable_server import (
     RateLimit,
 )
 from support.project import COMMAND, FIRST_ORDER_ID, Project, record
-from support.simulation import Clock
+from support.simulation import LEASE_SECONDS, Clock
 from support.terminal import Terminal
 
 from mpt_tool.clients.airtable import open_api
@@ -579,18 +579,62 @@ def test_a_table_may_be_named_by_its_id(server: AirtableServer, project: Project
     assert "Created column version." in result.stdout
 
 
-def test_a_holder_that_was_frozen_past_its_lease_in_a_save_finds_that_out_after_it(
-    server: AirtableServer,
-) -> None:
-    settings = StoreSettings.model_validate(server.settings)
-    clock = Clock()
-    pace = Pace(settings.lease_seconds, lambda: clock.now, clock.sleep, lambda: 0.5)
-    repository = AirtableRepository(settings, partial(open_api, settings), pace)
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
+
+@pytest.fixture
+def repository(server: AirtableServer, clock: Clock) -> AirtableRepository:
+    """A repository in virtual time."""
+    settings = StoreSettings.model_validate(server.settings)
+    pace = Pace(LEASE_SECONDS, clock.look, clock.sleep, lambda: 0.5)
+    return AirtableRepository(settings, partial(open_api, settings), pace)
+
+
+def test_a_holder_that_was_frozen_past_its_lease_in_a_save_finds_that_out_after_it(
+    server: AirtableServer, repository: AirtableRepository, clock: Clock
+) -> None:
     with repository.lock(ORIGIN, 0, lambda: None):
         repository.require_lock()
         repository.save(RUNNING)
-        clock.sleep(settings.lease_seconds)
+        clock.sleep(LEASE_SECONDS)
 
         with pytest.raises(LockLostError):
             repository.require_lock()
+
+
+def test_a_holder_whose_lease_is_over_writes_nothing(
+    server: AirtableServer, repository: AirtableRepository, clock: Clock
+) -> None:
+    with repository.lock(ORIGIN, 0, lambda: None):
+        clock.sleep(LEASE_SECONDS)
+
+        with pytest.raises(LockLostError):
+            repository.save(RUNNING)
+
+    assert server.records() == {}
+
+
+def test_a_write_that_is_tried_again_is_not_sent_once_the_lease_is_over(
+    server: AirtableServer, repository: AirtableRepository, clock: Clock
+) -> None:
+    with repository.lock(ORIGIN, 0, lambda: None):
+        server.answer(503, method="PATCH", headers=AT_ONCE, times=9)
+        clock.pass_at_each_look = LEASE_SECONDS / 3
+
+        with pytest.raises(LockLostError):
+            repository.save(RUNNING)
+
+        clock.pass_at_each_look = 0
+    assert len(server.record_requests()) < 3
+
+
+def test_a_lock_may_be_taken_away_as_its_row_names_it(
+    server: AirtableServer, repository: AirtableRepository
+) -> None:
+    with repository.lock(ORIGIN, 0, lambda: None):
+        [claim] = server.claims()
+        repository.unlock(str(claim["fields"]["migration_id"]))
+
+        assert server.claims() == []

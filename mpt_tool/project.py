@@ -3,7 +3,7 @@
 import os
 import stat
 import tomllib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -51,8 +51,8 @@ class Project:
         """Return the scripts in order of runs; `ScriptError` if a name leaves a doubt."""
         return folder.find_sound(self.folder)
 
-    def attempts(self) -> Sequence[Attempt]:
-        """Return the history; nothing if the store keeps none.
+    def attempts(self) -> Iterable[Attempt]:
+        """Return the history, the newest attempt first; nothing if the store keeps none.
 
         Raises:
             StorageError: it cannot be read.
@@ -63,7 +63,7 @@ class Project:
             log.debug("%s", error)
             return []
 
-    def attempts_if_any(self) -> Sequence[Attempt]:
+    def attempts_if_any(self) -> Iterable[Attempt]:
         """Return the history; if it cannot be read, nothing, with a warning."""
         try:
             return self.attempts()
@@ -158,14 +158,15 @@ def _is_configured(candidate: Path) -> bool:
 
 
 def plan_of(
-    scripts: Sequence[Script], snapshot: Snapshot, attempts: Sequence[Attempt] = ()
+    scripts: Sequence[Script], snapshot: Snapshot, attempts: Iterable[Attempt] = ()
 ) -> list[Entry]:
     """Return the plan of scripts and records; imports no script.
 
     Args:
         scripts: what was found in the folder.
         snapshot: what is in the store.
-        attempts: the history, if what was changed since it was applied is to be noted.
+        attempts: the history, the newest first, if what was changed since it was applied is to be
+            noted.
     """
     records = snapshot.records
     declared = {
@@ -173,11 +174,10 @@ def plan_of(
         for script in scripts
         if script.migration_id not in records
     }
-    applied_as = {
-        attempt.migration_id: attempt.checksum
-        for attempt in attempts
-        if attempt.outcome in (OutcomeEnum.APPLIED, OutcomeEnum.FAKED)
-    }
+    applied_as: dict[str, str | None] = {}
+    for attempt in attempts:
+        if attempt.outcome in (OutcomeEnum.APPLIED, OutcomeEnum.FAKED):
+            applied_as.setdefault(attempt.migration_id, attempt.checksum)
     changed = {
         script.migration_id
         for script in scripts

@@ -1,7 +1,8 @@
 """`mpt-tool history`: every attempt, whatever became of it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -57,18 +58,18 @@ def history(
     """Show all attempts, newest last, or those at one migration."""
     RULES.require(context)
     with session("history", Output(as_json=as_json, verbose=verbose, quiet=quiet)) as opened:
-        attempts = _attempts(opened, migration_id)
-        wanted = [
+        wanted = (
             attempt
-            for attempt in attempts
+            for attempt in _attempts(opened, migration_id)
             if not (failed and attempt.outcome is not OutcomeEnum.FAILED)
             and not (since and _began_before(attempt, since))
-        ]
-        opened.write(_shown(wanted[-last:] if last else wanted, migration_id))
+        )
+        newest = list(islice(wanted, last))
+        opened.write(_shown(newest[::-1], migration_id))
 
 
-def _attempts(session: Session, migration_id: str | None) -> "Sequence[Attempt]":
-    """Return the attempts at one migration, or at all.
+def _attempts(session: Session, migration_id: str | None) -> "Iterator[Attempt]":
+    """Return the attempts at one migration, or at all, the newest first.
 
     Raises:
         SelectionError: neither a script nor a record nor an attempt has this id.
@@ -76,10 +77,11 @@ def _attempts(session: Session, migration_id: str | None) -> "Sequence[Attempt]"
     attempts = session.project.repository.attempts()
     if migration_id is None:
         return attempts
-    of_one = [attempt for attempt in attempts if attempt.migration_id == migration_id]
-    if not of_one and not session.project.knows(migration_id):
+    of_one = (attempt for attempt in attempts if attempt.migration_id == migration_id)
+    newest = next(of_one, None)
+    if newest is None and not session.project.knows(migration_id):
         raise SelectionError(f"Migration {migration_id} not found")
-    return of_one
+    return chain([newest] if newest else [], of_one)
 
 
 def _began_before(attempt: "Attempt", moment: datetime) -> bool:

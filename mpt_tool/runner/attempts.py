@@ -67,7 +67,7 @@ def known_end(record: MigrationRecord, repository: StateRepository) -> datetime 
         attempts = repository.attempts()
     except StorageError:
         return None
-    for attempt in reversed(attempts):
+    for attempt in attempts:
         if attempt.migration_id == record.migration_id and attempt.outcome is OutcomeEnum.APPLIED:
             is_that = _is_same_moment(attempt.started_at, record.started_at)
             return attempt.ended_at if is_that else None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pydantic import ValidationError
 
@@ -24,6 +24,8 @@ LOCK_FILE = ".migrations-state.lock"
 HOLDER_FILE = ".migrations-state.lock.json"
 # Whoever asks who holds the lock takes it for an instant.
 _LOOK_SECONDS = 0.2
+# In which the history is read, from its end.
+_BLOCK_SIZE = 64 * 1024
 
 log = get_log(__name__)
 
@@ -196,8 +198,8 @@ class LocalRepository:
         except OSError as error:
             raise StorageError(f"{path} cannot be written: {error.strerror}") from error
 
-    def attempts(self) -> Sequence[Attempt]:
-        """Return all attempts, the oldest first; a line that is none, a torn one say, is left out.
+    def attempts(self) -> Iterator[Attempt]:
+        """Return all attempts, the newest first; a line that is none, a torn one say, is left out.
 
         Raises:
             StorageError: the file cannot be read.
@@ -205,18 +207,11 @@ class LocalRepository:
         path = self._beside(HISTORY_FILE)
         _require_regular(path)
         try:
-            lines = path.read_bytes().splitlines()
+            return _attempts(path.open("rb"))
         except FileNotFoundError:
-            return []
+            return iter(())
         except OSError as error:
             raise StorageError(f"{path} cannot be read: {error.strerror}") from error
-        attempts = []
-        for number, line in enumerate(lines, start=1):
-            try:
-                attempts.append(Attempt.model_validate_json(line))
-            except ValidationError:
-                log.debug("%s:%d is no attempt: left out", path, number)
-        return attempts
 
     def _beside(self, name: str) -> Path:
         return self._path.with_name(name)
@@ -329,6 +324,26 @@ def _object(members: Iterable[str]) -> str:
     """Return the text of the whole file, the same as `json.dumps` would with an indent of 2."""
     lines = ",\n  ".join(members)
     return f"{{\n  {lines}\n}}" if lines else "{}"
+
+
+def _attempts(file: BinaryIO) -> Iterator[Attempt]:
+    """Yield the attempts of an open file, the last one first, and close it."""
+    with file:
+        for line in filter(None, _lines_from_end(file)):
+            try:
+                yield Attempt.model_validate_json(line)
+            except ValidationError:
+                log.debug("A line of %s is no attempt: left out", file.name)
+
+
+def _lines_from_end(file: BinaryIO) -> Iterator[bytes]:
+    position, first = file.seek(0, os.SEEK_END), b""
+    while position:
+        size = min(_BLOCK_SIZE, position)
+        position = file.seek(position - size)
+        first, *lines = (file.read(size) + first).split(b"\n")
+        yield from reversed(lines)
+    yield first
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

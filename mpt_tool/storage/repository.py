@@ -1,6 +1,6 @@
 """The protocol of a state repository: what every store promises."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -89,8 +89,10 @@ class StateRepository(Protocol):
             StorageError: it could not be added; `NoHistoryError` if the store keeps no history.
         """
 
-    def attempts(self) -> Sequence[Attempt]:
-        """Return all attempts, the oldest first; what is no attempt is passed over.
+    def attempts(self) -> Iterator[Attempt]:
+        """Return all attempts, the newest first; what is no attempt is passed over.
+
+        Who needs the last ones alone reads no further.
 
         Raises:
             StorageError: they cannot be read; `NoHistoryError` if the store keeps no history.

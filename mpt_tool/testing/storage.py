@@ -110,9 +110,9 @@ class MemoryRepository:
         """Add the attempt."""
         self._attempts.append(attempt)
 
-    def attempts(self) -> Sequence[Attempt]:
-        """Return all attempts, the oldest first."""
-        return list(self._attempts)
+    def attempts(self) -> Iterator[Attempt]:
+        """Return all attempts, the newest first."""
+        return iter(self._attempts[::-1])
 
 
 class StateRepositoryContract:
@@ -297,7 +297,7 @@ class StateRepositoryContract:
     def test_attempts_are_kept_in_their_order(
         self, repository: StateRepository, open_repository: OpenRepository
     ) -> None:
-        """`attempts` returns what was appended, as it was, the oldest first."""
+        """`attempts` returns what was appended, as it was, the newest first."""
         found_dead = ATTEMPT.model_copy(
             update={
                 "outcome": OutcomeEnum.FOUND_DEAD,
@@ -307,12 +307,12 @@ class StateRepositoryContract:
                 "error": None,
             }
         )
-        assert repository.attempts() == []
+        assert list(repository.attempts()) == []
 
         repository.append(ATTEMPT)
         open_repository().append(found_dead)
 
-        assert open_repository().attempts() == [ATTEMPT, found_dead]
+        assert list(open_repository().attempts()) == [found_dead, ATTEMPT]
         assert repository.load().records == {}
 
 

@@ -126,7 +126,7 @@ def test_a_broken_line_is_passed_over_and_the_next_attempt_has_its_own(
 
     outcomes = [attempt["outcome"] for attempt in shown.json()["attempts"]]
     assert outcomes == ["applied", "failed", "failed"]
-    assert f"{path}:3 is no attempt: left out" in shown.stderr
+    assert f"A line of {path} is no attempt: left out" in shown.stderr
     assert path.read_bytes().startswith(whole + tail)
 
 
@@ -419,7 +419,7 @@ def test_the_whole_chain_of_causes_is_kept(project: Project) -> None:
     project.run("migrate", "--data")
 
     [attempt] = project.attempts()
-    shown = project.run("migrate", "--history", "first").stdout
+    shown = project.run("history", "first").stdout
 
     error = attempt["error"]
     kinds = [error["kind"], error["cause"]["kind"], error["cause"]["cause"]["kind"]]
@@ -440,7 +440,7 @@ def test_an_error_that_airtable_has_no_room_for_is_cut_and_not_lost(
 
     project.run("migrate", "--data")
 
-    [attempt] = project.run("migrate", "--history", "--json").json()["attempts"]
+    [attempt] = project.run("history", "--json").json()["attempts"]
     for error in (attempt["error"], attempt["error"]["cause"]):
         assert error["message"].startswith("begin")
         assert error["message"].endswith("end")

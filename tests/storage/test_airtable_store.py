@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
+from typing import Literal
 
 import pytest
 from support.airtable_server import (
@@ -15,7 +16,7 @@ from support.airtable_server import (
     RateLimit,
 )
 from support.project import COMMAND, FIRST_ORDER_ID, Project, record
-from support.simulation import Clock
+from support.simulation import LEASE_SECONDS, Clock
 from support.terminal import Terminal
 
 from mpt_tool.clients.airtable import open_api
@@ -233,6 +234,21 @@ def test_init_refuses_a_column_of_another_type_and_adds_none(
     assert len(server.columns(BASE, "Texts")) == len(columns)
 
 
+@pytest.mark.parametrize("status", [403, 404])
+def test_init_of_an_unknown_base_says_so_and_does_not_advise_itself(
+    project: Project, status: Literal[403, 404]
+) -> None:
+    with AirtableServer(unknown=status) as server:
+        project.environment = server.settings
+
+        result = project.run("migrate", "--init")
+
+    assert result.exit_code == 1
+    assert f"base {BASE} ({status})" in result.stderr
+    assert "check STORAGE_AIRTABLE_BASE_ID" in result.stderr
+    assert "--init" not in result.stderr
+
+
 def test_init_does_not_ask_again_for_a_table_if_the_reply_is_lost(
     server: AirtableServer, project: Project
 ) -> None:
@@ -385,7 +401,11 @@ def use_table_without_choices(server: AirtableServer, project: Project) -> None:
         ),
         pytest.param(
             set_variable("STORAGE_AIRTABLE_TABLE_NAME", "Elsewhere"),
-            [f"base {BASE}, table Elsewhere (403)", "data.records:read"],
+            [
+                f"base {BASE}, table Elsewhere (403): the table may be missing",
+                "mpt-tool migrate --init",
+                "data.records:read",
+            ],
             id="403",
         ),
         pytest.param(
@@ -559,18 +579,62 @@ def test_a_table_may_be_named_by_its_id(server: AirtableServer, project: Project
     assert "Created column version." in result.stdout
 
 
-def test_a_holder_that_was_frozen_past_its_lease_in_a_save_finds_that_out_after_it(
-    server: AirtableServer,
-) -> None:
-    settings = StoreSettings.model_validate(server.settings)
-    clock = Clock()
-    pace = Pace(settings.lease_seconds, lambda: clock.now, clock.sleep, lambda: 0.5)
-    repository = AirtableRepository(settings, partial(open_api, settings), pace)
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
+
+@pytest.fixture
+def repository(server: AirtableServer, clock: Clock) -> AirtableRepository:
+    """A repository in virtual time."""
+    settings = StoreSettings.model_validate(server.settings)
+    pace = Pace(LEASE_SECONDS, clock.look, clock.sleep, lambda: 0.5)
+    return AirtableRepository(settings, partial(open_api, settings), pace)
+
+
+def test_a_holder_that_was_frozen_past_its_lease_in_a_save_finds_that_out_after_it(
+    server: AirtableServer, repository: AirtableRepository, clock: Clock
+) -> None:
     with repository.lock(ORIGIN, 0, lambda: None):
         repository.require_lock()
         repository.save(RUNNING)
-        clock.sleep(settings.lease_seconds)
+        clock.sleep(LEASE_SECONDS)
 
         with pytest.raises(LockLostError):
             repository.require_lock()
+
+
+def test_a_holder_whose_lease_is_over_writes_nothing(
+    server: AirtableServer, repository: AirtableRepository, clock: Clock
+) -> None:
+    with repository.lock(ORIGIN, 0, lambda: None):
+        clock.sleep(LEASE_SECONDS)
+
+        with pytest.raises(LockLostError):
+            repository.save(RUNNING)
+
+    assert server.records() == {}
+
+
+def test_a_write_that_is_tried_again_is_not_sent_once_the_lease_is_over(
+    server: AirtableServer, repository: AirtableRepository, clock: Clock
+) -> None:
+    with repository.lock(ORIGIN, 0, lambda: None):
+        server.answer(503, method="PATCH", headers=AT_ONCE, times=9)
+        clock.pass_at_each_look = LEASE_SECONDS / 3
+
+        with pytest.raises(LockLostError):
+            repository.save(RUNNING)
+
+        clock.pass_at_each_look = 0
+    assert len(server.record_requests()) < 3
+
+
+def test_a_lock_may_be_taken_away_as_its_row_names_it(
+    server: AirtableServer, repository: AirtableRepository
+) -> None:
+    with repository.lock(ORIGIN, 0, lambda: None):
+        [claim] = server.claims()
+        repository.unlock(str(claim["fields"]["migration_id"]))
+
+        assert server.claims() == []

@@ -3,13 +3,14 @@
 import re
 import sys
 import tomllib
+import tracemalloc
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 from support.airtable_server import BASE, AirtableServer
-from support.project import Project
+from support.project import HISTORY_FILE, Project
 from support.simulation import Clock
 
 from mpt_tool.clients.airtable import open_api
@@ -18,6 +19,7 @@ from mpt_tool.storage.airtable.settings import StoreSettings
 from mpt_tool.storage.lease import Pace
 from mpt_tool.storage.local import LocalRepository
 from mpt_tool.testing import MemoryRepository, OpenRepository, StateRepositoryContract
+from mpt_tool.testing.storage import ATTEMPT
 
 
 class TestMemoryRepository(StateRepositoryContract):
@@ -31,6 +33,36 @@ class TestLocalRepository(StateRepositoryContract):
     @pytest.fixture
     def open_repository(self, tmp_path: Path) -> OpenRepository:
         return lambda: LocalRepository(tmp_path)
+
+
+@pytest.mark.parametrize("size", [1, 70_000])
+def test_a_local_history_is_read_from_its_end_whatever_the_lines_are(
+    tmp_path: Path, size: int
+) -> None:
+    repository = LocalRepository(tmp_path)
+    attempts = [
+        ATTEMPT.model_copy(update={"user": "ü" * size * (number % 3), "process": number})
+        for number in range(9)
+    ]
+    for attempt in attempts:
+        repository.append(attempt)
+
+    assert list(repository.attempts()) == attempts[::-1]
+
+
+def test_who_needs_the_last_attempt_alone_reads_no_more_of_a_long_history(tmp_path: Path) -> None:
+    line = ATTEMPT.model_dump_json() + "\n"
+    (tmp_path / HISTORY_FILE).write_text(line * 50_000)
+
+    tracemalloc.start()
+    try:
+        last = next(LocalRepository(tmp_path).attempts())
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert last == ATTEMPT
+    assert most < 1_000_000
 
 
 class TestAirtableRepository(StateRepositoryContract):

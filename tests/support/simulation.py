@@ -42,13 +42,19 @@ class Chance:
 
 @dataclass
 class Clock:
-    """Virtual time, in seconds."""
+    """Virtual time, in seconds, some of which may pass at each look."""
 
     now: float = 0
+    pass_at_each_look: float = 0
 
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
         self.now += max(seconds, _TICK_SECONDS)
+
+    def look(self) -> float:
+        """Return what time it is."""
+        self.now += self.pass_at_each_look
+        return self.now
 
 
 type _Row = list[tuple[float, Claim | None]]

@@ -58,6 +58,6 @@ def _cut(text: str, length: int) -> str:
 
 
 def _as_json(value: Checkpoint | FailedItem | ErrorReport) -> str:
-    document: Any = value.model_dump(mode="json")
+    document: Any = value.model_dump(mode="json", exclude_none=isinstance(value, ErrorReport))
     # What UTF-8 cannot hold, as the name of a file may be, is escaped by this one alone.
     return json.dumps(document, separators=(",", ":"))

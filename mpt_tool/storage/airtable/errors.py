@@ -44,20 +44,29 @@ def explaining_errors(table: Table) -> Iterator[None]:
 def _explanation(error: HTTPError, asked: Table) -> str:
     table, base = asked.name, asked.base.id
     kind, message = _error_body(error)
+    base_setting = variables(StoreSettings, "base_id")
+    is_about_base = "/meta/bases/" in str(error.response.url)
     match error.response.status_code:
         case 401:
             return f"Airtable refuses the key (401): check {variables(StoreSettings, 'api_key')}"
+        case 403 if is_about_base:
+            return (
+                f"Airtable refuses base {base} (403): it does not exist, so check {base_setting};"
+                " or the key lacks access to it, or a scope (schema.bases:read and :write)"
+            )
         case 403:
             return (
-                f"Airtable refuses base {base}, table {table} (403): they do not exist, or the"
-                " key lacks access to the base or a scope (data.records:read and :write;"
-                " for --init schema.bases:read and :write)"
+                f"Airtable refuses base {base}, table {table} (403): the table may be missing, so"
+                " create it: mpt-tool migrate --init; or the base does not exist, so check"
+                f" {base_setting}; or the key lacks access to it, or a scope (data.records:read and"
+                " :write)"
             )
+        case 404 if is_about_base:
+            return f"Airtable has no base {base} (404): check {base_setting}"
         case 404:
             return (
                 f"Airtable has no base {base} or no table {table} in it (404): check"
-                f" {variables(StoreSettings, 'base_id')} and"
-                f" {variables(StoreSettings, 'table_name')},"
+                f" {base_setting} and {variables(StoreSettings, 'table_name')},"
                 " or create the table: mpt-tool migrate --init"
             )
         case 422 if column := unknown_column(error):

@@ -1,10 +1,11 @@
 """Keeps the history in a second table of the Airtable base, a row an attempt."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pyairtable import Table
+from pyairtable.api.types import RecordDict
 from pydantic import ValidationError
 from requests import HTTPError
 
@@ -72,8 +73,8 @@ class AirtableHistory:
                 self._is_there = False
                 raise self._no_history() from error
 
-    def attempts(self) -> Sequence[Attempt]:
-        """Return all attempts, the oldest first; a row that is none is left out.
+    def attempts(self) -> Iterator[Attempt]:
+        """Return all attempts, the newest first; a row that is none is left out.
 
         Raises:
             NoHistoryError: there is no such table.
@@ -88,17 +89,18 @@ class AirtableHistory:
                     raise
                 raise self._no_history() from error
         rows.sort(key=lambda row: str(row["createdTime"]))
-        attempts = []
-        for row in rows:
-            fields = dict(row["fields"])
-            try:
-                for name in _AS_JSON:
-                    if name in fields:
-                        fields[name] = json.loads(fields[name])
-                attempts.append(Attempt.model_validate(fields))
-            except (ValidationError, ValueError, TypeError):
-                log.debug("Row %s of table %s is no attempt: left out", row["id"], self._table.name)
-        return attempts
+        return filter(None, map(self._attempt, reversed(rows)))
+
+    def _attempt(self, row: RecordDict) -> Attempt | None:
+        fields = dict(row["fields"])
+        try:
+            for name in _AS_JSON:
+                if name in fields:
+                    fields[name] = json.loads(fields[name])
+            return Attempt.model_validate(fields)
+        except (ValidationError, ValueError, TypeError):
+            log.debug("Row %s of table %s is no attempt: left out", row["id"], self._table.name)
+            return None
 
     def _no_history(self) -> NoHistoryError:
         return NoHistoryError(

@@ -206,8 +206,8 @@ class AirtableRepository:
         """
         self._history.append(attempt)
 
-    def attempts(self) -> Sequence[Attempt]:
-        """Return all attempts, the oldest first.
+    def attempts(self) -> Iterator[Attempt]:
+        """Return all attempts, the newest first.
 
         Raises:
             NoHistoryError: there is no table of the history.

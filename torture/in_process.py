@@ -1,15 +1,18 @@
 """Runs the command in this process, as fast as many thousand inputs need."""
 
 import contextlib
+import logging
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from mpt_tool.cli import main
+from mpt_tool.process.log import get_log
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,12 @@ class Ending:
 
 def run(arguments: Sequence[str], root: Path, environment: Mapping[str, str]) -> Ending:
     """Run `mpt-tool` in a folder with these variables and no others."""
-    with _streams() as output, contextlib.chdir(root), _replaced(arguments, environment):
+    with (
+        _streams() as output,
+        contextlib.chdir(root),
+        _replaced(arguments, environment),
+        _logging_put_back(),
+    ):
         exit_code, error = _main()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -74,3 +82,20 @@ def _replaced(arguments: Sequence[str], environment: Mapping[str, str]) -> Itera
         sys.argv = own_arguments
         os.environ.clear()
         os.environ.update(own_environment)
+
+
+@contextlib.contextmanager
+def _logging_put_back() -> Iterator[None]:
+    """Put back what a command leaves as it is, for its process ends with it."""
+    own, root, make = get_log(), logging.root, logging.getLogRecordFactory()
+    kept = own.handlers, own.level, root.handlers[:], root.level, logging.raiseExceptions
+    hooks = threading.excepthook, sys.unraisablehook
+    try:
+        yield
+    finally:
+        threading.excepthook, sys.unraisablehook = hooks
+        logging.setLogRecordFactory(make)
+        logging.captureWarnings(capture=False)
+        own.handlers, own_level, root.handlers, root_level, logging.raiseExceptions = kept
+        own.setLevel(own_level)
+        root.setLevel(root_level)

@@ -1,6 +1,5 @@
 """How settings are read, from the environment, `.env` and `pyproject.toml`; and the tool's own."""
 
-import os
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -9,14 +8,14 @@ from typing import Annotated, Any, ClassVar, get_args
 from pydantic import (
     AfterValidator,
     AliasChoices,
-    BaseModel,
-    ConfigDict,
     Field,
     HttpUrl,
     SecretStr,
     ValidationError,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mpt_tool.errors import MptToolError, SettingsError
 
@@ -30,7 +29,7 @@ _OUR_TABLES = frozenset({"airtable", "mpt"})
 _LONGEST_LIMIT = 1e9
 
 
-class Section(BaseModel):
+class Section(BaseSettings):
     """The settings of one part: of the tool, or of a store that a package brings.
 
     Each field is set by the environment variables that its `validation_alias` names, and unless it
@@ -41,12 +40,35 @@ class Section(BaseModel):
     table may hold settings of others, too.
     """
 
-    model_config = ConfigDict(
-        frozen=True, str_strip_whitespace=True, validate_by_alias=True, validate_by_name=True
+    model_config = SettingsConfigDict(
+        frozen=True,
+        case_sensitive=True,
+        env_ignore_empty=True,
+        env_file_encoding="utf-8-sig",
+        extra="ignore",
+        str_strip_whitespace=True,
     )
 
     table: ClassVar[str] = ""
     shares_table: ClassVar[bool] = False
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the sources, the first of which wins; `pyproject.toml` is the last one."""
+        return env_settings, dotenv_settings, init_settings
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_blanks(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Take what is blank for not set."""
+        return {name: value for name, value in values.items() if str(value).strip()}
 
 
 def variable(name: str, newer: str = "") -> AliasChoices:
@@ -91,38 +113,19 @@ class Settings(Section):
 def load_settings[S: Section](model: type[S], root: Path) -> S:
     """Return the settings of one part in the project in `root`.
 
-    Raises:
-        SettingsError: a value, the `.env` file or `pyproject.toml` is wrong, or something is not
-            set that has to be; the message names all of it.
-    """
-    try:
-        return model.model_validate(read_values(model, root))
-    except ValidationError as error:
-        raise SettingsError(_explanation(model, error)) from None
-
-
-def read_values(model: type[Section], root: Path) -> dict[str, Any]:
-    """Return what is set of a part's settings, by fields, as it stands there.
-
     The environment wins over `.env`, which wins over `pyproject.toml`; in each of the first two the
     newer name of a variable wins. What is empty counts as not set.
 
     Raises:
-        SettingsError: the `.env` file or `pyproject.toml` is wrong.
+        SettingsError: a value, the `.env` file or `pyproject.toml` is wrong, or something is not
+            set that has to be; the message names all of it.
     """
-    in_file, in_table = _read_env_file(root), _read_table(model, root)
-    values = {}
-    for field in model.model_fields:
-        named = (
-            value
-            for source in (os.environ, in_file)
-            for name in variable_names(model, field)
-            if (value := source.get(name, "").strip())
-        )
-        value = next(named, in_table.get(field, ""))
-        if value != "":
-            values[field] = value
-    return values
+    env_file, table = root / ENV_FILE, _read_table(model, root)
+    _read_env_file(root)
+    try:
+        return model(_env_file=env_file, **table)
+    except ValidationError as error:
+        raise SettingsError(_explanation(model, error)) from None
 
 
 def read_env_file(root: Path) -> dict[str, str]:
@@ -211,7 +214,7 @@ def _read_env_file(root: Path) -> Mapping[str, str]:
 
 
 def _read_table(model: type[Section], root: Path) -> Mapping[str, Any]:
-    """Return the part's table in `pyproject.toml`, by fields.
+    """Return the part's table in `pyproject.toml`, by the first variable of each field.
 
     Raises:
         SettingsError: the file cannot be read, or the table holds a secret or an unknown key.
@@ -248,4 +251,5 @@ def _read_table(model: type[Section], root: Path) -> Mapping[str, Any]:
     if unknown and not model.shares_table:
         names = ", ".join(sorted(key.replace("_", "-") for key in allowed))
         raise SettingsError(f"{path.name}: {unknown[0]} in [{name}] is unknown: use one of {names}")
-    return values
+    known = values.keys() & model.model_fields.keys()
+    return {variable_names(model, field)[0]: values[field] for field in known}

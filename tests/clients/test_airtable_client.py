@@ -57,7 +57,11 @@ def test_every_request_has_a_time_out_within_which_the_lease_can_still_be_renewe
         return api
 
     settings = StoreSettings.model_validate(
-        {**server.settings, "STORAGE_AIRTABLE_TABLE_NAME": "New", "lease_seconds": lease_seconds}
+        {
+            **server.settings,
+            "STORAGE_AIRTABLE_TABLE_NAME": "New",
+            "STORAGE_AIRTABLE_LEASE_SECONDS": lease_seconds,
+        }
     )
     clock = Clock()
     pace = Pace(lease_seconds, lambda: clock.now, clock.sleep, lambda: 0.5)

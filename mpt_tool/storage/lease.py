@@ -68,8 +68,10 @@ _LOOK_SECONDS = 2.0
 _LOOKS_GROW_BY = 1.5
 _LOOKS_A_LEASE = 12
 # Over which part of the time that they may wait, and at most over how long, arrivals are spread.
-_SPREAD_SHARE = 10
-_LONGEST_SPREAD_SECONDS = 10.0
+_SPREAD_SHARE = 6
+_LONGEST_SPREAD_SECONDS = 20.0
+# Before the work of one that others wait for: a store may take just so many requests a second.
+_ROOM_SECONDS = 1.0
 # However many are before, so that the own claim is renewed in time.
 _FEWEST_LOOKS_A_LEASE = 4
 
@@ -282,7 +284,10 @@ def acquire(store: ClaimStore, name: str, wait_seconds: float, pace: Pace) -> Le
             lease.hold()
             if pace.clock() - looked_at > SETTLE_SECONDS:
                 pace.sleep(2 * SETTLE_SECONDS)
-            if not any(claim.held for claim in lease.others()):
+            others = lease.others()
+            if not any(claim.held for claim in others):
+                if others:
+                    pace.sleep(_ROOM_SECONDS)
                 return lease
         except LockLostError:
             log.warning("It took too long to get the lock: trying again")

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from mpt_tool.cli.session import Session
 from mpt_tool.enums import MigrationTypeEnum, ResumeEnum
-from mpt_tool.errors import SelectionError
+from mpt_tool.errors import ScriptError, SelectionError
 
 if TYPE_CHECKING:
     from mpt_tool.batch.rehearsal import Sight
+    from mpt_tool.project import Project
     from mpt_tool.runner.prepare import Prepared
+    from mpt_tool.scripts.folder import Script
     from mpt_tool.view.results import Result
 
 DEFAULT_LIMIT = 1000
@@ -54,7 +56,7 @@ def run(session: Session, request: Request) -> "Result":
     shows_progress = is_live(sys.stderr) and not session.output.quiet
     reporter = LiveReporter(sys.stdout, sys.stderr) if shows_progress else LogReporter()
     context = session.context(reporter)
-    scripts, repository = project.scripts(), project.repository
+    repository, scripts = project.repository, _scripts(project)
     with repository.lock(context.origin, request.wait, session.stop.lose_lock):
         snapshot = repository.load()
         prepared = prepare.prepare(
@@ -82,7 +84,8 @@ def dry_run(session: Session, request: Request) -> "Result":
     # What the scripts import is not to leave compiled files behind.
     sys.dont_write_bytecode = True
     project = session.project
-    entries = plan_of(project.scripts(), project.repository.load())
+    repository, scripts = project.repository, _scripts(project)
+    entries = plan_of(scripts, repository.load())
     # What a script prints while it is loaded is no part of the plan.
     with redirect_stdout(sys.stderr), writes_refused():
         prepared = prepare.prepare(
@@ -92,6 +95,17 @@ def dry_run(session: Session, request: Request) -> "Result":
         sight = _look_at_items(session, prepared, request) if request.migration_id else None
     records = [step.record for step in prepared.steps]
     return Result(DryRun(request.migration_type, records, sight))
+
+
+def _scripts(project: "Project") -> "list[Script]":
+    """Return the scripts of a project that has any.
+
+    Raises:
+        ScriptError: it has none: another folder is meant, or the image was built without them.
+    """
+    if scripts := project.scripts():
+        return scripts
+    raise ScriptError(f"No migration files found in {project.folder}")
 
 
 def _done(request: Request) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from mpt_tool.enums import OutcomeEnum
 from mpt_tool.errors import StorageError, message_of
 from mpt_tool.process.tracebacks import chain_of, frames_in
-from mpt_tool.records import Attempt, ErrorReport, MigrationRecord, Origin
+from mpt_tool.records import Attempt, ErrorReport, MigrationRecord, Origin, seconds_between
 from mpt_tool.redaction import Redact
 from mpt_tool.storage.repository import StateRepository
 
@@ -34,16 +34,15 @@ def attempt_at(
         counts: those of a batch migration.
         error: what it ended with.
     """
-    began = record.started_at
     return Attempt(
         **dict(origin),
         migration_id=record.migration_id,
         order_id=record.order_id,
         type=record.type,
         outcome=outcome,
-        started_at=began,
+        started_at=record.started_at,
         ended_at=ended_at,
-        seconds=(ended_at - began).total_seconds() if began and ended_at else None,
+        seconds=seconds_between(record.started_at, ended_at),
         checksum=checksum,
         counts=counts,
         error=error,

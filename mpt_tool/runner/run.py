@@ -84,8 +84,8 @@ def _run_step(step: Step, repository: StateRepository, context: Context) -> floa
         StorageError: the record could not be saved, before or after the author's code ran.
     """
     recorder = Recorder(step.record, step.path, step.checksum, repository, context)
-    if recorder.recover():
-        return 0.0
+    if (seconds := recorder.recover()) is not None:
+        return seconds
     recorder.start()
     try:
         # Saving may take long: there may be a reason by now not to begin what takes hours.

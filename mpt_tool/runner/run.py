@@ -16,7 +16,7 @@ from mpt_tool.scripts.load import load
 from mpt_tool.scripts.plan import Entry, RunResult
 from mpt_tool.scripts.syntax import checksum
 from mpt_tool.storage.repository import StateRepository
-from mpt_tool.wording import duration
+from mpt_tool.wording import LONGEST_REPEATED, duration, shortened
 
 log = get_log(__name__)
 
@@ -40,7 +40,7 @@ def run(prepared: Prepared, repository: StateRepository, context: Context) -> Ru
                     seconds = _run_step(step, repository, context)
                 log.info("Applied migration: %s in %s", ids[number], duration(seconds))
             except MptToolError as error:
-                log.error("%s", error)
+                log.error("%s", shortened(context.redact(str(error)), LONGEST_REPEATED))
                 seconds = time.monotonic() - began
                 return RunResult(
                     ids[:number], prepared.skipped, ids[number + 1 :], seconds, ids[number], error

@@ -208,13 +208,17 @@ def _fake(session: Session, migration_id: str, wait: float) -> "Result":
     """Mark a migration as applied without running it."""
     from mpt_tool.project import plan_of
     from mpt_tool.runner import run as runs
+    from mpt_tool.settings import env_file_exported
     from mpt_tool.view.progress import LogReporter
     from mpt_tool.view.results import Result
 
     project = session.project
     context = session.context(LogReporter())
     scripts, repository = project.scripts(), project.repository
-    with repository.lock(context.origin, wait, session.stop.lose_lock):
+    with (
+        env_file_exported(project.root),
+        repository.lock(context.origin, wait, session.stop.lose_lock),
+    ):
         entries = plan_of(scripts, repository.load())
         runs.fake(entries, migration_id, repository, context, project.root)
     return Result(said=[f"Migration {migration_id} applied successfully."])

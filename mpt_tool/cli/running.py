@@ -47,6 +47,7 @@ def run(session: Session, request: Request) -> "Result":
     from mpt_tool.project import plan_of
     from mpt_tool.runner import prepare
     from mpt_tool.runner import run as runs
+    from mpt_tool.settings import env_file_exported
     from mpt_tool.view.progress import LiveReporter, LogReporter
     from mpt_tool.view.results import Result
     from mpt_tool.view.terminal import is_live
@@ -57,7 +58,10 @@ def run(session: Session, request: Request) -> "Result":
     reporter = LiveReporter(sys.stdout, sys.stderr) if shows_progress else LogReporter()
     context = session.context(reporter)
     repository, scripts = project.repository, _scripts(project)
-    with repository.lock(context.origin, request.wait, session.stop.lose_lock):
+    with (
+        env_file_exported(project.root),
+        repository.lock(context.origin, request.wait, session.stop.lose_lock),
+    ):
         snapshot = repository.load()
         prepared = prepare.prepare(
             plan_of(scripts, snapshot),
@@ -79,6 +83,7 @@ def dry_run(session: Session, request: Request) -> "Result":
     from mpt_tool.clients.read_only import writes_refused
     from mpt_tool.project import plan_of
     from mpt_tool.runner import prepare
+    from mpt_tool.settings import env_file_exported
     from mpt_tool.view.results import DryRun, Result
 
     # What the scripts import is not to leave compiled files behind.
@@ -87,7 +92,7 @@ def dry_run(session: Session, request: Request) -> "Result":
     repository, scripts = project.repository, _scripts(project)
     entries = plan_of(scripts, repository.load())
     # What a script prints while it is loaded is no part of the plan.
-    with redirect_stdout(sys.stderr), writes_refused():
+    with redirect_stdout(sys.stderr), writes_refused(), env_file_exported(project.root):
         prepared = prepare.prepare(
             entries, request.migration_type, request.migration_id, project.root, request.resume
         )

@@ -5,6 +5,7 @@ Whoever drives begins tasks, in their order; an executor processes the item of e
 """
 
 import inspect
+import os
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
@@ -14,6 +15,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from mpt_tool.batch.loop import EventLoop
+from mpt_tool.process.isolation import end_if_forked
 
 if TYPE_CHECKING:
     # Not needed, and too slow to import, where there is no batch migration.
@@ -54,6 +56,7 @@ class Inline:
         """The tasks whose try has ended."""
         self._process = process
         self._loop = loop
+        self._process_id = os.getpid()
 
     def begin(self, task: Task) -> None:
         """Process the task's item."""
@@ -64,6 +67,7 @@ class Inline:
                 self._loop.result_of(sound(result))
         except BaseException as error:  # noqa: BLE001 - raised by whoever drives, in its turn
             task.error = error
+        end_if_forked(self._process_id)
         self.ended.put(task)
 
     def close(self) -> None:
@@ -111,6 +115,7 @@ class Coroutines:
         """The tasks whose try has ended."""
         self._process = process
         self._loop = loop
+        self._process_id = os.getpid()
         self._free = Semaphore(workers)
         self._line = line
 
@@ -135,6 +140,7 @@ class Coroutines:
                     await self._process(task.item)
                 except BaseException as error:  # noqa: BLE001 - raised by whoever drives
                     task.error = error
+                end_if_forked(self._process_id)
                 self.ended.put(task)
                 self._line.note_end()
 

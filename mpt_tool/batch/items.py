@@ -16,7 +16,7 @@ from mpt_tool.redaction import Redact
 from mpt_tool.wording import LONGEST_REPEATED, shortened
 
 _LONGEST_MESSAGE = 100
-_SURELY_JSON = frozenset({int, str})
+_BEYOND_COUNTING = 10**18
 
 log = get_log(__name__)
 
@@ -47,7 +47,7 @@ def with_cursors(
     cursor_of = migration.cursor
     for item in items_after(migration, cursor, loop):
         own = cursor_of(item)
-        yield item, own if type(own) in _SURELY_JSON else _copy_of(own)
+        yield item, own if _is_surely_json(own) else _copy_of(own)
 
 
 def total_of(migration: BatchDataMigration[Any]) -> int | None:
@@ -61,9 +61,9 @@ def total_of(migration: BatchDataMigration[Any]) -> int | None:
     except NotBegunError:
         # A request for it would have had to wait, and the run is to stop.
         return None
-    if total is None or (isinstance(total, int) and total >= 0):
+    if total is None or (isinstance(total, int) and 0 <= total < _BEYOND_COUNTING):
         return total
-    raise ScriptError(f"count() returned {total!r}: use a whole number, or None")
+    raise ScriptError(f"count() returned {_told(total)}: use a whole number, or None")
 
 
 def name_of(migration: BatchDataMigration[Any], item: Any, cursor: Any) -> str:
@@ -101,6 +101,18 @@ def failure_log(redact: Redact) -> Callable[[str, BaseException], None]:
     return log_failure
 
 
+def _is_surely_json(cursor: object) -> bool:
+    return type(cursor) is str or (type(cursor) is int and abs(cursor) < _BEYOND_COUNTING)
+
+
+def _told(value: object) -> str:
+    """Return a value for a message; Python refuses to write a number of thousands of digits."""
+    try:
+        return repr(value)
+    except ValueError:
+        return f"a value of the type {type(value).__name__} that is too long to be written"
+
+
 def _copy_of(cursor: Any) -> Any:
     """Return the cursor as a checkpoint will give it back; `process` may change the original.
 
@@ -112,7 +124,9 @@ def _copy_of(cursor: Any) -> Any:
     try:
         kept = json.loads(json.dumps(cursor, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
-        raise ScriptError(f"cursor(item) returned {cursor!r}, which is no JSON value") from error
+        raise ScriptError(
+            f"cursor(item) returned {_told(cursor)}, which is no JSON value"
+        ) from error
     if kept != cursor:
         raise ScriptError(f"cursor(item) returned {cursor!r}, which JSON would change")
     return kept

@@ -34,9 +34,7 @@ def isolated() -> Iterator[None]:
         with _signals_kept():
             yield
     finally:
-        if os.getpid() != process:
-            sys.stderr.flush()
-            os._exit(1)
+        end_if_forked(process)
         for each, attributes in kept:
             vars(each).update(attributes)
         threading.excepthook, sys.unraisablehook, sys.excepthook = hooks
@@ -49,6 +47,16 @@ def isolated() -> Iterator[None]:
         # The script may have removed it.
         with suppress(OSError):
             os.chdir(folder)
+
+
+def end_if_forked(process: int) -> None:
+    """End this process unless it is this one: a child that a script forked and let go on.
+
+    It is neither to handle further items nor to record anything.
+    """
+    if os.getpid() != process:
+        sys.stderr.flush()
+        os._exit(1)
 
 
 @contextmanager

@@ -115,6 +115,7 @@ def test_any_json_value_is_a_cursor(project: Project, cursor: str) -> None:
     ("cursor", "what"),
     [
         ("{1, 2}", "which is no JSON value"),
+        ("10**5000", "too long to be written, which is no JSON value"),
         ("number.__add__", "which is no JSON value"),
         ("float('nan')", "which is no JSON value"),
         ("(1, 2)", "which JSON would change"),
@@ -158,6 +159,7 @@ def test_a_later_cursor_that_json_cannot_keep_fails_before_its_item(project: Pro
         ("def count(self): return 'ten'", "count() returned 'ten': use a whole number, or None\n"),
         ("def count(self): return 10.5", "count() returned 10.5: use"),
         ("def count(self): return -1", "count() returned -1: use"),
+        ("def count(self): return 10**5000", "count() returned a value of the type int that is"),
     ],
 )
 def test_a_count_that_is_no_number_fails_before_the_first_item(

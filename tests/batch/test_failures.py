@@ -477,3 +477,25 @@ def test_an_item_fails_for_good_after_its_last_try_or_another_error(
     assert result.exit_code == 1
     assert f"{MIGRATION} failed: 1: try again\n" in result.stderr
     assert tries(project, 1) == expected
+
+
+@KINDS
+@pytest.mark.parametrize("ends", ["return", "raise ValueError('child')", "raise SystemExit(0)"])
+def test_a_child_that_process_forks_handles_no_further_item_and_records_nothing(
+    project: Project, process: str, workers: int, ends: str
+) -> None:
+    body = f"""
+    if number == 3:
+        child = os.fork()
+        if not child:
+            {ends}
+        os.waitpid(child, 0)
+    """
+    migration = numbers(project, body, process=process, workers=workers, checkpoint_seconds=0)
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 0
+    assert "child" not in result.stderr
+    assert sorted(migration.processed) == ALL
+    assert migration.attempts == [("applied", {"processed": TOTAL, "failed": 0})]

@@ -6,12 +6,13 @@ import shutil
 
 import pytest
 from support.process import Process
-from support.project import COMMAND, STATE_FILE, Project, Result, record
+from support.project import COMMAND, HISTORY_FILE, STATE_FILE, Project, Result, record
 from support.terminal import Gate
 
 pytestmark = pytest.mark.slow
 
 APPLIED = "2026-01-13T18:05:20+00:00"
+BEGAN, ENDED = "2026-01-13T18:05:20.123456+00:00", "2026-01-13T20:35:20.123456+00:00"
 RECORD_IT = "Do not run it again; once it can be recorded: mpt-tool migrate --fake first"
 
 
@@ -53,6 +54,57 @@ def test_a_run_that_was_killed_is_recognised_and_its_migration_runs_again(
     found_dead = project.attempts()[1]
     assert found_dead["started_at"] == left["started_at"]
     assert "ended_at" not in found_dead
+
+
+def attempted(migration_id: str, outcome: str, started_at: str) -> str:
+    """Return a line of the history, of an attempt that ended at a certain moment."""
+    run = {"run_id": "r", "user": "u", "host": "h", "process": 1, "tool_version": "7.0.0"}
+    what = {"migration_id": migration_id, "order_id": 1, "type": "data", "outcome": outcome}
+    return json.dumps({**run, **what, "started_at": started_at, "ended_at": ENDED}) + "\n"
+
+
+@pytest.mark.parametrize("began", [BEGAN, BEGAN[:-9] + "000+00:00"], ids=["exact", "milliseconds"])
+def test_a_run_whose_end_only_the_history_knows_is_recorded_and_not_run_again(
+    project: Project, began: str
+) -> None:
+    project.script("first", order_id=1, body="raise AssertionError('ran again')")
+    project.write_state(record("first", order_id=1, started_at=BEGAN))
+    project.file(HISTORY_FILE, attempted("first", "applied", began))
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 0
+    assert "was applied by a run that could not record it: recorded now" in result.stderr
+    assert " - INFO - Applied migration: first in 2 h 30 min\n" in result.stderr
+    assert project.state()["first"] == record(
+        "first", order_id=1, started_at=BEGAN, applied_at=ENDED
+    )
+    assert project.outcomes() == [("first", "applied")]
+
+
+@pytest.mark.parametrize(
+    ("migration_id", "outcome", "began"),
+    [
+        ("first", "failed", BEGAN),
+        ("first", "interrupted", BEGAN),
+        ("first", "found dead", BEGAN),
+        ("first", "faked", BEGAN),
+        ("first", "applied", "2026-01-13T18:05:20.126000+00:00"),
+        ("other", "applied", BEGAN),
+    ],
+)
+def test_a_run_that_the_history_does_not_know_as_applied_runs_again(
+    project: Project, migration_id: str, outcome: str, began: str
+) -> None:
+    project.script("first", order_id=1, body="print('runs again')")
+    project.write_state(record("first", order_id=1, started_at=BEGAN))
+    project.file(HISTORY_FILE, attempted(migration_id, outcome, began))
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 0
+    assert "runs again\n" in result.stdout
+    assert project.outcomes()[1:] == [("first", "found dead"), ("first", "applied")]
 
 
 def test_what_a_killed_run_left_of_a_new_state_is_not_read(project: Project) -> None:

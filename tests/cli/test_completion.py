@@ -31,7 +31,7 @@ BROKEN = {
     "state that is no JSON": ({STATE_FILE: "{"}, {}),
     "state that holds no record": ({STATE_FILE: '{"data_new": []}'}, {}),
     "pyproject.toml": ({"pyproject.toml": "["}, {}),
-    "setting": ({}, {"STORAGE_AIRTABLE_RETRY_SECONDS": "long"}),
+    "setting": ({}, {"SCHEMA_TIME_LIMIT": "long"}),
     "folder": ({}, {"MPT_TOOL_FOLDER": "nowhere"}),
 }
 

@@ -10,6 +10,9 @@ from mpt_tool.records import Attempt, ErrorReport, MigrationRecord, Origin
 from mpt_tool.redaction import Redact
 from mpt_tool.storage.repository import StateRepository
 
+# What JSON nests without trouble; of a longer chain the middle is left out.
+_LONGEST_CHAIN = 40
+
 
 def attempt_at(
     record: MigrationRecord,
@@ -49,8 +52,11 @@ def attempt_at(
 
 def report_of(error: BaseException, path: Path, redact: Redact) -> ErrorReport:
     """Return what the history keeps of an error that came out of the script at this path."""
-    report = None
-    for each in reversed(chain_of(error)):
+    report, chain = None, chain_of(error)
+    if len(chain) > _LONGEST_CHAIN:
+        half = _LONGEST_CHAIN // 2
+        chain = [*chain[:half], *chain[-half:]]
+    for each in reversed(chain):
         report = ErrorReport(
             kind=redact(type(each).__qualname__),
             message=redact(message_of(each)),

@@ -105,9 +105,14 @@ class NoHistoryError(StorageError):
 
 
 def message_of(cause: BaseException) -> str:
-    """Return what an exception says, or else its class; a script's may fail to say anything."""
+    """Return what an exception says, or else its class; a script's may fail to say anything.
+
+    After what a group says follows what its members say.
+    """
     try:
         message = str(cause)
+        if isinstance(cause, BaseExceptionGroup):
+            message += f": {'; '.join(map(message_of, cause.exceptions))}"
     except BaseException:  # noqa: BLE001 - an exception of a script may fail to describe itself
         message = ""
     if isinstance(cause, SystemExit):

@@ -126,9 +126,7 @@ class MigrationRecord(BaseModel):
     @property
     def seconds(self) -> float | None:
         """How long the run took that applied it; None if none did."""
-        if self.started_at is None or self.applied_at is None:
-            return None
-        return max(0.0, (self.applied_at - self.started_at).total_seconds())
+        return seconds_between(self.started_at, self.applied_at)
 
     def start(self, now: datetime, version: str | None) -> Self:
         """Return the record of a run that begins now, by this version of the service."""
@@ -211,6 +209,14 @@ class Attempt(Origin):
     def document(self) -> dict[str, Any]:
         """Return the attempt as JSON values, without what is not known."""
         return self.model_dump(mode="json", exclude_none=True)
+
+
+def seconds_between(began: datetime | None, ended: datetime | None) -> float | None:
+    """Return how long that took; None if one of the two is not known.
+
+    A clock that was put back meanwhile makes it 0.
+    """
+    return max(0.0, (ended - began).total_seconds()) if began and ended else None
 
 
 def describe(error: ValidationError) -> str:

@@ -1,6 +1,8 @@
 """How settings are read, from the environment, `.env` and `pyproject.toml`; and the tool's own."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_args
@@ -24,6 +26,8 @@ PROJECT_FILE = "pyproject.toml"
 PROJECT_TABLE = "tool.mpt-tool"
 # Of the packages that bring a store; the name of each is that of a table of settings, too.
 STORES = "mpt_tool.storage"
+# What the newer names of variables begin with.
+_NEWER = ("MPT_TOOL_", "MPT_TOOL_STORAGE_")
 _OUR_TABLES = frozenset({"airtable", "mpt"})
 # What a thread can wait for.
 _LONGEST_LIMIT = 1e9
@@ -134,6 +138,27 @@ def read_env_file(root: Path) -> dict[str, str]:
         return {name: value for name, value in _read_env_file(root).items() if value}
     except SettingsError:
         return {}
+
+
+@contextmanager
+def env_file_exported(root: Path) -> Iterator[None]:
+    """Let scripts find in the environment meanwhile what the project's `.env` sets, if it lacks it.
+
+    But not the newer name of a setting that the environment has by its older one: it would win.
+    """
+    lacking = {
+        name: value
+        for name, value in read_env_file(root).items()
+        if not {name, *(name.removeprefix(newer) for newer in _NEWER)} & os.environ.keys()
+        # No environment could hold it.
+        and not ("=" in name or "\0" in name + value)
+    }
+    os.environ.update(lacking)
+    try:
+        yield
+    finally:
+        for name in lacking:
+            os.environ.pop(name, None)
 
 
 def working_folder() -> Path:

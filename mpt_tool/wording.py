@@ -2,6 +2,10 @@
 
 from datetime import datetime
 
+# How much of an error is repeated where it is told in full beside it, in characters.
+LONGEST_REPEATED = 5_000
+_CUT = " … "
+
 
 def timestamp(moment: datetime) -> str:
     """Return a moment in UTC as people read it."""
@@ -30,6 +34,12 @@ def in_items(handled: int, total: int | None = None) -> str:
     """Return the same with its noun: 1 item, 2 items, 1 of 2 items."""
     counted = of_total(handled, total)
     return f"{counted} item" if counted == "1" else f"{counted} items"
+
+
+def shortened(text: str, length: int) -> str:
+    """Return so many characters of the text at most, without its middle."""
+    half = length // 2
+    return text if len(text) <= length else f"{text[:half]}{_CUT}{text[len(text) - half :]}"
 
 
 def printable(text: str) -> str:

@@ -226,3 +226,44 @@ def test_a_variable_that_only_looks_like_a_setting_is_none(project: Project) -> 
 
     assert result.exit_code == 0
     assert "any" in result.stdout
+
+
+READS_VARIABLE = """
+import os
+from mpt_tool.migration import DataBaseMigration
+
+AT_IMPORT = os.environ["MPT_PRODUCTS_IDS"]
+
+class Migration(DataBaseMigration):
+    def run(self):
+        print(AT_IMPORT, os.environ["MPT_PRODUCTS_IDS"], os.environ.get("UNSET"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("env", "found"), [({}, "PRD-1"), ({"MPT_PRODUCTS_IDS": "PRD-2"}, "PRD-2")]
+)
+def test_scripts_find_in_the_environment_what_env_sets_and_it_lacks(
+    project: Project, env: dict[str, str], found: str
+) -> None:
+    project.file("migrations/1_first.py", READS_VARIABLE)
+    project.file(".env", "MPT_PRODUCTS_IDS=PRD-1\nUNSET=\n")
+
+    planned = project.run("migrate", "--data", "--dry-run", env=env)
+    result = project.run("migrate", "--data", env=env)
+
+    assert (planned.exit_code, result.exit_code) == (0, 0)
+    assert f"{found} {found} None\n" in result.stdout
+
+
+def test_env_gives_scripts_no_newer_name_that_would_win_over_the_environment(
+    project: Project,
+) -> None:
+    project.file(".env", "MPT_TOOL_STORAGE_AIRTABLE_API_KEY=of_env_file")
+    body = "from mpt_tool.config import get_airtable_config; print(get_airtable_config('api_key'))"
+    project.script("first", body=body)
+
+    result = project.run("migrate", "--data", env={"AIRTABLE_API_KEY": "any"})
+
+    assert result.exit_code == 0
+    assert "\nany\n" in result.stdout

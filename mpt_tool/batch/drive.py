@@ -61,7 +61,7 @@ def all_items(
         ScriptError: a cursor is no JSON value.
         BaseException: what else the author's code raised.
     """
-    collects, log_failure = migration.on_error == "collect", failure_log()
+    collects, log_failure = migration.on_error == "collect", failure_log(redact)
 
     def settle(task: Task) -> None:
         error = task.error
@@ -108,7 +108,7 @@ def failed_items(
         raise NotImplementedError(
             f"{name} has no find(cursor), so none is retried: define it, and run this again"
         )
-    log_failure = failure_log()
+    log_failure = failure_log(redact)
 
     def settle(task: Task) -> None:
         if task.error is None:

@@ -13,6 +13,7 @@ from mpt_tool.process.log import get_log
 from mpt_tool.process.tracebacks import script_traceback
 from mpt_tool.records import FailedItem
 from mpt_tool.redaction import Redact
+from mpt_tool.wording import LONGEST_REPEATED, shortened
 
 _LONGEST_MESSAGE = 100
 _SURELY_JSON = frozenset({int, str})
@@ -81,8 +82,12 @@ def failed_item(cursor: Any, error: BaseException, redact: Redact) -> FailedItem
     return FailedItem(cursor=cursor, error=redact(message_of(error))[:_LONGEST_MESSAGE])
 
 
-def failure_log() -> Callable[[str, BaseException], None]:
-    """Return a callable(name, error) that logs a failed item, at the first of a kind in full."""
+def failure_log(redact: Redact) -> Callable[[str, BaseException], None]:
+    """Return a callable(name, error) that logs a failed item, at the first of a kind in full.
+
+    Args:
+        redact: takes secrets out of what is logged, before a part of one could be cut off.
+    """
     known = set()
 
     def log_failure(name: str, error: BaseException) -> None:
@@ -90,7 +95,8 @@ def failure_log() -> Callable[[str, BaseException], None]:
         kind = type(error), frame.f_code.co_filename, line
         shown = "" if kind in known else f"\n{script_traceback(error)}"
         known.add(kind)
-        log.error("%s failed: %s%s", name, message_of(error), shown)
+        message = shortened(redact(message_of(error)), LONGEST_REPEATED)
+        log.error("%s failed: %s%s", name, message, shown)
 
     return log_failure
 

@@ -132,7 +132,7 @@ Init = Annotated[
     bool,
     RULES.option(
         "--init",
-        help="create the state file, or the table or the columns that it lacks.",
+        help="create the folder and the state file or table, or the columns that it lacks.",
         panel=CREATE,
     ),
 ]
@@ -208,13 +208,17 @@ def _fake(session: Session, migration_id: str, wait: float) -> "Result":
     """Mark a migration as applied without running it."""
     from mpt_tool.project import plan_of
     from mpt_tool.runner import run as runs
+    from mpt_tool.settings import env_file_exported
     from mpt_tool.view.progress import LogReporter
     from mpt_tool.view.results import Result
 
     project = session.project
     context = session.context(LogReporter())
     scripts, repository = project.scripts(), project.repository
-    with repository.lock(context.origin, wait, session.stop.lose_lock):
+    with (
+        env_file_exported(project.root),
+        repository.lock(context.origin, wait, session.stop.lose_lock),
+    ):
         entries = plan_of(scripts, repository.load())
         runs.fake(entries, migration_id, repository, context, project.root)
     return Result(said=[f"Migration {migration_id} applied successfully."])
@@ -232,7 +236,8 @@ def _scaffold(
 
 
 def _initialize(session: Session, wait: float) -> "Result":
-    """Create what the store lacks."""
+    """Create what the store lacks, and the migrations folder."""
+    from mpt_tool.scripts import folder
     from mpt_tool.view.results import Result
 
     repository = session.project.repository
@@ -240,7 +245,9 @@ def _initialize(session: Session, wait: float) -> "Result":
         # A store that is still to be created has no place for a lock.
         with suppress(StorageError):
             held.enter_context(repository.lock(session.origin(), wait, session.stop.lose_lock))
-        created = repository.initialize()
+        created = [*repository.initialize()]
+    if folder.create(session.project.folder):
+        created.append(f"folder {session.project.folder}")
     done = "Migration tool initialized successfully."
     return Result(said=[*(f"Created {name}." for name in created), done])
 

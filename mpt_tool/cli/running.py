@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from mpt_tool.cli.session import Session
 from mpt_tool.enums import MigrationTypeEnum, ResumeEnum
-from mpt_tool.errors import SelectionError
+from mpt_tool.errors import ScriptError, SelectionError
 
 if TYPE_CHECKING:
     from mpt_tool.batch.rehearsal import Sight
+    from mpt_tool.project import Project
     from mpt_tool.runner.prepare import Prepared
+    from mpt_tool.scripts.folder import Script
     from mpt_tool.view.results import Result
 
 DEFAULT_LIMIT = 1000
@@ -45,6 +47,7 @@ def run(session: Session, request: Request) -> "Result":
     from mpt_tool.project import plan_of
     from mpt_tool.runner import prepare
     from mpt_tool.runner import run as runs
+    from mpt_tool.settings import env_file_exported
     from mpt_tool.view.progress import LiveReporter, LogReporter
     from mpt_tool.view.results import Result
     from mpt_tool.view.terminal import is_live
@@ -54,8 +57,11 @@ def run(session: Session, request: Request) -> "Result":
     shows_progress = is_live(sys.stderr) and not session.output.quiet
     reporter = LiveReporter(sys.stdout, sys.stderr) if shows_progress else LogReporter()
     context = session.context(reporter)
-    scripts, repository = project.scripts(), project.repository
-    with repository.lock(context.origin, request.wait, session.stop.lose_lock):
+    repository, scripts = project.repository, _scripts(project)
+    with (
+        env_file_exported(project.root),
+        repository.lock(context.origin, request.wait, session.stop.lose_lock),
+    ):
         snapshot = repository.load()
         prepared = prepare.prepare(
             plan_of(scripts, snapshot),
@@ -77,14 +83,16 @@ def dry_run(session: Session, request: Request) -> "Result":
     from mpt_tool.clients.read_only import writes_refused
     from mpt_tool.project import plan_of
     from mpt_tool.runner import prepare
+    from mpt_tool.settings import env_file_exported
     from mpt_tool.view.results import DryRun, Result
 
     # What the scripts import is not to leave compiled files behind.
     sys.dont_write_bytecode = True
     project = session.project
-    entries = plan_of(project.scripts(), project.repository.load())
+    repository, scripts = project.repository, _scripts(project)
+    entries = plan_of(scripts, repository.load())
     # What a script prints while it is loaded is no part of the plan.
-    with redirect_stdout(sys.stderr), writes_refused():
+    with redirect_stdout(sys.stderr), writes_refused(), env_file_exported(project.root):
         prepared = prepare.prepare(
             entries, request.migration_type, request.migration_id, project.root, request.resume
         )
@@ -92,6 +100,17 @@ def dry_run(session: Session, request: Request) -> "Result":
         sight = _look_at_items(session, prepared, request) if request.migration_id else None
     records = [step.record for step in prepared.steps]
     return Result(DryRun(request.migration_type, records, sight))
+
+
+def _scripts(project: "Project") -> "list[Script]":
+    """Return the scripts of a project that has any.
+
+    Raises:
+        ScriptError: it has none: another folder is meant, or the image was built without them.
+    """
+    if scripts := project.scripts():
+        return scripts
+    raise ScriptError(f"No migration files found in {project.folder}")
 
 
 def _done(request: Request) -> str:

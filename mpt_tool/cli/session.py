@@ -14,7 +14,7 @@ import typer
 
 from mpt_tool.enums import MigrationTypeEnum
 from mpt_tool.errors import ExitCode, MptToolError, ScriptFailedError
-from mpt_tool.wording import printable, printable_lines
+from mpt_tool.wording import LONGEST_REPEATED, printable, printable_lines, shortened
 
 if TYPE_CHECKING:
     from mpt_tool.process.signals import Stop
@@ -168,17 +168,19 @@ def _say(message: str, output: Output, redact: "Redact") -> None:
 
 
 def _write_error(command: str, error: MptToolError, output: Output, redact: "Redact") -> None:
+    message = reason = redact(str(error))
     if isinstance(error, ScriptFailedError) and error.__cause__:
         from mpt_tool.clients.releases import hint_at_release
         from mpt_tool.process.tracebacks import script_traceback
 
         told = printable_lines(redact(script_traceback(error.__cause__)))
         typer.echo(told, err=True, nl=False)
+        reason = shortened(message, LONGEST_REPEATED)
         if hint := hint_at_release(error.__cause__):
             typer.echo(hint, err=True)
     if output.as_json:
         from mpt_tool.view.documents import write_json
 
-        write_json(command, {"error": redact(str(error))}, sys.stdout)
-    typer.echo(printable(redact(f"Error running {command} command: {error}")), err=True)
+        write_json(command, {"error": message}, sys.stdout)
+    typer.echo(printable(f"Error running {command} command: {reason}"), err=True)
     typer.echo("Aborted.", err=True)

@@ -6,12 +6,12 @@ from pathlib import Path
 from mpt_tool.enums import OutcomeEnum
 from mpt_tool.errors import StorageError, message_of
 from mpt_tool.process.tracebacks import chain_of, frames_in
-from mpt_tool.records import Attempt, ErrorReport, MigrationRecord, Origin
+from mpt_tool.records import Attempt, ErrorReport, MigrationRecord, Origin, seconds_between
 from mpt_tool.redaction import Redact
 from mpt_tool.storage.repository import StateRepository
 
-# What JSON nests without trouble; of a longer chain the middle is left out.
-_LONGEST_CHAIN = 40
+# How many exceptions of a chain are kept: the last ones raised and as many of the first.
+_LONGEST_CHAIN = 100
 
 
 def attempt_at(
@@ -34,16 +34,15 @@ def attempt_at(
         counts: those of a batch migration.
         error: what it ended with.
     """
-    began = record.started_at
     return Attempt(
         **dict(origin),
         migration_id=record.migration_id,
         order_id=record.order_id,
         type=record.type,
         outcome=outcome,
-        started_at=began,
+        started_at=record.started_at,
         ended_at=ended_at,
-        seconds=(ended_at - began).total_seconds() if began and ended_at else None,
+        seconds=seconds_between(record.started_at, ended_at),
         checksum=checksum,
         counts=counts,
         error=error,
@@ -53,10 +52,9 @@ def attempt_at(
 def report_of(error: BaseException, path: Path, redact: Redact) -> ErrorReport:
     """Return what the history keeps of an error that came out of the script at this path."""
     report, chain = None, chain_of(error)
-    if len(chain) > _LONGEST_CHAIN:
-        half = _LONGEST_CHAIN // 2
-        chain = [*chain[:half], *chain[-half:]]
-    for each in reversed(chain):
+    half = _LONGEST_CHAIN // 2
+    kept = chain if len(chain) <= _LONGEST_CHAIN else chain[:half] + chain[-half:]
+    for each in reversed(kept):
         report = ErrorReport(
             kind=redact(type(each).__qualname__),
             message=redact(message_of(each)),

@@ -68,18 +68,18 @@ class Recorder:
         """Whether the store has a place for them."""
         return "checkpoint" not in self._context.missing
 
-    def recover(self) -> bool:
+    def recover(self) -> float | None:
         """Say what became of a run that died in this migration, if one did.
 
         Returns:
-            Whether it had applied the migration: that is recorded now.
+            How many seconds it took, if it had applied the migration: that is recorded now.
 
         Raises:
             StorageError: it could not be recorded now either.
         """
         record = self._saved
         if record.status is not MigrationStatusEnum.RUNNING or record.started_at is None:
-            return False
+            return None
         if ended_at := known_end(record, self._repository):
             log.warning(
                 "Migration %s was applied by a run that could not record it: recorded now,"
@@ -87,14 +87,14 @@ class Recorder:
                 record.migration_id,
             )
             self._save(record.finish(ended_at))
-            return True
+            return self._saved.seconds
         log.warning(
             "Migration %s began at %s in a run that died: it runs again",
             record.migration_id,
             timestamp(record.started_at),
         )
         self._append(OutcomeEnum.FOUND_DEAD, record, ended_at=None)
-        return False
+        return None
 
     def start(self) -> None:
         """Save that the migration runs.
@@ -134,8 +134,9 @@ class Recorder:
             StorageError: it could not be recorded.
         """
         running, now = self._saved, self._context.clock()
+        applied = running.finish(now)
         try:
-            self._repository.save(running.finish(now))
+            self._repository.save(applied)
         except StorageError as error:
             raise StorageError(
                 f"Migration {self.migration_id} was applied, but that could not be recorded:"
@@ -143,8 +144,8 @@ class Recorder:
                 f" mpt-tool migrate --fake {self.migration_id}"
             ) from error
         finally:
-            seconds = self._append(OutcomeEnum.APPLIED, running, ended_at=now, counts=counts)
-        return seconds or 0.0
+            self._append(OutcomeEnum.APPLIED, running, ended_at=now, counts=counts)
+        return applied.seconds or 0.0
 
     def fail(self, error: BaseException, counts: Counts) -> MptToolError:
         """Record that the migration failed, or was interrupted; return the error to end the run."""
@@ -210,8 +211,8 @@ class Recorder:
         ended_at: datetime | None,
         counts: Counts = None,
         error: ErrorReport | None = None,
-    ) -> float | None:
-        """Add an attempt to the history, and return its seconds; if that fails, it only warns."""
+    ) -> None:
+        """Add an attempt to the history; if that fails, it only warns."""
         attempt = attempt_at(
             record, self._context.origin, self._checksum, outcome, ended_at, counts, error
         )
@@ -221,4 +222,3 @@ class Recorder:
             log.debug("%s", missing)
         except StorageError as unwritten:
             log.warning("The history lacks this attempt at %s: %s", self.migration_id, unwritten)
-        return attempt.seconds

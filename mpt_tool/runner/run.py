@@ -16,7 +16,7 @@ from mpt_tool.scripts.load import load
 from mpt_tool.scripts.plan import Entry, RunResult
 from mpt_tool.scripts.syntax import checksum
 from mpt_tool.storage.repository import StateRepository
-from mpt_tool.wording import duration
+from mpt_tool.wording import LONGEST_REPEATED, duration, shortened
 
 log = get_log(__name__)
 
@@ -40,7 +40,7 @@ def run(prepared: Prepared, repository: StateRepository, context: Context) -> Ru
                     seconds = _run_step(step, repository, context)
                 log.info("Applied migration: %s in %s", ids[number], duration(seconds))
             except MptToolError as error:
-                log.error("%s", error)
+                log.error("%s", shortened(context.redact(str(error)), LONGEST_REPEATED))
                 seconds = time.monotonic() - began
                 return RunResult(
                     ids[:number], prepared.skipped, ids[number + 1 :], seconds, ids[number], error
@@ -84,8 +84,8 @@ def _run_step(step: Step, repository: StateRepository, context: Context) -> floa
         StorageError: the record could not be saved, before or after the author's code ran.
     """
     recorder = Recorder(step.record, step.path, step.checksum, repository, context)
-    if recorder.recover():
-        return 0.0
+    if (seconds := recorder.recover()) is not None:
+        return seconds
     recorder.start()
     try:
         # Saving may take long: there may be a reason by now not to begin what takes hours.

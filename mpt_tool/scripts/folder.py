@@ -35,6 +35,22 @@ def id_problem(migration_id: str) -> str | None:
     return None
 
 
+def create(folder: Path) -> bool:
+    """Create the folder, unless it is there; return whether it was created.
+
+    Raises:
+        ScriptError: it cannot be created.
+    """
+    is_new = not folder.is_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ScriptError(
+            f"Migration folder {folder} cannot be created: {error.strerror}"
+        ) from error
+    return is_new
+
+
 def find(folder: Path) -> list[Script]:
     """Return the scripts in the folder, in order of runs, those with a malformed id among them.
 

@@ -27,7 +27,8 @@ _FOLDED_WIDTHS = {
     "error": 20,
     "item": 16,
 }
-_FIRST_TO_GO = ("started", "version", "duration", "by", "applied", "order id", "type", "note")
+_FIRST_TO_GO = ("started", "version", "duration", "applied", "order id", "type", "note")
+_FIRST_TO_GO_OF_HISTORY = ("version", "by", "duration", "type", "note", "started")
 _ANY_HEIGHT = 25
 _STYLES: Mapping[str, str] = {
     MigrationStatusEnum.RUNNING: "yellow",
@@ -42,7 +43,16 @@ _STYLES: Mapping[str, str] = {
 
 def status_table(entries: Sequence["Entry"], stream: TextIO) -> None:
     """Write a line a migration: fitted to the width of a terminal, and never cut elsewhere."""
-    columns = ["order id", "id", "type", "status", "started", "applied", "duration"]
+    _write_entries(("started", "applied", "duration"), entries, stream)
+
+
+def pending_table(entries: Sequence["Entry"], stream: TextIO) -> None:
+    """Write a line a migration that is not applied, fitted like the status table."""
+    _write_entries(("started",), entries, stream)
+
+
+def _write_entries(times: Sequence[str], entries: Sequence["Entry"], stream: TextIO) -> None:
+    columns = ["order id", "id", "type", "status", *times]
     columns += ["version"] if any(e.record and e.record.version for e in entries) else []
     columns += ["note"] if any(e.notes for e in entries) else []
     _write_table(columns, [_cells(entry) for entry in entries], stream)
@@ -51,7 +61,8 @@ def status_table(entries: Sequence["Entry"], stream: TextIO) -> None:
 def history_table(attempts: Sequence["Attempt"], stream: TextIO) -> None:
     """Write a line an attempt, the newest last, fitted like the status table."""
     columns = ["started", "id", "type", "outcome", "duration", "by", "version", "note"]
-    _write_table(columns, [_attempt_cells(attempt) for attempt in attempts], stream)
+    rows = [_attempt_cells(attempt) for attempt in attempts]
+    _write_table(columns, rows, stream, _FIRST_TO_GO_OF_HISTORY)
 
 
 def failures_table(items: Sequence["FailedItem"], stream: TextIO) -> None:
@@ -61,14 +72,17 @@ def failures_table(items: Sequence["FailedItem"], stream: TextIO) -> None:
 
 
 def _write_table(
-    columns: Sequence[str], cells: Sequence[Mapping[str, str]], stream: TextIO
+    columns: Sequence[str],
+    cells: Sequence[Mapping[str, str]],
+    stream: TextIO,
+    first_to_go: Sequence[str] = _FIRST_TO_GO,
 ) -> None:
     """Write a table; nothing if it has no row."""
     rows = [{name: printable(cell) for name, cell in row.items()} for row in cells]
     if not rows:
         return
     if stream.isatty() or is_coloured(stream):
-        _console(stream).print(_rich_table(columns, rows, width_of(stream)))
+        _console(stream).print(_rich_table(columns, rows, width_of(stream), first_to_go))
     else:
         stream.writelines(_aligned([columns, *([row[name] for name in columns] for row in rows)]))
 
@@ -113,20 +127,27 @@ def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "  ".join(cells).rstrip() + "\n"
 
 
-def _rich_table(columns: Sequence[str], rows: Sequence[Mapping[str, str]], width: int) -> "Table":
+def _rich_table(
+    columns: Sequence[str],
+    rows: Sequence[Mapping[str, str]],
+    width: int,
+    first_to_go: Sequence[str] = _FIRST_TO_GO,
+) -> "Table":
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    widths = _fitted(
-        {name: max(map(len, [name, *(r[name] for r in rows)])) for name in columns}, width
-    )
+    empty = {name for name in columns if all(row[name] == _EMPTY for row in rows)}
+    longest = {name: max(map(len, [name, *(r[name] for r in rows)])) for name in columns}
+    if _total(longest) > width:
+        # Before anything is folded.
+        longest = {name: size for name, size in longest.items() if name not in empty}
+    widths = _fitted(longest, width, first_to_go)
     shown = list(widths)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for name in shown:
         table.add_column(name, width=widths[name], overflow="fold")
-    if len(shown) < len(columns):
-        left_out = ", ".join(name for name in columns if name not in shown)
+    if left_out := ", ".join(name for name in columns if name not in (*shown, *empty)):
         table.caption = f"No room for: {left_out}. A wider terminal, a pipe and --json show all."
         table.caption_justify = "left"
     for row in rows:
@@ -138,20 +159,24 @@ def _style(column: str, value: str) -> str:
     return _STYLES[value] if column in {"status", "outcome"} else ""
 
 
-def _fitted(longest: Mapping[str, int], width: int) -> dict[str, int]:
+def _fitted(longest: Mapping[str, int], width: int, first_to_go: Sequence[str]) -> dict[str, int]:
     """Return the widths of the columns that a terminal has room for: folded, else left out."""
     least = {name: min(size, _FOLDED_WIDTHS.get(name, size)) for name, size in longest.items()}
     widths = dict(longest)
-    for name in _FIRST_TO_GO:
-        if sum(least[shown] + _GAP for shown in widths) > width + _GAP:
+    for name in first_to_go:
+        if _total({shown: least[shown] for shown in widths}) > width:
             widths.pop(name, None)
-    excess = sum(widths.values()) + _GAP * (len(widths) - 1) - width
+    excess = _total(widths) - width
     for name in _FOLDED_WIDTHS:
         if name in widths and excess > 0:
             folded = max(least[name], widths[name] - excess)
             excess -= widths[name] - folded
             widths[name] = folded
     return widths
+
+
+def _total(widths: Mapping[str, int]) -> int:
+    return sum(widths.values()) + _GAP * (len(widths) - 1)
 
 
 def _console(stream: TextIO) -> "Console":

@@ -36,7 +36,7 @@ def write(content: Content, stream: TextIO) -> None:
             tables.status_table(content.entries, stream)
             _write_lines(_notes(content), stream)
         case Pending():
-            tables.status_table(content.entries, stream)
+            tables.pending_table(content.entries, stream)
         case History(migration_id=None):
             tables.history_table(content.attempts, stream)
         case History():

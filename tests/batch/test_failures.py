@@ -162,7 +162,9 @@ def test_the_first_failure_of_a_kind_is_logged_with_the_frames_of_the_script(
     assert f"{migration.path.name}" in second
     assert not re.search("mpt_tool|tenacity", second)
     assert third.endswith("3 failed: KeyError: '3'")
+    assert "4 failed: several (2 sub-exceptions): one; other" in fourth
     assert "ValueError: other" in fourth
+    assert (4, "several (2 sub-exceptions): one; other") in failures(migration)
     retried = project.run("batch", MIGRATION, "--retry-failed")
     assert "3 failed: KeyError: '3'\n" in retried.stderr
 

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from support.batches import numbers
 from support.project import COMMAND, HISTORY_FILE, STATE_FILE, Project
 
 import mpt_tool
@@ -406,6 +407,33 @@ def test_a_long_chain_of_exceptions_is_reported_to_its_end(project: Project) -> 
 
     assert result.stderr.count("direct cause") == 1500
     assert result.stderr.endswith("Migration chained failed: 1499\nAborted.\n")
+
+
+def test_what_the_members_of_a_group_say_is_in_the_error_too(project: Project) -> None:
+    members = "[ValueError('one'), ExceptionGroup('inner', [KeyError('other')])]"
+    project.script("grouped", body=f"raise ExceptionGroup('outer', {members})")
+
+    result = project.run("migrate", "--data")
+
+    said = "outer (2 sub-exceptions): one; inner (1 sub-exception): KeyError: 'other'"
+    assert result.stderr.endswith(f"Migration grouped failed: {said}\nAborted.\n")
+    assert project.attempts()[0]["error"]["message"] == said
+
+
+@pytest.mark.parametrize("collects", [False, True], ids=["run", "collected item"])
+def test_stderr_tells_a_long_error_once(project: Project, collects: bool) -> None:
+    error = "raise ValueError('begin' + 300_000 * 'x' + 'end')"
+    if collects:
+        numbers(project, f"if number == 2: {error}", on_error="'collect'")
+    else:
+        project.script("first", body=error)
+
+    result = project.run("migrate", "--data")
+
+    assert result.stderr.count("x" * 300_000) == 1
+    assert result.stderr.count("x") < 320_000
+    if not collects:
+        assert result.stderr.splitlines()[-2].endswith("xend")
 
 
 def test_frames_of_a_package_with_a_longer_name_are_the_scripts_own() -> None:

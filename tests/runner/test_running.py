@@ -302,6 +302,28 @@ def test_a_missing_folder_is_an_error(project: Project, migration_type: str) -> 
     assert project.tree() == {}
 
 
+@pytest.mark.parametrize("options", [[], ["first"], ["--dry-run"]])
+@pytest.mark.parametrize("migration_type", ["data", "schema"])
+def test_a_folder_without_a_script_is_an_error(
+    project: Project, migration_type: str, options: list[str]
+) -> None:
+    project.file("migrations/__init__.py", "")
+    before = project.tree()
+
+    result = project.run("migrate", f"--{migration_type}", *options)
+
+    assert result.exit_code == 1
+    reason = "No migration files found in migrations"
+    assert result.stderr == f"Error running {migration_type} command: {reason}\nAborted.\n"
+    assert project.tree() == before
+
+
+def test_a_folder_without_a_script_of_the_type_is_none(project: Project) -> None:
+    project.script("first", type="schema")
+
+    assert project.run("migrate", "--data").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("further_file", "named"),
     [

@@ -104,6 +104,21 @@ def test_the_table_says_what_a_narrow_terminal_has_no_room_for(statuses: Project
     assert re.search(r"No room for: .*started, .*--json\s+show\s+all", terminal.text, re.DOTALL)
 
 
+def test_the_history_keeps_when_it_began_and_leaves_out_what_is_empty_first(
+    statuses: Project,
+) -> None:
+    statuses.run("migrate", "--data", "fix_null_emails")
+    statuses.run("migrate", "--fake", "fix_null_emails")
+    with on_terminal(statuses, "history") as terminal:
+        assert terminal.wait() == 0
+
+    header = next(line for line in terminal.lines if "outcome" in line).split()
+    assert header[:4] == ["started", "id", "type", "outcome"]
+    assert "version" not in terminal.text
+    began = statuses.attempts()[0]["started_at"].split("T")[0]
+    assert terminal.text.count(began) == 2
+
+
 def test_each_status_has_a_colour_of_its_own_on_a_terminal(statuses: Project) -> None:
     with on_terminal(statuses, "migrate", "--list", columns=250) as terminal:
         terminal.wait()

@@ -6,9 +6,9 @@ from typing import Any
 
 from mpt_tool.errors import StorageError
 from mpt_tool.records import Checkpoint, ErrorReport, FailedItem
+from mpt_tool.wording import shortened
 
 LONGEST_TEXT = 100_000
-_CUT = " … "
 
 
 def checkpoint_cell(checkpoint: Checkpoint) -> tuple[str, int]:
@@ -45,16 +45,11 @@ def error_cell(error: ErrorReport) -> str:
 def _shortened(error: ErrorReport, length: int) -> ErrorReport:
     """Return an error with so many characters of its message at most, and its causes with fewer."""
     update = {
-        "message": _cut(error.message, length),
-        "frames": tuple(_cut(frame, length // 10) for frame in error.frames[-10:]),
+        "message": shortened(error.message, length),
+        "frames": tuple(shortened(frame, length // 10) for frame in error.frames[-10:]),
         "cause": _shortened(error.cause, length // 2) if error.cause and length else None,
     }
     return error.model_copy(update=update)
-
-
-def _cut(text: str, length: int) -> str:
-    half = length // 2
-    return text if len(text) <= length else f"{text[:half]}{_CUT}{text[len(text) - half :]}"
 
 
 def _as_json(value: Checkpoint | FailedItem | ErrorReport) -> str:

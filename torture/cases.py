@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from torture import broken_inputs, contention, long_waits, random_kills, system_calls
+from torture import (
+    broken_inputs,
+    contention,
+    early_signals,
+    exits,
+    long_waits,
+    random_kills,
+    system_calls,
+)
 from torture.figures import Figure
 
 type Figures = Callable[[Path], Iterable[Figure]]
@@ -24,6 +32,10 @@ CASES: Mapping[str, Case] = {
         partial(contention.figures, rounds=20, processes=16, migrations=20),
         partial(contention.figures, rounds=1, processes=2, migrations=2),
     ),
+    "pods": Case(
+        partial(contention.pods, rounds=3, processes=10, migrations=3, wait_seconds=120),
+        partial(contention.pods, rounds=1, processes=2, migrations=3, wait_seconds=20),
+    ),
     "random-kills": Case(
         partial(random_kills.figures, kills=300, migrations=100),
         partial(random_kills.figures, kills=3, migrations=30),
@@ -31,6 +43,14 @@ CASES: Mapping[str, Case] = {
     "system-calls": Case(
         partial(system_calls.figures, migrations=3),
         partial(system_calls.figures, migrations=1, every=25),
+    ),
+    "early-signals": Case(
+        partial(early_signals.figures, signals=300, every=1),
+        partial(early_signals.figures, signals=4, every=6),
+    ),
+    "exits": Case(
+        partial(exits.figures, runs=500),
+        partial(exits.figures, runs=6),
     ),
     "long-waits": Case(
         partial(long_waits.figures, every=1),

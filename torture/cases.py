@@ -10,6 +10,7 @@ from torture import (
     contention,
     early_signals,
     exits,
+    frozen_holders,
     long_waits,
     random_kills,
     system_calls,
@@ -51,6 +52,10 @@ CASES: Mapping[str, Case] = {
     "exits": Case(
         partial(exits.figures, runs=500),
         partial(exits.figures, runs=6),
+    ),
+    "frozen-holders": Case(
+        partial(frozen_holders.figures, every=1),
+        partial(frozen_holders.figures, every=14),
     ),
     "long-waits": Case(
         partial(long_waits.figures, every=1),

@@ -9,6 +9,7 @@ from torture import (
     broken_inputs,
     contention,
     early_signals,
+    exceptions,
     exits,
     frozen_holders,
     long_waits,
@@ -48,6 +49,10 @@ CASES: Mapping[str, Case] = {
     "early-signals": Case(
         partial(early_signals.figures, signals=300, every=1),
         partial(early_signals.figures, signals=4, every=6),
+    ),
+    "exceptions": Case(
+        partial(exceptions.figures, every=1, outside=16),
+        partial(exceptions.figures, every=7, outside=20),
     ),
     "exits": Case(
         partial(exits.figures, runs=500),

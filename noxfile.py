@@ -38,6 +38,7 @@ OF_PYTHON = (
 OF_LIBRARIES = (
     *("tests/clients", "tests/migration", "tests/support"),
     *("tests/storage/test_lease.py", "tests/storage/test_repositories.py"),
+    "tests/storage/test_airtable_store.py",
     *("tests/cli/test_completion.py", "tests/cli/test_output.py", "tests/cli/test_usage.py"),
     *("tests/test_redaction.py", "tests/test_settings.py"),
 )

@@ -5,7 +5,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from torture import broken_inputs, contention, long_waits, random_kills, system_calls
+from torture import (
+    broken_inputs,
+    contention,
+    early_signals,
+    exceptions,
+    exits,
+    frozen_holders,
+    long_waits,
+    random_kills,
+    system_calls,
+)
 from torture.figures import Figure
 
 type Figures = Callable[[Path], Iterable[Figure]]
@@ -24,6 +34,10 @@ CASES: Mapping[str, Case] = {
         partial(contention.figures, rounds=20, processes=16, migrations=20),
         partial(contention.figures, rounds=1, processes=2, migrations=2),
     ),
+    "pods": Case(
+        partial(contention.pods, rounds=3, processes=10, migrations=3, wait_seconds=120),
+        partial(contention.pods, rounds=1, processes=2, migrations=3, wait_seconds=20),
+    ),
     "random-kills": Case(
         partial(random_kills.figures, kills=300, migrations=100),
         partial(random_kills.figures, kills=3, migrations=30),
@@ -31,6 +45,22 @@ CASES: Mapping[str, Case] = {
     "system-calls": Case(
         partial(system_calls.figures, migrations=3),
         partial(system_calls.figures, migrations=1, every=25),
+    ),
+    "early-signals": Case(
+        partial(early_signals.figures, signals=300, every=1),
+        partial(early_signals.figures, signals=4, every=6),
+    ),
+    "exceptions": Case(
+        partial(exceptions.figures, every=1, outside=16),
+        partial(exceptions.figures, every=7, outside=20),
+    ),
+    "exits": Case(
+        partial(exits.figures, runs=500),
+        partial(exits.figures, runs=6),
+    ),
+    "frozen-holders": Case(
+        partial(frozen_holders.figures, every=1),
+        partial(frozen_holders.figures, every=14),
     ),
     "long-waits": Case(
         partial(long_waits.figures, every=1),

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.airtable_server import BASE, TABLE, AirtableServer
+from support.airtable_server import BASE, TABLE, AirtableServer, RateLimit
 from support.project import Project
 
 from torture import journal
@@ -22,6 +23,7 @@ NOT_ONCE = "rounds in which not each migration ran exactly once"
 OTHER_EXIT = "processes with another exit code"
 NOBODY = "rounds in which no process succeeded"
 NOT_RECORDED = "rounds that left another state than all applied and unlocked"
+TOO_LONG = "rounds that took more than 60 s"
 _KINDS = (NOT_ONCE, OTHER_EXIT, NOBODY, NOT_RECORDED)
 
 _DONE, _TRY_LATER = 0, 75
@@ -29,6 +31,7 @@ _DONE, _TRY_LATER = 0, 75
 _LEASE_SECONDS = 5
 _WAITING = ("--wait", "120")
 _HANGS_SECONDS = 300
+_PODS_SECONDS = 60
 # Begins at once for all: what takes long is done before, and then each waits for the end of stdin.
 _CONTENDER = """\
 import sys
@@ -78,6 +81,34 @@ def figures(folder: Path, rounds: int, processes: int, migrations: int) -> Itera
             yield _figure(store, options, folder, rounds, processes, migrations)
 
 
+def pods(
+    folder: Path, rounds: int, processes: int, migrations: int, wait_seconds: int
+) -> Iterator[Figure]:
+    """Yield a figure of processes that wait on Airtable as it is: 5 requests a second in all.
+
+    The arguments are those of `figures`, and how long each may wait.
+    """
+    options = ("--wait", str(wait_seconds))
+    faults: list[Fault] = []
+    seconds = []
+    for number in range(rounds):
+        subject = journal.create(folder / str(number), migrations)
+        with _LIMITED.keeping(subject.project) as read_records:
+            began = time.monotonic()
+            codes = _run_together(subject.project, _LIMITED, processes, options)
+            seconds.append(time.monotonic() - began)
+            faults += _faults(subject, codes, read_records(), waited=True)
+        if seconds[-1] > _PODS_SECONDS:
+            faults.append(Fault(TOO_LONG, f"{number}: {seconds[-1]:.0f} s"))
+    yield Figure(
+        f"{processes} processes together, {_LIMITED.name}, {' '.join(options)}",
+        f"{rounds} rounds with {migrations} migrations, default lease",
+        (*_KINDS, TOO_LONG),
+        faults,
+        f"they took {', '.join(f'{each:.0f}' for each in sorted(seconds))} s",
+    )
+
+
 def _figure(
     store: Store,
     options: Sequence[str],
@@ -113,20 +144,26 @@ def _in_files(project: Project) -> Iterator[Callable[[], Records]]:
 def _on_airtable(project: Project) -> Iterator[Callable[[], Records]]:
     with AirtableServer() as server:
         server.add_table(BASE, TABLE)
-        project.environment = {
-            "STORAGE_TYPE": "airtable",
-            "AIRTABLE_API_KEY": server.token,
-            "STORAGE_AIRTABLE_BASE_ID": BASE,
-            "STORAGE_AIRTABLE_ENDPOINT_URL": server.url,
-            "STORAGE_AIRTABLE_LEASE_SECONDS": str(_LEASE_SECONDS),
+        project.environment = server.settings | {
+            "STORAGE_AIRTABLE_LEASE_SECONDS": str(_LEASE_SECONDS)
         }
         yield lambda: [dict(row["fields"]) for row in server.rows(BASE, TABLE)]
 
 
+@contextmanager
+def _on_airtable_as_it_is(project: Project) -> Iterator[Callable[[], Records]]:
+    with AirtableServer(rate_limit=RateLimit()) as server:
+        server.add_table(BASE, TABLE)
+        project.environment = server.settings
+        yield lambda: [dict(row["fields"]) for row in server.rows(BASE, TABLE)]
+
+
+_AIRTABLE = "mpt_tool.storage.airtable.repository"
 _STORES = (
     Store("local", "mpt_tool.storage.local", _in_files),
-    Store("Airtable without a rate limit", "mpt_tool.storage.airtable.repository", _on_airtable),
+    Store("Airtable without a rate limit", _AIRTABLE, _on_airtable),
 )
+_LIMITED = Store("Airtable at 5 requests a second", _AIRTABLE, _on_airtable_as_it_is)
 
 
 def _run_together(

@@ -124,13 +124,20 @@ class JournalledProject:
         return Fault(kind, f"{self.project.root.name}: {detail}")
 
 
-def create(folder: Path, migrations: int) -> JournalledProject:
-    """Create a project with this many migrations, none of which has run."""
+def create(folder: Path, migrations: int, between: str = "") -> JournalledProject:
+    """Create a project with this many migrations, none of which has run.
+
+    Args:
+        folder: where; it is made.
+        migrations: how many.
+        between: the statements between the two lines that each of them writes.
+    """
     folder.mkdir(parents=True)
     project = Project(folder)
     ids = [f"step_{number:03}" for number in range(migrations)]
     for migration_id in ids:
-        body = f"note('{BEGIN} {migration_id}\\n')\nnote('{END} {migration_id}\\n')"
+        begin, end = (f"note('{event} {migration_id}\\n')" for event in (BEGIN, END))
+        body = f"{begin}\n{between}\n{end}"
         project.script(migration_id, above=_NOTE, body=body)
     return JournalledProject(project, ids)
 

@@ -372,9 +372,9 @@ def test_a_lock_that_is_lost_after_the_run_hides_nothing_of_how_it_ended(
     with hold(project, **SHORT_LEASE) as holder:
         # A renewal that is under way when the run ends, and too late once it is answered.
         server.clear_requests()
-        server.answer(500, method="PATCH", times=2)
+        server.answer(500, method="PATCH", times=4)
         server.delay(0.9, method="PATCH")
-        wait_until(lambda: len(server.requests("PATCH")) == 3)
+        wait_until(lambda: len(server.requests("PATCH")) == 5)
         server.answer(422, method="PATCH")
         gate.open()
 

@@ -1,6 +1,5 @@
 """The installed command at work, while the test looks on and interferes."""
 
-import os
 import signal
 import subprocess
 import tempfile
@@ -8,9 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
-from .project import COMMAND, Project, Result
+from .project import COMMAND, Project, Result, content
 
 HANGS_SECONDS = 30
 _POLL_SECONDS = 0.02
@@ -65,12 +64,12 @@ class Process:
     @property
     def stdout(self) -> str:
         """What it has written to stdout so far."""
-        return _content(self._stdout)
+        return content(self._stdout)
 
     @property
     def stderr(self) -> str:
         """What it has written to stderr so far."""
-        return _content(self._stderr)
+        return content(self._stderr)
 
     def wait_for(self, text: str) -> None:
         """Return once the text was logged or written to stderr."""
@@ -104,9 +103,3 @@ def wait_until(is_so: Callable[[], bool]) -> None:
     while not is_so():
         assert time.monotonic() < hangs_at, "that never came to be"
         time.sleep(_POLL_SECONDS)
-
-
-def _content(file: IO[bytes]) -> str:
-    # Without moving the position, which the process that writes shares.
-    descriptor = file.fileno()
-    return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode()

@@ -4,11 +4,15 @@ import json
 import os
 import subprocess
 import sysconfig
+import tempfile
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from .launcher import Launcher
 
 COMMAND = str(Path(sysconfig.get_path("scripts")) / "mpt-tool")
 STATE_FILE = ".migrations-state.json"
@@ -20,6 +24,19 @@ FIRST_ORDER_ID = 20260101000000
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT")
 _BASES = {"data": "DataBaseMigration", "schema": "SchemaBaseMigration"}
 _HANGS_SECONDS = 60
+# Variables that nothing looks at before a command reads its settings.
+_SETTINGS = ("AIRTABLE_", "DATA_", "MPT_", "SCHEMA_", "SERVICE_", "STORAGE_")
+
+
+def content(file: IO[bytes]) -> str:
+    """Return what a file holds, without moving the position, which whoever writes to it shares."""
+    descriptor = file.fileno()
+    return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode()
+
+
+@cache
+def _launcher() -> Launcher:
+    return Launcher()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +112,19 @@ class Project:
         return path
 
     def run(self, *arguments: str, env: Mapping[str, str] | None = None, below: str = "") -> Result:
-        """Run `mpt-tool` to its end away from any terminal, in the root or a folder below."""
-        return self.execute([COMMAND, *arguments], env=env, below=below)
+        """Run `mpt-tool` to its end away from any terminal, in the root or a folder below.
+
+        It is started anew only if something in its environment might matter to how it starts.
+        """
+        command, environment = [COMMAND, *arguments], self.environment_of_run(env)
+        if not all(name in _KEPT_VARIABLES or name.startswith(_SETTINGS) for name in environment):
+            return self.execute(command, env=env, below=below)
+        with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+            exit_code = _launcher().run(
+                command, self.root / below, environment, stdout, stderr, _HANGS_SECONDS
+            )
+            written = [content(stdout), content(stderr)]
+        return Result(exit_code, *(text.replace("\r\n", "\n") for text in written))
 
     def execute(
         self, command: Sequence[str], env: Mapping[str, str] | None = None, below: str = ""

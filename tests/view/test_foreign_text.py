@@ -187,7 +187,8 @@ def test_a_holder_that_another_wrote_is_told_without_effect_and_quoted_for_the_s
     project.environment = server.settings
     project.script("first")
     name = f"lock:web; touch {tmp_path}/owned; $(id):1:{EVIL}"
-    server.add_row(BASE, TABLE, {"migration_id": name, "order_id": 0, "type": "data"})
+    held = {"started_at": "2026-01-01T00:00:00+00:00", "type": "data"}
+    server.add_row(BASE, TABLE, {"migration_id": name, "order_id": 0, **held})
 
     result: Result = project.run("migrate", "--data")
 

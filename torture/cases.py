@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from support.airtable_server import RateLimit
+
 from torture import (
     broken_inputs,
     contention,
@@ -29,14 +31,25 @@ class Case:
     short: Figures
 
 
+# Airtable's 30 seconds would be too long for a test.
+_LENIENT = RateLimit(lockout=1, retry_after=True)
 CASES: Mapping[str, Case] = {
     "contention": Case(
         partial(contention.figures, rounds=20, processes=16, migrations=20),
         partial(contention.figures, rounds=1, processes=2, migrations=2),
     ),
     "pods": Case(
-        partial(contention.pods, rounds=3, processes=10, migrations=3, wait_seconds=120),
-        partial(contention.pods, rounds=1, processes=2, migrations=3, wait_seconds=20),
+        partial(
+            contention.pods,
+            rounds=3,
+            processes=10,
+            migrations=3,
+            wait_seconds=120,
+            limit=RateLimit(),
+        ),
+        partial(
+            contention.pods, rounds=1, processes=3, migrations=3, wait_seconds=30, limit=_LENIENT
+        ),
     ),
     "random-kills": Case(
         partial(random_kills.figures, kills=300, migrations=100),
@@ -51,8 +64,8 @@ CASES: Mapping[str, Case] = {
         partial(early_signals.figures, signals=4, every=6),
     ),
     "exceptions": Case(
-        partial(exceptions.figures, every=1, outside=16),
-        partial(exceptions.figures, every=7, outside=20),
+        partial(exceptions.figures, every=1, outside=15),
+        partial(exceptions.figures, every=7, outside=19),
     ),
     "exits": Case(
         partial(exits.figures, runs=500),

@@ -82,26 +82,27 @@ def figures(folder: Path, rounds: int, processes: int, migrations: int) -> Itera
 
 
 def pods(
-    folder: Path, rounds: int, processes: int, migrations: int, wait_seconds: int
+    folder: Path, rounds: int, processes: int, migrations: int, wait_seconds: int, limit: RateLimit
 ) -> Iterator[Figure]:
-    """Yield a figure of processes that wait on Airtable as it is: 5 requests a second in all.
+    """Yield a figure of processes that wait on Airtable, which takes 5 requests a second in all.
 
-    The arguments are those of `figures`, and how long each may wait.
+    The arguments are those of `figures`, how many seconds each may wait, and what Airtable does
+    beyond its limit.
     """
     options = ("--wait", str(wait_seconds))
     faults: list[Fault] = []
     seconds = []
     for number in range(rounds):
         subject = journal.create(folder / str(number), migrations)
-        with _LIMITED.keeping(subject.project) as read_records:
+        with _on_limited_airtable(subject.project, limit) as read_records:
             began = time.monotonic()
-            codes = _run_together(subject.project, _LIMITED, processes, options)
+            codes = _run_together(subject.project, _AIRTABLE, processes, options)
             seconds.append(time.monotonic() - began)
             faults += _faults(subject, codes, read_records(), waited=True)
         if seconds[-1] > _PODS_SECONDS:
             faults.append(Fault(TOO_LONG, f"{number}: {seconds[-1]:.0f} s"))
     yield Figure(
-        f"{processes} processes together, {_LIMITED.name}, {' '.join(options)}",
+        f"{processes} processes together, Airtable at 5 requests a second, {' '.join(options)}",
         f"{rounds} rounds with {migrations} migrations, default lease",
         (*_KINDS, TOO_LONG),
         faults,
@@ -123,7 +124,7 @@ def _figure(
         root = folder / " ".join([store.name, *options, str(number)])
         subject = journal.create(root, migrations)
         with store.keeping(subject.project) as read_records:
-            codes = _run_together(subject.project, store, processes, options)
+            codes = _run_together(subject.project, store.module, processes, options)
             faults += _faults(subject, codes, read_records(), waited=bool(options))
         exits.update(codes)
     return Figure(
@@ -151,8 +152,8 @@ def _on_airtable(project: Project) -> Iterator[Callable[[], Records]]:
 
 
 @contextmanager
-def _on_airtable_as_it_is(project: Project) -> Iterator[Callable[[], Records]]:
-    with AirtableServer(rate_limit=RateLimit()) as server:
+def _on_limited_airtable(project: Project, limit: RateLimit) -> Iterator[Callable[[], Records]]:
+    with AirtableServer(rate_limit=limit) as server:
         server.add_table(BASE, TABLE)
         project.environment = server.settings
         yield lambda: [dict(row["fields"]) for row in server.rows(BASE, TABLE)]
@@ -163,14 +164,13 @@ _STORES = (
     Store("local", "mpt_tool.storage.local", _in_files),
     Store("Airtable without a rate limit", _AIRTABLE, _on_airtable),
 )
-_LIMITED = Store("Airtable at 5 requests a second", _AIRTABLE, _on_airtable_as_it_is)
 
 
 def _run_together(
-    project: Project, store: Store, processes: int, options: Sequence[str]
+    project: Project, module: str, processes: int, options: Sequence[str]
 ) -> list[int]:
     """Run processes that begin at the same moment, and return their exit codes."""
-    command = [sys.executable, "-c", _CONTENDER, store.module]
+    command = [sys.executable, "-c", _CONTENDER, module]
     gate, opener = os.pipe()
     contenders = [
         subprocess.Popen(

@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from mpt_tool.batch.loop import EventLoop
+from mpt_tool.errors import ScriptError
 
 if TYPE_CHECKING:
     # Not needed, and too slow to import, where there is no batch migration.
@@ -199,8 +200,8 @@ def sound(result: object) -> object:
     """Return what `process` returned.
 
     Raises:
-        TypeError: it is a generator, so that nothing of it was run.
+        ScriptError: it is a generator, so that nothing of it was run.
     """
     if isinstance(result, Generator | AsyncGenerator):
-        raise TypeError("process() holds a yield, so nothing of it was run: remove the yield")
+        raise ScriptError("process() holds a yield, so nothing of it was run: remove the yield")
     return result

@@ -104,7 +104,7 @@ class NoHistoryError(StorageError):
     """The store keeps no history; the message says how it would."""
 
 
-def message_of(cause: BaseException) -> str:
+def said_by(cause: BaseException) -> str:
     """Return what an exception says, or else its class; a script's may fail to say anything.
 
     After what a group says follows what its members say.
@@ -117,9 +117,14 @@ def message_of(cause: BaseException) -> str:
         message = ""
     if isinstance(cause, SystemExit):
         return f"it exited with {message}"
-    kind = type(cause).__name__
+    return message or type(cause).__name__
+
+
+def message_of(cause: BaseException) -> str:
+    """Return what an exception says, for a message that does not tell its class."""
     # What a KeyError says is the bare key.
-    return f"{kind}: {message}" if isinstance(cause, KeyError) and message else message or kind
+    is_key = isinstance(cause, KeyError) and cause.args
+    return f"{type(cause).__name__}: {said_by(cause)}" if is_key else said_by(cause)
 
 
 def _exit_code(cause: BaseException) -> int:

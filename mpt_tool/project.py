@@ -3,13 +3,13 @@
 import os
 import stat
 import tomllib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from mpt_tool.enums import OutcomeEnum
-from mpt_tool.errors import NoHistoryError, StorageError
+from mpt_tool.errors import NoHistoryError, SettingsError, StorageError
 from mpt_tool.process.log import get_log
 from mpt_tool.records import Attempt
 from mpt_tool.scripts import folder, plan
@@ -21,6 +21,7 @@ from mpt_tool.settings import (
     Settings,
     load_settings,
     read_env_file,
+    variable_names,
     variables,
     working_folder,
 )
@@ -111,41 +112,71 @@ def open_project(root: Path, *, base: Path | None = None, given: Path | None = N
     return Project(root, given or (root if base is None else base) / settings.folder, settings)
 
 
-def find_root(given: Path | None = None) -> Path:
+def find_root() -> Path:
     """Return the root of the project that the working folder belongs to.
 
     That is the nearest folder, from the working folder up, that holds the migrations, the state or
     the tool's table in `pyproject.toml`; the working folder itself if none does. The search ends at
     the root of a repository, and before a folder that is shared by all users, such as `/tmp`.
-
-    Args:
-        given: the migrations folder, if it is to be another than the settings name.
+    Migrations that a folder above is configured with are the project of that one.
 
     Raises:
         MptToolError: the working folder has been deleted.
     """
     start = working_folder()
-    if given and os.path.isdir(given):
-        return start
-    for candidate in (start, *start.parents):
-        if candidate != start and candidate.stat().st_mode & stat.S_ISVTX:
-            break
-        if _is_root(candidate, looks_for_folder=given is None):
+    candidates = list(_searched(start))
+    for position, candidate in enumerate(candidates, start=1):
+        if _has_table(candidate):
             return candidate
-        if os.path.exists(candidate / ".git"):
-            break
+        found = _folder_in(candidate)
+        if os.path.isdir(found):
+            above = reversed(candidates[position:])
+            return next((each for each in above if _is_configured_with(each, found)), candidate)
+        if os.path.exists(candidate / STATE_FILE):
+            return candidate
     return start
 
 
-def _is_root(candidate: Path, *, looks_for_folder: bool) -> bool:
-    if os.path.exists(candidate / STATE_FILE) or _is_configured(candidate):
-        return True
+def _searched(start: Path) -> Iterator[Path]:
+    """Yield the folders that may be the root, the nearest first."""
+    for candidate in (start, *start.parents):
+        if candidate != start and candidate.stat().st_mode & stat.S_ISVTX:
+            return
+        yield candidate
+        if os.path.exists(candidate / ".git"):
+            return
+
+
+def _folder_in(candidate: Path) -> Path:
+    """Return where the migrations of a folder would be.
+
+    What the environment says of a place outside of the folder is no evidence for it.
+    """
     name = variables(Settings, "folder")
-    migrations = os.environ.get(name) or read_env_file(candidate).get(name) or "migrations"
-    return looks_for_folder and os.path.isdir(candidate / migrations)
+    given = Path(os.environ.get(name, ""))
+    is_within = given.parts and not given.is_absolute() and ".." not in given.parts
+    return candidate / (given if is_within else read_env_file(candidate).get(name, "migrations"))
 
 
-def _is_configured(candidate: Path) -> bool:
+def _is_configured_with(candidate: Path, migrations: Path) -> bool:
+    """Whether a folder has settings or the state, and this very folder of migrations."""
+    ours = {name for field in Settings.model_fields for name in variable_names(Settings, field)}
+    if (
+        not _has_table(candidate)
+        and not os.path.exists(candidate / STATE_FILE)
+        and ours.isdisjoint(read_env_file(candidate))
+    ):
+        return False
+    try:
+        return migrations.samefile(candidate / load_settings(Settings, candidate).folder)
+    except OSError:
+        return False
+    except SettingsError:
+        # It is to be told.
+        return True
+
+
+def _has_table(candidate: Path) -> bool:
     """Whether `pyproject.toml` has a table for the tool, or is broken, which is to be told."""
     try:
         with (candidate / PROJECT_FILE).open("rb") as file:

@@ -22,6 +22,7 @@ from mpt_tool.batch.executors import Executor, Inline, Process, Task, executor_o
 from mpt_tool.batch.items import failed_item, failure_log, items_after, name_of, with_cursors
 from mpt_tool.batch.loop import EventLoop
 from mpt_tool.clients.limiter import LONGEST_SLEEP_SECONDS, Limiter, NotBegunError
+from mpt_tool.errors import ScriptError
 from mpt_tool.migration.batch import BatchDataMigration
 from mpt_tool.records import Checkpoint
 from mpt_tool.redaction import Redact
@@ -69,7 +70,7 @@ def all_items(
             checkpoints.move_past(task.cursor)
             return
         name = name_of(migration, task.item, task.cursor)
-        if not (collects and isinstance(error, Exception)):
+        if isinstance(error, ScriptError) or not (collects and isinstance(error, Exception)):
             raise ItemError(name) from error
         log_failure(name, error)
         checkpoints.move_past(task.cursor, failed_item(task.cursor, error, redact))
@@ -100,12 +101,12 @@ def failed_items(
     The arguments are those of `all_items`.
 
     Raises:
-        NotImplementedError: the migration has no `find`.
+        ScriptError: the migration has no `find`.
         ItemError: an item ended the walk by something that is no `Exception`.
     """
     if type(migration).find is BatchDataMigration.find:
         name = type(migration).__name__
-        raise NotImplementedError(
+        raise ScriptError(
             f"{name} has no find(cursor), so none is retried: define it, and run this again"
         )
     log_failure = failure_log(redact)

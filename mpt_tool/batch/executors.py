@@ -15,6 +15,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from mpt_tool.batch.loop import EventLoop
+from mpt_tool.errors import ScriptError
 from mpt_tool.process.isolation import end_if_forked
 
 if TYPE_CHECKING:
@@ -205,8 +206,8 @@ def sound(result: object) -> object:
     """Return what `process` returned.
 
     Raises:
-        TypeError: it is a generator, so that nothing of it was run.
+        ScriptError: it is a generator, so that nothing of it was run.
     """
     if isinstance(result, Generator | AsyncGenerator):
-        raise TypeError("process() holds a yield, so nothing of it was run: remove the yield")
+        raise ScriptError("process() holds a yield, so nothing of it was run: remove the yield")
     return result

@@ -130,7 +130,10 @@ def _with_failures(project: "Project") -> Offers:
 def _attempted(project: "Project") -> Offers:
     if not _is_local(project):
         return [_offer(entry) for entry in _entries(project)]
-    return [(attempt.migration_id, attempt.outcome) for attempt in project.repository.attempts()]
+    newest: dict[str, str] = {}
+    for attempt in project.repository.attempts():
+        newest.setdefault(attempt.migration_id, attempt.outcome)
+    return list(newest.items())
 
 
 def _holder(project: "Project") -> Offers:

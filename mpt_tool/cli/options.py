@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -130,20 +130,24 @@ Folder = Annotated[
 ]
 
 
-class _PlainFlags:
+class _PlainHelp:
     def get_params(self, ctx: Any) -> list[Any]:
         params: list[Any] = super().get_params(ctx)  # type: ignore[misc] # Typer has it
         for each in params:
             if getattr(each, "is_flag", False):
                 each.metavar = ""
+            if not getattr(each, "help", None):
+                # Click 8.5 drops what Typer up to 0.25 has set as the help of an argument.
+                declared = get_type_hints(self.callback, include_extras=True)  # type: ignore[attr-defined] # Typer has it
+                each.help = declared[each.name].__metadata__[0].help
         return params
 
 
-class Command(_PlainFlags, TyperCommand):
-    """One command, whose help shows no type beside an option that takes no value."""
+class Command(_PlainHelp, TyperCommand):
+    """One command, whose help has no type beside a flag, and a text beside each argument."""
 
 
-class Group(_PlainFlags, TyperGroup):
+class Group(_PlainHelp, TyperGroup):
     """All commands, whose help does so too and fits on one screen."""
 
     def get_params(self, ctx: Any) -> list[Any]:

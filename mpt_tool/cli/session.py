@@ -137,7 +137,7 @@ def session(
 
     redact, stop = make_redact(secrets_in(os.environ)), Stop(teller())
     try:
-        root = find_root(folder)
+        root = find_root()
         redact = make_redact(secrets_in({**read_env_file(root), **os.environ}))
         if announcement:
             _say(announcement, output, redact)

@@ -21,6 +21,9 @@ log = get_log(__name__)
 class TimeLimitError(KeyboardInterrupt):
     """Raised in a script whose time is over; no `except Exception` on the way swallows it."""
 
+    # As tracebacks and the history name it: the class is the tool's own affair.
+    __module__, __qualname__ = "builtins", "KeyboardInterrupt"
+
     exit_code = ExitCode.FAILED
 
 

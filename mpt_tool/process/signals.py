@@ -30,6 +30,9 @@ class Interrupted(KeyboardInterrupt):
         exit_code: what the process is to exit with.
     """
 
+    # As tracebacks and the history name it: the class is the tool's own affair.
+    __module__, __qualname__ = "builtins", "KeyboardInterrupt"
+
     def __init__(self, reason: str, exit_code: int) -> None:
         super().__init__(reason)
         self.exit_code = exit_code

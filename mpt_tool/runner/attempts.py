@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from mpt_tool.enums import OutcomeEnum
-from mpt_tool.errors import StorageError, message_of
+from mpt_tool.errors import StorageError, said_by
 from mpt_tool.process.tracebacks import chain_of, frames_in
 from mpt_tool.records import Attempt, ErrorReport, MigrationRecord, Origin, seconds_between
 from mpt_tool.redaction import Redact
@@ -57,7 +57,7 @@ def report_of(error: BaseException, path: Path, redact: Redact) -> ErrorReport:
     for each in reversed(kept):
         report = ErrorReport(
             kind=redact(type(each).__qualname__),
-            message=redact(message_of(each)),
+            message=redact(said_by(each)),
             frames=tuple(redact(frame) for frame in frames_in(each, path)),
             cause=report,
         )

@@ -196,6 +196,8 @@ class Recorder:
                 return error
             case ScriptError():
                 return ScriptError(f"{failed}: {error}")
+            case ItemError(__cause__=ScriptError() as cause):
+                return ScriptError(f"{failed}: {error}: {cause}")
             case ItemError(__cause__=BaseException() as cause):
                 return ScriptFailedError(f"{failed}: {error}", cause)
         failure = ScriptFailedError(failed, error)

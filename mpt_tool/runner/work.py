@@ -8,7 +8,7 @@ from typing import Any
 from mpt_tool.batch.checkpoints import Tally
 from mpt_tool.batch.drive import all_items, begin_at, checkpoints_of, failed_items
 from mpt_tool.batch.items import total_of
-from mpt_tool.errors import ExitCode, ItemsFailedError, StoppedError
+from mpt_tool.errors import ExitCode, ItemsFailedError, ScriptError, StoppedError
 from mpt_tool.migration import BaseMigration, BatchDataMigration
 from mpt_tool.process.limits import time_limit
 from mpt_tool.process.log import get_log
@@ -111,11 +111,11 @@ def _finish(result: object) -> None:
     """Await what `run` returned, if it has to be.
 
     Raises:
-        TypeError: `run` is a generator, so that nothing of it was run.
+        ScriptError: `run` is a generator, so that nothing of it was run.
         BaseException: what the author's code raised.
     """
     if isinstance(result, Generator | AsyncGenerator):
-        raise TypeError("run() holds a yield, so nothing of it was run: remove the yield")
+        raise ScriptError("run() holds a yield, so nothing of it was run: remove the yield")
     if isinstance(result, Awaitable):
         import asyncio
 

@@ -71,7 +71,7 @@ def attempt_details(attempt: "Attempt") -> list[str]:
     lines = [f"{key}: {value}" for key, value in document.items()]
     name = "error"
     while error:
-        lines.append(f"{name}: {error['kind']}: {error['message']}")
+        lines.append(": ".join(dict.fromkeys((name, error["kind"], error["message"]))))
         lines += [f"  {frame}" for frame in error["frames"]]
         error, name = error.get("cause"), "caused by"
     return lines

@@ -133,7 +133,12 @@ def batches(project: Project) -> Project:
     project.write_state(*project.state().values(), with_failures)
     run = {"run_id": "r", "user": "u", "host": "h", "process": 1, "tool_version": "7.0.0"}
     of_data = {**run, "order_id": 1, "type": "data"}
-    for migration_id, outcome in (("gone", "applied"), ("data_new", "failed"), ("$(id)", "failed")):
+    for migration_id, outcome in (
+        ("gone", "failed"),
+        ("gone", "applied"),
+        ("data_new", "failed"),
+        ("$(id)", "failed"),
+    ):
         attempt = {**of_data, "migration_id": migration_id, "outcome": outcome}
         with (project.root / HISTORY_FILE).open("a") as file:
             file.write(json.dumps(attempt) + "\n")

@@ -89,6 +89,14 @@ def test_the_error_on_record_has_the_scripts_own_frames_alone(failing: Project) 
     assert all(map(re.fullmatch, frames, error["frames"]))
 
 
+def test_the_error_of_a_missing_key_is_the_key_and_names_its_class_once(project: Project) -> None:
+    project.script("first", body="{}['sku']")
+    project.run("migrate", "--data")
+
+    assert project.attempts()[0]["error"]["message"] == "'sku'"
+    assert "\nerror: KeyError: 'sku'\n" in project.run("history", "first").stdout
+
+
 def test_runs_are_told_apart_and_nothing_is_ever_removed(failing: Project) -> None:
     failing.run("migrate", "--data")
     first = (failing.root / HISTORY_FILE).read_bytes()

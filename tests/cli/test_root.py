@@ -141,7 +141,69 @@ def test_python_finds_the_same_root(project: Project) -> None:
     assert (result.exit_code, result.stdout) == (0, "first\n")
 
 
+MIGRATIONS = "backend/migrations"
+CONFIGURED = {
+    "pyproject.toml": f"[tool.mpt-tool]\nfolder = '{MIGRATIONS}'\nservice-version = '1.4.0'\n",
+    ".env": f"MPT_TOOL_FOLDER={MIGRATIONS}\nSERVICE_VERSION=1.4.0\n",
+}
+
+
+@pytest.mark.parametrize("name", CONFIGURED)
+@pytest.mark.parametrize("below", ["backend", "backend/shop", MIGRATIONS])
+def test_migrations_that_a_folder_above_is_configured_with_are_its_own(
+    project: Project, name: str, below: str
+) -> None:
+    project.file(name, CONFIGURED[name])
+    project.file(f"{MIGRATIONS}/1_first.py", project.script("unused").read_text())
+    (project.root / "backend/shop").mkdir()
+
+    result = project.run("migrate", "--data", below=below)
+
+    assert result.exit_code == 0, result.stderr
+    assert project.state()["first"]["version"] == "1.4.0"
+    assert not list((project.root / "backend").rglob(STATE_FILE))
+
+
+def test_other_migrations_than_those_configured_above_are_a_project_of_their_own(
+    project: Project,
+) -> None:
+    project.file("pyproject.toml", CONFIGURED["pyproject.toml"])
+    project.file("src/migrations/1_inner.py", "")
+
+    listed = project.run("migrate", "--list", "--json", below="src/shop").json()["migrations"]
+
+    assert [migration["migration_id"] for migration in listed] == ["inner"]
+
+
+def test_migrations_that_a_broken_configuration_above_may_claim_are_not_run(
+    project: Project,
+) -> None:
+    project.file("pyproject.toml", "[tool.mpt-tool")
+    project.file("src/migrations/1_inner.py", "")
+
+    result = project.run("migrate", "--data", below="src")
+
+    assert "pyproject.toml cannot be read" in result.stderr
+
+
 # --- --folder
+
+
+@pytest.mark.parametrize("below", ["src", "migrations"])
+@pytest.mark.parametrize("how", ["--folder ../migrations", "--folder {}", "MPT_TOOL_FOLDER={}"])
+def test_the_folder_that_is_given_does_not_move_the_root(
+    project: Project, how: str, below: str
+) -> None:
+    script = project.script("first")
+    project.run("migrate", "--data")
+    given = how.format(script.parent)
+    options = given.split() if given.startswith("-") else []
+    env = {} if options else dict([given.split("=")])
+
+    result = project.run("migrate", "--list", "--json", *options, below=below, env=env)
+
+    (migration,) = result.json()["migrations"]
+    assert migration["status"] == "applied"
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,22 @@ def test_each_command_has_a_page_of_help_without_types_of_flags(
         assert len(long.stdout.splitlines()) <= 40
 
 
+@pytest.mark.parametrize(
+    ("command", "help_"),
+    [
+        ("migrate", "run just this migration."),
+        ("batch", "The batch migration."),
+        ("unlock", "Who holds the lock"),
+        ("history", "Show the attempts at this one"),
+        ("failures", "The batch migration."),
+    ],
+)
+def test_a_page_of_help_says_what_the_argument_is(
+    project: Project, command: str, help_: str
+) -> None:
+    assert help_ in project.run(command, "-h", env={"COLUMNS": "120"}).stdout
+
+
 def test_the_help_of_migrate_has_an_example_for_each_action_and_says_what_goes_with_what(
     project: Project,
 ) -> None:

@@ -111,17 +111,19 @@ def test_both_methods_are_needed(project: Project, method: str) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("on_error", ["stop", "collect"])
 @pytest.mark.parametrize("process", [SYNC, ASYNC])
 def test_a_process_that_yields_fails_as_nothing_of_it_would_run(
-    project: Project, process: str, workers: int
+    project: Project, process: str, on_error: str, workers: int
 ) -> None:
-    migration = numbers(project, "yield", process=process, workers=workers)
+    migration = numbers(project, "yield", process=process, workers=workers, on_error=repr(on_error))
 
     result = project.run("migrate", "--data")
 
     assert result.exit_code == 1
     message = f"{MIGRATION} failed: 1: process() holds a yield, so nothing of it was run"
     assert message in result.stderr
+    assert "TypeError" not in result.stderr
     assert migration.processed == []
 
 

@@ -43,7 +43,7 @@ def test_a_schema_migration_is_warned_and_stopped_once_its_time_is_over(
 
     assert result.exit_code == 1
     assert result.stderr.count(f" - WARNING - {WARNING}\n") == 1
-    assert result.stderr.index(WARNING) < result.stderr.index(OVER)
+    assert result.stderr.index(WARNING) < result.stderr.index(f"\nKeyboardInterrupt: {OVER}\n")
     assert result.stderr.endswith(f"Migration slow failed: {OVER}\nAborted.\n")
     assert project.state() == {"slow": record("slow", type="schema")}
     (attempt,) = project.attempts()

@@ -67,6 +67,7 @@ def test_a_signal_is_a_keyboard_interrupt_in_the_script_which_may_clean_up(
     assert "second" not in project.state()
     assert project.outcomes() == [("fine", "applied"), ("first", "interrupted")]
     assert project.attempts()[1]["error"]["message"] == f"stopped by {number.name}"
+    assert f"\nKeyboardInterrupt: stopped by {number.name}\n" in result.stderr
 
 
 @pytest.mark.parametrize(("number", "exit_code"), SIGNALS)
@@ -306,6 +307,7 @@ def test_a_signal_to_a_forked_child_is_none_to_the_run(
         ("GeneratorExit()", 1, "GeneratorExit", "GeneratorExit"),
         ("KeyboardInterrupt()", 130, "KeyboardInterrupt", "KeyboardInterrupt"),
         ("asyncio.CancelledError()", 1, "CancelledError", "CancelledError"),
+        ("KeyError()", 1, "KeyError", "KeyError"),
         ("SystemExit(3)", 3, "SystemExit", "it exited with 3"),
         ("SystemExit('no licence')", 1, "SystemExit", "it exited with no licence"),
         ("Mute()", 1, "Mute", "Mute"),

@@ -525,6 +525,7 @@ def test_a_run_with_a_yield_is_a_failure_for_nothing_of_it_ran(project: Project)
 
     assert result.exit_code == 1
     assert "Migration walks failed: run() holds a yield" in result.stderr
+    assert "TypeError" not in result.stderr
     assert project.state()["walks"]["applied_at"] is None
 
 

@@ -61,7 +61,7 @@ CASES: Mapping[str, Case] = {
     ),
     "early-signals": Case(
         partial(early_signals.figures, signals=300, every=1),
-        partial(early_signals.figures, signals=4, every=6),
+        partial(early_signals.figures, signals=4, every=14),
     ),
     "exceptions": Case(
         partial(exceptions.figures, every=1, outside=15),

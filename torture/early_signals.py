@@ -53,7 +53,7 @@ def figures(folder: Path, signals: int, every: int) -> Iterator[Figure]:
     yield _figure("A signal within 30 ms after the lock was taken, local", after_lock)
     around = [
         partial(_around_request, folder / f"{number}-{sent.name}-{late}", number, sent, late=late)
-        for number in range(0, _requests_of_run(folder / "usual"), every)
+        for number in range(every // 2, _requests_of_run(folder / "usual"), every)
         for sent in _SIGNALS
         for late in (False, True)
     ]

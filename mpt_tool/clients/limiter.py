@@ -114,10 +114,16 @@ class Limiter:
             self._ended.append(time.monotonic() + self._span)
 
     def hold_back(self, seconds: float) -> None:
-        """Let none begin for so many seconds."""
+        """Let none begin for so many seconds.
+
+        If they are held back already, their end stays: who is refused meanwhile was on its way, or
+        goes before all others, and would put it off again and again.
+        """
         with self._lock:
-            self._held_until = max(self._held_until, time.monotonic() + seconds)
-            self._told_until = 0.0
+            now = time.monotonic()
+            if now >= self._held_until:
+                self._held_until = now + seconds
+                self._told_until = 0.0
 
     def _take_turn(self) -> float:
         """Return when the next turn is; one that nobody took in time is not made up for."""

@@ -44,6 +44,14 @@ def test_none_begins_while_all_are_held_back() -> None:
     assert 0.2 < wait(limiter.pauses()) < 1
 
 
+def test_who_is_refused_meanwhile_does_not_put_off_the_end() -> None:
+    limiter = Limiter()
+    limiter.hold_back(0.3)
+    limiter.hold_back(60)
+
+    assert 0.2 < wait(limiter.pauses()) < 1
+
+
 def test_a_shorter_pause_ends_no_longer_one() -> None:
     limiter = Limiter()
     limiter.hold_back(60)

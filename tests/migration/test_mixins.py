@@ -6,7 +6,7 @@ import pytest
 from mpt_api_client.models import model
 from support.airtable_server import AirtableServer
 from support.mpt_server import MPTServer
-from support.project import Project
+from support.project import COMMAND, Project
 
 BASE = "appOfTheExtension"
 TABLE = "Agreements"
@@ -101,7 +101,8 @@ def test_unused_mixins_need_no_settings_and_import_no_client(project: Project) -
         "print('imported:', libraries & sys.modules.keys())",
     )
 
-    result = project.run("migrate", "--data")
+    # Started anew: `run` has the libraries in memory.
+    result = project.execute([COMMAND, "migrate", "--data"])
 
     assert result.exit_code == 0
     assert "imported: set()" in result.stdout

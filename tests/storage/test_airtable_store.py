@@ -209,6 +209,7 @@ def test_init_adds_the_columns_that_are_missing_and_names_them(
 ) -> None:
     server.remove_column(BASE, TABLE, "applied_at")
     server.remove_column(BASE, TABLE, "type")
+    project.migrations.mkdir()
 
     result = project.run("migrate", "--init")
 

@@ -227,8 +227,10 @@ def _scaffold(
     from mpt_tool.scripts.scaffold import scaffold
     from mpt_tool.view.results import Result
 
-    path = scaffold(session.project.folder, migration_id, migration_type, now(), batch=batch)
-    return Result(said=[f"Migration file: {path.name} has been created."])
+    project = session.project
+    path = scaffold(project.folder, migration_id, migration_type, now(), batch=batch)
+    name = path if project.is_elsewhere else path.name
+    return Result(said=[f"Migration file: {name} has been created."])
 
 
 def _initialize(session: Session, wait: float) -> "Result":
@@ -268,7 +270,7 @@ def _check(session: Session, *, strict: bool, missing_ok: bool) -> "Result":
     project = session.project
     if missing_ok and not os.path.lexists(project.folder):
         return Result(Findings([]), [f"Nothing to check: there is no folder {project.folder}."])
-    scripts = find(project.folder)
+    scripts = find(project.folder, project.searched)
     findings = check.check(scripts)
     if strict:
         snapshot = project.repository.load()

@@ -50,7 +50,21 @@ class Project:
 
     def scripts(self) -> list[Script]:
         """Return the scripts in order of runs; `ScriptError` if a name leaves a doubt."""
-        return folder.find_sound(self.folder)
+        return folder.find_sound(self.folder, self.searched)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the scripts are not where the settings lead to from the working folder."""
+        return self.folder.is_absolute() or self.folder != self.settings.folder
+
+    @property
+    def searched(self) -> str:
+        """Where migrations or state were searched in vain, for the end of a message."""
+        has_marks = _has_table(self.root) or os.path.exists(self.root / STATE_FILE)
+        if self.is_elsewhere or os.path.isdir(self.folder) or has_marks:
+            return ""
+        nearest, *above = _searched(self.root)
+        return f" (searched in {nearest}{f' and above, up to {above[-1]}' if above else ''})"
 
     def attempts(self) -> Iterable[Attempt]:
         """Return the history, the newest attempt first; nothing if the store keeps none.

@@ -28,7 +28,11 @@ PROJECT_TABLE = "tool.mpt-tool"
 STORES = "mpt_tool.storage"
 # What the newer names of variables begin with.
 _NEWER = ("MPT_TOOL_", "MPT_TOOL_STORAGE_")
-_OUR_TABLES = frozenset({"airtable", "mpt"})
+# The secrets of our own parts, and their variables: refused also where the part is not used.
+_OUR_TABLES: Mapping[str, Mapping[str, str]] = {
+    "airtable": {"api_key": "AIRTABLE_API_KEY"},
+    "mpt": {"api_token": "MPT_API_TOKEN"},
+}
 # What a thread can wait for.
 _LONGEST_LIMIT = 1e9
 
@@ -258,16 +262,14 @@ def _read_table(model: type[Section], root: Path) -> Mapping[str, Any]:
         found = found.get(part, {})
         if not isinstance(found, dict):
             raise SettingsError(f"{path.name}: [{name}] is not a table")
+    fields = model.model_fields
+    _refuse(found, name, {key: variables(model, key) for key in fields if is_secret(model, key)})
     values = {key.replace("-", "_"): value for key, value in found.items()}
-    for key in sorted(values):
-        if key in model.model_fields and is_secret(model, key):
-            raise SettingsError(
-                f"{path.name}: {key} is a secret: remove it from [{name}]"
-                f" and set {variables(model, key)} in the environment"
-            )
-    allowed = {field for field in model.model_fields if not is_secret(model, field)}
+    allowed = {field for field in fields if not is_secret(model, field)}
     if not model.table:
-        allowed |= _OUR_TABLES
+        for part, secrets in _OUR_TABLES.items():
+            _refuse(values.get(part), f"{name}.{part}", secrets)
+        allowed |= _OUR_TABLES.keys()
         if values.keys() - allowed:
             from importlib.metadata import entry_points
 
@@ -276,5 +278,19 @@ def _read_table(model: type[Section], root: Path) -> Mapping[str, Any]:
     if unknown and not model.shares_table:
         names = ", ".join(sorted(key.replace("_", "-") for key in allowed))
         raise SettingsError(f"{path.name}: {unknown[0]} in [{name}] is unknown: use one of {names}")
-    known = values.keys() & model.model_fields.keys()
+    known = values.keys() & fields.keys()
     return {variable_names(model, field)[0]: values[field] for field in known}
+
+
+def _refuse(table: object, name: str, secrets: Mapping[str, str]) -> None:
+    """Refuse a table of `pyproject.toml` that holds one of these secrets, by their variables.
+
+    Raises:
+        SettingsError: it does.
+    """
+    for key in sorted(table if isinstance(table, dict) else ()):
+        if set_by := secrets.get(key.replace("-", "_")):
+            raise SettingsError(
+                f"{PROJECT_FILE}: {key} is a secret: remove it from [{name}]"
+                f" and set {set_by} in the environment"
+            )

@@ -19,6 +19,8 @@ STAND_IN = """\
 import os, sys
 
 def main():
+    if sys.argv[1] == "python" and "UV_HAS_NONE" in os.environ:
+        sys.exit(2)
     print(*sys.argv[1:], sep="\\n")
     print(*(f"{name}={os.environ[name]}" for name in os.environ if name[:3] == "UV_"), sep="\\n")
 """
@@ -42,6 +44,22 @@ def packages(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def bare(packages: Path, project: Project, tmp_path: Path) -> dict[str, str]:
+    """The environment of a machine that has Python and nothing else; a checkout is there."""
+    home, path = tmp_path / "home", tmp_path / "bin"
+    home.mkdir()
+    path.mkdir()
+    (path / "python3").symlink_to(sys._base_executable)  # type: ignore[attr-defined]
+    shutil.copytree(REPOSITORY / ".ci", project.root / ".ci")
+    return {
+        "HOME": str(home),
+        "PATH": f"{path}:/usr/bin:/bin",
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(packages),
+    }
+
+
 def two_commands() -> tuple[str, str]:
     found = TWO_COMMANDS.search((REPOSITORY / "README.md").read_text(encoding="utf-8"))
     assert found
@@ -50,26 +68,12 @@ def two_commands() -> tuple[str, str]:
 
 @pytest.mark.slow
 def test_both_commands_leave_everything_outside_the_checkout_as_it_is(
-    packages: Path, project: Project, tmp_path: Path
+    bare: dict[str, str], project: Project
 ) -> None:
-    home, path = tmp_path / "home", tmp_path / "bin"
-    home.mkdir()
-    path.mkdir()
-    (path / "python3").symlink_to(sys._base_executable)  # type: ignore[attr-defined]
-    shutil.copytree(REPOSITORY / ".ci", project.root / ".ci")
     installed = {
         path: path.stat().st_mtime_ns for path in Path(os.__file__).parent.glob("site-packages/*")
     }
-    alone = {
-        "HOME": str(home),
-        "PATH": f"{path}:/usr/bin:/bin",
-        "PIP_NO_INDEX": "1",
-        "PIP_FIND_LINKS": str(packages),
-    }
-
-    example, test = (
-        project.execute(["sh", "-c", command], env=alone) for command in two_commands()
-    )
+    example, test = (project.execute(["sh", "-c", command], env=bare) for command in two_commands())
 
     assert (example.exit_code, test.exit_code) == (0, 0)
     assert example.stdout.startswith("run\n")
@@ -78,6 +82,16 @@ def test_both_commands_leave_everything_outside_the_checkout_as_it_is(
     inside = str(project.root / ".uv")
     assert settings["UV_CACHE_DIR"].startswith(inside)
     assert settings["UV_PYTHON_INSTALL_DIR"].startswith(inside)
-    assert list(home.iterdir()) == []
+    assert list(Path(bare["HOME"]).iterdir()) == []
     assert installed == {path: path.stat().st_mtime_ns for path in installed}
     assert sorted(path.name for path in project.root.iterdir()) == [".ci", ".uv"]
+
+
+@pytest.mark.slow
+def test_that_no_python_can_be_had_is_said(bare: dict[str, str], project: Project) -> None:
+    command, _ = two_commands()
+
+    result = project.execute(["sh", "-c", command], env={**bare, "UV_HAS_NONE": "1"})
+
+    message = "Python 3.12 or newer is neither here nor to be had: install it\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", message)

@@ -119,19 +119,21 @@ def test_a_mistake_in_pyproject_is_one_message(project: Project, text: str, reas
     assert result.stderr.count("\n") == 2
 
 
+@pytest.mark.parametrize("store", ["local", "airtable"])
 @pytest.mark.parametrize(
     ("key", "variable"),
     [
-        ("api-key", "AIRTABLE_API_KEY"),
-        ("api_key", "AIRTABLE_API_KEY"),
+        ("airtable.api-key", "AIRTABLE_API_KEY"),
+        ("airtable.api_key", "AIRTABLE_API_KEY"),
+        ("mpt.api-token", "MPT_API_TOKEN"),
     ],
 )
 def test_a_secret_in_pyproject_is_refused_and_not_shown(
-    project: Project, key: str, variable: str
+    project: Project, key: str, variable: str, store: str
 ) -> None:
-    project.file("pyproject.toml", f'[tool.mpt-tool.airtable]\n{key} = "patSecretValue"')
+    project.file("pyproject.toml", f'[tool.mpt-tool]\n{key} = "patSecretValue"')
 
-    result = project.run("migrate", "--list", env={"STORAGE_TYPE": "airtable"})
+    result = project.run("migrate", "--list", env={"STORAGE_TYPE": store})
 
     assert result.exit_code == 2
     assert "is a secret" in result.stderr

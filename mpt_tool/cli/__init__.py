@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import typer
 
+from mpt_tool.cli.batch import EXAMPLES as OF_BATCH
 from mpt_tool.cli.batch import batch
 from mpt_tool.cli.completion import offer_no_files
 from mpt_tool.cli.failures import failures
 from mpt_tool.cli.history import history
-from mpt_tool.cli.migrate import EXAMPLES, migrate
+from mpt_tool.cli.migrate import EXAMPLES as OF_MIGRATE
+from mpt_tool.cli.migrate import migrate
 from mpt_tool.cli.options import Command, Group, NoColor, Version
 from mpt_tool.cli.pending import pending
 from mpt_tool.cli.unlock import unlock
@@ -30,10 +32,10 @@ _COMMANDS: Mapping[str, Sequence[Callable[..., None]]] = {
     "Commands that run": (migrate, batch, unlock),
     "Commands that show": (pending, history, failures),
 }
+_EXAMPLES = {migrate: OF_MIGRATE, batch: OF_BATCH}
 for _panel, _commands in _COMMANDS.items():
     for _command in _commands:
-        _epilog = EXAMPLES if _command is migrate else None
-        app.command(cls=Command, rich_help_panel=_panel, epilog=_epilog)(_command)
+        app.command(cls=Command, rich_help_panel=_panel, epilog=_EXAMPLES.get(_command))(_command)
 
 
 def main() -> None:

@@ -10,6 +10,13 @@ from mpt_tool.cli.session import Output, session
 from mpt_tool.enums import MigrationTypeEnum, ResumeEnum
 
 RESUME, LOOK = "Where to begin", "A look beforehand"
+EXAMPLES = """\
+ Examples
+   mpt-tool batch sync_users                  run it, from where it was stopped
+   mpt-tool batch sync_users --rehearse       process items, refuse all writes
+   mpt-tool batch sync_users --retry-failed   handle just what failed
+   mpt-tool batch sync_users --restart        begin at the first item again
+"""
 RULES = Rules(
     goes_with={
         "--limit": ("--dry-run", "--rehearse"),

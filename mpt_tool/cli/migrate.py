@@ -27,27 +27,17 @@ if TYPE_CHECKING:
     from mpt_tool.view.results import Result
 
 EXAMPLES = """\
-[bold]Examples[/bold]
-
-mpt-tool migrate --new-data sync_users      create migrations/<timestamp>_sync_users.py
-
-mpt-tool migrate --new-schema add_column    create one that runs before the release
-
-mpt-tool migrate --schema                   run all pending schema migrations
-
-mpt-tool migrate --data                     run all pending data migrations
-
-mpt-tool migrate --data sync_users          run just this one
-
-mpt-tool migrate --data --dry-run           show what would run
-
-mpt-tool migrate --fake sync_users          mark it as applied without running it
-
-mpt-tool migrate --list --json              show where every migration stands
-
-mpt-tool migrate --check                    look for mistakes in the folder
-
-mpt-tool migrate --init                     create the state file or table
+ Examples
+   mpt-tool migrate --new-data sync_users     create a data migration
+   mpt-tool migrate --new-schema add_column   create one for before a release
+   mpt-tool migrate --schema                  run all pending schema migrations
+   mpt-tool migrate --data                    run all pending data migrations
+   mpt-tool migrate --data sync_users         run just this one
+   mpt-tool migrate --data --dry-run          show what would run
+   mpt-tool migrate --fake sync_users         mark it as applied, do not run it
+   mpt-tool migrate --list --json             show where every migration stands
+   mpt-tool migrate --check                   look for mistakes in the folder
+   mpt-tool migrate --init                    create the state file or table
 """
 
 RULES = Rules(
@@ -93,14 +83,14 @@ Fake = Annotated[
         "--fake",
         "--manual",
         metavar="MIGRATION_ID",
-        help="mark a migration as applied without running it.",
+        help="mark it as applied, do not run it.",
         panel=RUN,
         autocompletion=completion.ids_to_fake,
     ),
 ]
 DryRun = Annotated[
     bool,
-    RULES.option("--dry-run", help="load what would run and show it; change nothing.", panel=RUN),
+    RULES.option("--dry-run", help="show what would run; change nothing.", panel=RUN),
 ]
 Wait = Annotated[
     float | None,
@@ -108,7 +98,7 @@ Wait = Annotated[
         "--wait",
         min=0,
         metavar="SECONDS",
-        help="wait that long for another run's lock.",
+        help="wait so long for the lock.",
         panel=RUN,
     ),
 ]
@@ -126,7 +116,7 @@ NewSchema = Annotated[
 ]
 Batch = Annotated[
     bool,
-    RULES.option("--batch", help="one that walks over items and can be resumed.", panel=CREATE),
+    RULES.option("--batch", help="one that goes from item to item.", panel=CREATE),
 ]
 Init = Annotated[
     bool,
@@ -149,7 +139,7 @@ Strict = Annotated[
 ]
 MissingOk = Annotated[
     bool,
-    RULES.option("--missing-ok", help="a folder that is not there is no mistake.", panel=INSPECT),
+    RULES.option("--missing-ok", help="the folder may be missing.", panel=INSPECT),
 ]
 AsJson = Annotated[bool, RULES.option("--json", help="write one JSON document.", panel=OUTPUT)]
 
@@ -231,8 +221,10 @@ def _scaffold(
     from mpt_tool.scripts.scaffold import scaffold
     from mpt_tool.view.results import Result
 
-    path = scaffold(session.project.folder, migration_id, migration_type, now(), batch=batch)
-    return Result(said=[f"Migration file: {path.name} has been created."])
+    project = session.project
+    path = scaffold(project.folder, migration_id, migration_type, now(), batch=batch)
+    name = path if project.is_elsewhere else path.name
+    return Result(said=[f"Migration file: {name} has been created."])
 
 
 def _initialize(session: Session, wait: float) -> "Result":
@@ -275,7 +267,7 @@ def _check(session: Session, *, strict: bool, missing_ok: bool) -> "Result":
     project = session.project
     if missing_ok and not os.path.lexists(project.folder):
         return Result(Findings([]), [f"Nothing to check: there is no folder {project.folder}."])
-    scripts = find(project.folder)
+    scripts = find(project.folder, project.searched)
     findings = check.check(scripts)
     if strict:
         snapshot = project.repository.load()

@@ -124,7 +124,7 @@ Folder = Annotated[
     _ANY.option(
         "--folder",
         metavar="PATH",
-        help="the migrations folder, if not the one that the settings name.",
+        help="the migrations folder, in place of the setting's.",
         autocompletion=_complete_folder,
     ),
 ]
@@ -144,7 +144,16 @@ class _PlainHelp:
 
 
 class Command(_PlainHelp, TyperCommand):
-    """One command, whose help has no type beside a flag, and a text beside each argument."""
+    """One command, whose help has no type beside a flag, and a text beside each argument.
+
+    Its epilog is shown as it is written: one Typer would put a line between any two, another none.
+    """
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the page of help, the epilog last."""
+        epilog, self.epilog = self.epilog, None
+        super().format_help(ctx, formatter)
+        formatter.write(epilog or "")
 
 
 class Group(_PlainHelp, TyperGroup):

@@ -51,8 +51,12 @@ def create(folder: Path) -> bool:
     return is_new
 
 
-def find(folder: Path) -> list[Script]:
+def find(folder: Path, searched: str = "") -> list[Script]:
     """Return the scripts in the folder, in order of runs, those with a malformed id among them.
+
+    Args:
+        folder: the migrations folder.
+        searched: what the message adds if there is none.
 
     Raises:
         ScriptError: there is no such folder.
@@ -60,7 +64,7 @@ def find(folder: Path) -> list[Script]:
     try:
         files = [path for path in folder.iterdir() if path.suffix == ".py" and path.is_file()]
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise ScriptError(f"Migration folder not found: {folder}") from error
+        raise ScriptError(f"Migration folder not found: {folder}{searched}") from error
     except OSError as error:
         raise ScriptError(f"Migration folder {folder} cannot be read: {error.strerror}") from error
     named = ((_FILE_NAME.fullmatch(path.name), path) for path in files)
@@ -71,14 +75,16 @@ def find(folder: Path) -> list[Script]:
     )
 
 
-def find_sound(folder: Path) -> list[Script]:
+def find_sound(folder: Path, searched: str = "") -> list[Script]:
     """Return the scripts in the folder, in order of runs, if each name tells which one is meant.
+
+    The arguments are those of `find`.
 
     Raises:
         ScriptError: there is no such folder, or an id in it is malformed or stands twice; the
             message names the files.
     """
-    scripts = find(folder)
+    scripts = find(folder, searched)
     for script in scripts:
         if script.name_problem:
             raise ScriptError(f"Invalid migration file name {script.path}: {script.name_problem}")

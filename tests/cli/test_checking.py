@@ -107,6 +107,8 @@ def test_no_finding_is_an_empty_list_in_json(project: Project) -> None:
 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_missing_folder_is_an_error(project: Project, as_json: bool) -> None:
+    project.write_state()
+
     result = project.run("migrate", "--check", *(["--json"] if as_json else []))
 
     message = "Migration folder not found: migrations"

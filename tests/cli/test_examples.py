@@ -191,6 +191,7 @@ def test_the_documented_history_is_what_is_written(project: Project) -> None:
 def test_the_documented_check_and_failure_are_what_is_written(project: Project) -> None:
     findings, strict_findings, failure = documented_json("check")
 
+    project.write_state()
     assert project.run("migrate", "--check", "--json").json() == failure
 
     script = project.file("migrations/20260120080000_set_currency.py", "class Migration\n")

@@ -53,6 +53,7 @@ def test_the_root_is_the_nearest_folder_above_with_folder_state_or_configuration
     folder = {make_configuration: "backend/scripts", make_folder_of_env_file: "scripts"}
     assert str(Path(script).parent) == folder.get(mark, "migrations")
     assert not any((project.root / "src").rglob("*.py"))
+    assert f"Migration file: {project.root / script} has been created.\n" in created.stdout
 
 
 def test_a_run_from_below_is_the_run_of_the_root(project: Project) -> None:
@@ -107,14 +108,24 @@ def test_nothing_above_the_repository_is_looked_at(project: Project) -> None:
 
     result = project.run("migrate", "--data", below="src/shop")
 
-    assert result.stderr == NOT_FOUND.format("migrations")
+    searched = f"{project.root / 'src/shop'} and above, up to {project.root / 'src'}"
+    assert result.stderr == NOT_FOUND.format(f"migrations (searched in {searched})")
+
+
+def test_in_the_root_of_a_repository_nothing_above_is_said_to_be_searched(project: Project) -> None:
+    result = project.run("migrate", "--data")
+
+    assert result.stderr == NOT_FOUND.format(f"migrations (searched in {project.root})")
 
 
 def test_a_folder_that_all_users_share_is_no_project(project: Project) -> None:
     project.script("of_a_stranger")
     project.root.chmod(0o1777)
 
-    assert project.run("migrate", "--data", below="src").stderr == NOT_FOUND.format("migrations")
+    searched = f"(searched in {project.root / 'src'})"
+    result = project.run("migrate", "--data", below="src")
+
+    assert result.stderr == NOT_FOUND.format(f"migrations {searched}")
     assert project.run("migrate", "--data").exit_code == 0
 
 
@@ -235,4 +246,6 @@ def test_a_first_migration_is_created_in_the_folder_that_is_given(project: Proje
     result = project.run("migrate", "--new-data", "first", "--folder", "backend/scripts")
 
     assert result.exit_code == 0
-    assert [path.name[15:] for path in (project.root / "backend/scripts").iterdir()] == ["first.py"]
+    [script] = (project.root / "backend/scripts").iterdir()
+    assert script.name.endswith("_first.py")
+    assert f" backend/scripts/{script.name} has been created.\n" in result.stdout

@@ -91,6 +91,26 @@ def test_the_help_of_migrate_has_an_example_for_each_action_and_says_what_goes_w
     assert "With --list, --check or --dry-run: write one JSON document." in options
 
 
+@pytest.mark.parametrize(
+    ("command", "lines", "options"),
+    [
+        ("migrate", 54, set(ACTIONS)),
+        ("batch", 36, {"--rehearse", "--retry-failed", "--restart"}),
+    ],
+)
+def test_each_example_of_the_help_has_a_line_in_80_columns(
+    project: Project, command: str, lines: int, options: set[str]
+) -> None:
+    shown = project.run(command, "-h", env={"COLUMNS": "80"}).stdout
+
+    _, _, examples = shown.partition(" Examples\n")
+    for line in examples.splitlines():
+        assert line.startswith(f"   mpt-tool {command} ")
+        assert len(line) <= 80
+    assert options <= set(re.findall(r"--[\w-]+", examples))
+    assert len(shown.splitlines()) <= lines
+
+
 @pytest.mark.parametrize("option", ["-V", "--version"])
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=" ".join)
 def test_every_command_tells_the_version(project: Project, command: list[str], option: str) -> None:

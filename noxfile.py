@@ -28,14 +28,14 @@ nox.options.error_on_missing_interpreters = "CI" in os.environ or not HERE
 nox.options.sessions = ["lint", "types", "tests", "lowest"]
 
 # More than there are cores: many tests wait for a lock, a lease or a pace.
-WORKERS = ("--numprocesses=6", "--dist=worksteal")
+WORKERS = ("--numprocesses=8", "--dist=worksteal")
 # What takes long is about processes and time, and what asks nothing of Python or of a library does
 # not differ between releases of them: once is enough.
-OF_PYTHON = (
-    *("-m", "not slow", "tests/scripts", "tests/testing", "tests/view"),
-    *("tests/cli/test_examples.py", "tests/test_public_names.py"),
-)
+QUICK = ("-m", "not slow")
+OF_BOTH = ("tests/view", "tests/cli/test_examples.py", "tests/test_public_names.py")
+OF_PYTHON = ("tests/scripts", "tests/testing", *OF_BOTH)
 OF_LIBRARIES = (
+    *OF_BOTH,
     *("tests/clients", "tests/migration", "tests/support"),
     *("tests/storage/test_lease.py", "tests/storage/test_repositories.py"),
     "tests/storage/test_airtable_store.py",
@@ -67,19 +67,19 @@ def tests(session: nox.Session) -> None:
     Arguments after `--` go to pytest.
     """
     session.install("--editable", ".", "--group", "test")
-    chosen = () if session.python == LAST else OF_PYTHON
+    chosen = () if session.python == LAST else (*QUICK, *OF_PYTHON)
     session.run("pytest", *WORKERS, *chosen, *session.posargs)
 
 
 @nox.session(python=FIRST)
 def lowest(session: nox.Session) -> None:
-    """Tests that ask something of Python or libraries, with the oldest that are allowed."""
+    """Tests that ask something of a library, with the oldest that are allowed."""
     # The tests' own tools come second: they are not what is at its lowest here.
     session.install("--editable", ".", "--resolution=lowest-direct")
     session.install("--group", "test")
     # Typer before 0.26 imports names that the newest Click deprecates.
     click = "--pythonwarnings=ignore:'click:DeprecationWarning"
-    session.run("pytest", *WORKERS, click, *OF_PYTHON, *OF_LIBRARIES, *session.posargs)
+    session.run("pytest", *WORKERS, click, *QUICK, *OF_LIBRARIES, *session.posargs)
 
 
 @nox.session(python=FIRST)

@@ -11,7 +11,7 @@ import itertools
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from queue import Empty
@@ -242,7 +242,7 @@ class Walk:
         self._numbers = itertools.count()
         self._is_at_end = self._has_failed = False
         pace = migration.max_per_second
-        self._pauses: Callable[[], Iterable[float]] = Limiter.evenly(pace).pauses if pace else tuple
+        self._limiter = Limiter.evenly(pace) if pace else None
         # In a pace the first item goes alone: it may open a client that all need, and those that
         # begin meanwhile would then send their requests at once.
         self._most_in_flight, self._most_later = (
@@ -263,7 +263,8 @@ class Walk:
             # Those in flight would be cut off in the middle else.
             while self._executor.is_busy() or not self._executor.ended.empty():
                 self._wait(LONGEST_SLEEP_SECONDS)
-        self._settle()
+        while self._window and self._window[0].is_over:
+            self._settle_first()
         for task in self._window:
             # What stands before it is left to the next run.
             if task.is_over and self._ends_walk(task):
@@ -272,6 +273,7 @@ class Walk:
 
     def _in_turn(self) -> Iterator[Task]:
         """Yield each task when it is to begin, until none is left or the walk is to end."""
+        ended = self._executor.ended
         while not self._has_failed:
             task = self._next()
             if self._is_stopped() or not self._window:
@@ -279,14 +281,21 @@ class Walk:
             if task is None:
                 self._wait(self._seconds_to_next_try())
             else:
-                for part in self._pauses():
-                    self._wait(part)
-                    if self._is_stopped():
-                        return
+                if self._limiter and not self._has_its_turn(self._limiter):
+                    return
                 yield task
-            while not self._executor.ended.empty():
-                self._note_end(self._executor.ended.get())
-            self._settle()
+            if not ended.empty():
+                self._note_end(ended.get())
+            while self._window and self._window[0].is_over:
+                self._settle_first()
+
+    def _has_its_turn(self, limiter: Limiter) -> bool:
+        """Wait until one more may begin; return whether it still may by then."""
+        for part in limiter.pauses():
+            self._wait(part)
+            if self._is_stopped():
+                return False
+        return True
 
     def _next(self) -> Task | None:
         """Return the next task to begin; None if none is there, or has room, for now."""
@@ -333,11 +342,10 @@ class Walk:
         """Whether a task that is over has failed, and no other item is to begin."""
         return not (task.error is None or (self._collects and isinstance(task.error, Exception)))
 
-    def _settle(self) -> None:
-        """Settle the tasks that are over, up to the first that is not."""
-        while self._window and self._window[0].is_over:
-            self._settle_task(self._window[0])
-            self._window.popleft()
+    def _settle_first(self) -> None:
+        """Settle the first task of the window, which is over."""
+        self._settle_task(self._window[0])
+        self._window.popleft()
 
     def _seconds_to_next_try(self) -> float:
         """Return for how long to wait if no try ends."""

@@ -5,7 +5,6 @@ Whoever drives begins tasks, in their order; an executor processes the item of e
 """
 
 import inspect
-import os
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpt_tool.batch.loop import EventLoop
 from mpt_tool.errors import ScriptError
-from mpt_tool.process.isolation import end_if_forked
+from mpt_tool.process.isolation import end_if_forked, generation
 
 if TYPE_CHECKING:
     # Not needed, and too slow to import, where there is no batch migration.
@@ -57,7 +56,7 @@ class Inline:
         """The tasks whose try has ended."""
         self._process = process
         self._loop = loop
-        self._process_id = os.getpid()
+        self._generation = generation()
 
     def begin(self, task: Task) -> None:
         """Process the task's item."""
@@ -68,7 +67,7 @@ class Inline:
                 self._loop.result_of(sound(result))
         except BaseException as error:  # noqa: BLE001 - raised by whoever drives, in its turn
             task.error = error
-        end_if_forked(self._process_id)
+        end_if_forked(self._generation)
         self.ended.put(task)
 
     def close(self) -> None:
@@ -116,7 +115,7 @@ class Coroutines:
         """The tasks whose try has ended."""
         self._process = process
         self._loop = loop
-        self._process_id = os.getpid()
+        self._generation = generation()
         self._free = Semaphore(workers)
         self._line = line
 
@@ -141,7 +140,7 @@ class Coroutines:
                     await self._process(task.item)
                 except BaseException as error:  # noqa: BLE001 - raised by whoever drives
                     task.error = error
-                end_if_forked(self._process_id)
+                end_if_forked(self._generation)
                 self.ended.put(task)
                 self._line.note_end()
 

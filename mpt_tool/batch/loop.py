@@ -1,6 +1,5 @@
 """An event loop for what is asynchronous in a batch migration, beside the thread that drives it."""
 
-import os
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future, wait
@@ -8,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from mpt_tool.clients.limiter import LONGEST_SLEEP_SECONDS
-from mpt_tool.process.isolation import end_if_forked
+from mpt_tool.process.isolation import end_if_forked, generation
 
 if TYPE_CHECKING:
     # Too slow to import where nothing is asynchronous.
@@ -103,10 +102,10 @@ async def _outcome_of(work: Awaitable[Any]) -> tuple[Any, BaseException | None]:
     What it raises is no way out of here: SystemExit and KeyboardInterrupt would end the loop, and
     with it what else runs in it.
     """
-    process = os.getpid()
+    own = generation()
     try:
         return await work, None
     except BaseException as error:  # noqa: BLE001 - raised where it is waited for
         return None, error
     finally:
-        end_if_forked(process)
+        end_if_forked(own)

@@ -37,10 +37,9 @@ OF_PYTHON = ("tests/scripts", "tests/testing", *OF_BOTH)
 OF_LIBRARIES = (
     *OF_BOTH,
     *("tests/clients", "tests/migration", "tests/support"),
-    *("tests/storage/test_lease.py", "tests/storage/test_repositories.py"),
-    "tests/storage/test_airtable_store.py",
+    *("tests/storage/test_airtable_store.py", "tests/storage/test_repositories.py"),
     *("tests/cli/test_completion.py", "tests/cli/test_output.py", "tests/cli/test_usage.py"),
-    *("tests/test_redaction.py", "tests/test_settings.py"),
+    "tests/test_settings.py",
 )
 
 

@@ -92,7 +92,7 @@ class Project:
             "version": lambda: bool(self.settings.service_version),
             "checkpoint": lambda: any(
                 entry.script and read_syntax(entry.script.path).is_batch
-                for entry in plan.all_pending(entries, None)
+                for entry in plan.pending(entries)
             ),
         }
         return [

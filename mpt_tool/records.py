@@ -3,14 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    ValidationError,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from mpt_tool.enums import MigrationStatusEnum, MigrationTypeEnum, OutcomeEnum
 from mpt_tool.wording import in_items, of_total
@@ -20,17 +13,13 @@ def _in_utc(value: object) -> datetime | None:
     """Return a timestamp in UTC; text is read as ISO 8601, and without an offset it is UTC."""
     if value is None:
         return None
-    moment = value if isinstance(value, datetime) else datetime.fromisoformat(_text(value))
+    if not isinstance(value, datetime | str):
+        raise ValueError("a date-time in ISO 8601 or null is needed")  # noqa: TRY004 - for pydantic
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
     try:
         return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     except OverflowError as error:
         raise ValueError("out of range once it is in UTC") from error
-
-
-def _text(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    raise ValueError("a date-time in ISO 8601 or null is needed")
 
 
 def _isoformat(moment: datetime | None) -> str | None:
@@ -40,23 +29,25 @@ def _isoformat(moment: datetime | None) -> str | None:
 Timestamp = Annotated[datetime | None, BeforeValidator(_in_utc), PlainSerializer(_isoformat)]
 
 
-class FailedItem(BaseModel):
-    """An item of a batch migration that failed for good: its cursor, and why."""
+class _Value(BaseModel):
+    """What is kept; most commands need few of them, so each is built on first use."""
 
     model_config = ConfigDict(frozen=True, defer_build=True)
+
+
+class FailedItem(_Value):
+    """An item of a batch migration that failed for good: its cursor, and why."""
 
     cursor: Any
     error: str
 
 
-class Checkpoint(BaseModel):
+class Checkpoint(_Value):
     """How far a batch migration is: all items up to the cursor are done, or among the failures.
 
     `since` is when the first run began, `checksum` that of the script, `total` how many items there
     are in all if that is known. `done` tells that no item is left but failed ones.
     """
-
-    model_config = ConfigDict(frozen=True, defer_build=True)
 
     cursor: Any
     processed: Annotated[int, Field(ge=0)]
@@ -130,8 +121,7 @@ class MigrationRecord(BaseModel):
 
     def start(self, now: datetime, version: str | None) -> Self:
         """Return the record of a run that begins now, by this version of the service."""
-        update = {"started_at": now, "applied_at": None, "version": version}
-        return self.model_copy(update=update)
+        return self.model_copy(update={"started_at": now, "applied_at": None, "version": version})
 
     def reach(self, checkpoint: Checkpoint | None) -> Self:
         """Return the record of a run that came so far."""
@@ -147,27 +137,17 @@ class MigrationRecord(BaseModel):
 
     def fake(self, now: datetime, version: str | None) -> Self:
         """Return the record of a migration marked as applied without a run."""
-        update = {
-            "started_at": None,
-            "applied_at": now,
-            "version": version,
-            "checkpoint": None,
-        }
+        update = {"started_at": None, "applied_at": now, "version": version, "checkpoint": None}
         return self.model_copy(update=update)
 
     def document(self) -> dict[str, Any]:
         """Return the record as JSON values: the five columns always, the rest where it is set."""
-        document = self.model_dump(mode="json")
-        for optional in ("version", "checkpoint"):
-            if document[optional] is None:
-                del document[optional]
-        return document
+        unset = {key for key in ("version", "checkpoint") if getattr(self, key) is None}
+        return self.model_dump(mode="json", exclude=unset)
 
 
-class Origin(BaseModel):
+class Origin(_Value):
     """The process that makes a change: which run it is, by whom, where and from which versions."""
-
-    model_config = ConfigDict(frozen=True, defer_build=True)
 
     run_id: str
     user: str
@@ -177,10 +157,8 @@ class Origin(BaseModel):
     tool_version: str
 
 
-class ErrorReport(BaseModel):
+class ErrorReport(_Value):
     """What a script raised: the class, the message, the frames in the script itself, the cause."""
-
-    model_config = ConfigDict(frozen=True, defer_build=True)
 
     kind: str
     message: str

@@ -101,9 +101,9 @@ def _entries(project: "Project") -> "list[Entry]":
 
 
 def _pending(migration_type: MigrationTypeEnum | None, project: "Project") -> Offers:
-    from mpt_tool.scripts.plan import all_pending
+    from mpt_tool.scripts.plan import pending
 
-    return [_offer(entry) for entry in all_pending(_entries(project), migration_type)]
+    return [_offer(entry) for entry in pending(_entries(project), migration_type)]
 
 
 def _pending_batches(project: "Project") -> Offers:

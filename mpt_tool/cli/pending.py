@@ -30,11 +30,11 @@ def pending(
 
 def _pending(session: Session, migration_type: MigrationTypeEnum | None) -> "Result":
     from mpt_tool.project import plan_of
-    from mpt_tool.scripts.plan import all_pending
+    from mpt_tool.scripts import plan
     from mpt_tool.view.results import Pending, Result
 
     project = session.project
-    entries = all_pending(plan_of(project.scripts(), project.repository.load()), migration_type)
+    entries = plan.pending(plan_of(project.scripts(), project.repository.load()), migration_type)
     if entries:
         return Result(Pending(entries), exit_code=ExitCode.PENDING)
     return Result(Pending([]), ["Nothing is pending."])

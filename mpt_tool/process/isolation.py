@@ -19,8 +19,7 @@ def isolated() -> Iterator[None]:
 
     A process that the script forked and let go on is ended there: it is not to record anything.
     """
-    own = generation()
-    folder = Path.cwd()
+    own, folder = _generation, Path.cwd()
     # It can be read only by setting it.
     umask = os.umask(0o077)
     os.umask(umask)
@@ -58,8 +57,9 @@ def _note_fork() -> None:
 
 
 # To ask the system for the number of the process after each item would take a fifth of all that is
-# done for one.
-os.register_at_fork(after_in_child=_note_fork)
+# done for one. Windows has no forks.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
 
 
 def generation() -> int:
@@ -68,10 +68,7 @@ def generation() -> int:
 
 
 def end_if_forked(of: int) -> None:
-    """End this process unless it is of this generation: a child that a script forked and let go on.
-
-    It is neither to handle further items nor to record anything.
-    """
+    """End this process, if not of this generation: a child is neither to go on nor to record."""
     if _generation != of:
         sys.stderr.flush()
         os._exit(1)

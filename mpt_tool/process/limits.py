@@ -8,7 +8,7 @@ from types import FrameType
 
 from mpt_tool.errors import ExitCode
 from mpt_tool.process.log import get_log
-from mpt_tool.process.signals import Stop
+from mpt_tool.process.signals import Interrupted, Stop
 from mpt_tool.wording import duration
 
 _WARNED_AT = 0.8
@@ -16,15 +16,6 @@ _WARNED_AT = 0.8
 _OVER: signal.Signals | None = getattr(signal, "SIGVTALRM", None)
 
 log = get_log(__name__)
-
-
-class TimeLimitError(KeyboardInterrupt):
-    """Raised in a script whose time is over; no `except Exception` on the way swallows it."""
-
-    # As tracebacks and the history name it: the class is the tool's own affair.
-    __module__, __qualname__ = "builtins", "KeyboardInterrupt"
-
-    exit_code = ExitCode.FAILED
 
 
 @contextmanager
@@ -38,15 +29,14 @@ def time_limit(seconds: float, setting: str, what: str, stop: Stop) -> Iterator[
         stop: what is stopped by it already may take as long as it needs.
 
     Raises:
-        TimeLimitError: the time is over, even if the script swallowed the error that said so.
+        Interrupted: the time is over, even if the script swallowed the error that said so.
     """
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not (seconds and in_main_thread and _OVER):
         yield
         return
-    over = TimeLimitError(f"it took longer than the {seconds:g} seconds of {setting}")
-    is_over = False
-    ended = threading.Event()
+    over = Interrupted(f"it took longer than the {seconds:g} seconds of {setting}", ExitCode.FAILED)
+    is_over, ended = False, threading.Event()
 
     def raise_over(_number: int, _frame: FrameType | None) -> None:
         nonlocal is_over
@@ -79,10 +69,8 @@ def _watcher(seconds: float, setting: str, what: str, ended: threading.Event) ->
         if ended.wait(warned_at):
             return
         share, left = f"{_WARNED_AT:.0%}".replace("%", " %"), duration(seconds - warned_at)
-        log.warning(
-            "%s has taken %s of the %g seconds of %s: it will be stopped in %s",
-            *(what, share, seconds, setting, left),
-        )
+        message = "%s has taken %s of the %g seconds of %s: it will be stopped in %s"
+        log.warning(message, what, share, seconds, setting, left)
         if _OVER and not ended.wait(seconds - warned_at):
             signal.pthread_kill(main, _OVER)
 

@@ -11,8 +11,6 @@ from mpt_tool.errors import ExitCode
 
 # None where the system has no such signal.
 _HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
-
-
 # Whose signals the process handles; they are the process's, so there is one.
 _listening: "Stop | None" = None
 
@@ -98,8 +96,7 @@ class Stop:
     def allowed(self) -> Iterator[None]:
         """Let a signal raise `Interrupted` meanwhile, at its end at the latest.
 
-        Raises:
-            Interrupted: there was a signal, now or while it was deferred.
+        One that came while that was deferred raises it at once.
         """
         self._raises, earlier = True, self._raises
         try:

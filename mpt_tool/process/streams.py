@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 _NOBODY_READS = frozenset({errno.EBADF, errno.EPIPE, errno.ECONNRESET})
-# What a terminal that is gone answers.
-_TERMINAL_GONE = errno.EIO
 
 
 class _OutlastingFile(FileIO):
@@ -22,8 +20,8 @@ class _OutlastingFile(FileIO):
 
     def __init__(self, number: int) -> None:
         super().__init__(number, "w", closefd=False)
-        gone = {_TERMINAL_GONE} if self.isatty() else set[int]()
-        self._nobody_reads = _NOBODY_READS | gone
+        # The last one is what a terminal that is gone answers.
+        self._nobody_reads = _NOBODY_READS | ({errno.EIO} if self.isatty() else set())
 
     def write(self, data: "ReadableBuffer", /) -> int:
         try:

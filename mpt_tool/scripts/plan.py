@@ -70,25 +70,27 @@ def build(
         changed: the ids of scripts that were changed since they were applied.
     """
     times = Counter(script.migration_id for script in scripts)
-    newest = _newest_applied(records)
+    of_store = {migration_id: (note,) for migration_id, note in store_notes.items()}
+    in_order = sorted(records.values(), key=lambda record: record.order_id)
+    newest: dict[MigrationTypeEnum | None, MigrationRecord] = {
+        record.type: record for record in in_order if record.applied_at
+    }
     entries = []
     for script in scripts:
         migration_id = script.migration_id
         record = records.get(migration_id)
         type_ = record.type if record else declared.get(migration_id)
-        later = newest.get(type_)
         notes = [
-            *_notes_on_record(script, record, later),
+            *_notes_on_record(script, record, newest.get(type_)),
             *(["changed since it was applied"] if migration_id in changed else []),
             *([MALFORMED_NAME] if script.name_problem else []),
             *([DUPLICATE_ID] if times[migration_id] > 1 else []),
-            *([store_notes[migration_id]] if migration_id in store_notes else []),
+            *of_store.get(migration_id, ()),
         ]
         entries.append(Entry(script.order_id, migration_id, script, record, type_, tuple(notes)))
     for migration_id, record in records.items():
         if migration_id not in times:
-            of_store = [store_notes[migration_id]] if migration_id in store_notes else []
-            gone = ("file gone", *of_store)
+            gone = ("file gone", *of_store.get(migration_id, ()))
             entries.append(Entry(record.order_id, migration_id, None, record, record.type, gone))
     return sorted(entries, key=lambda entry: (entry.order_id, entry.migration_id))
 
@@ -106,31 +108,15 @@ def _notes_on_record(
             yield f"{in_items(record.checkpoint.failed)} failed"
 
 
-def _newest_applied(
-    records: Mapping[str, MigrationRecord],
-) -> dict[MigrationTypeEnum | None, MigrationRecord]:
-    """Return the last of the applied migrations of each type, in order of runs."""
-    applied = [record for record in records.values() if record.applied_at]
-    return {each.type: each for each in sorted(applied, key=lambda record: record.order_id)}
-
-
-def pending(entries: Iterable[Entry], migration_type: MigrationTypeEnum) -> list[Entry]:
-    """Return the entries that a run of this type may have to run, in order.
+def pending(
+    entries: Iterable[Entry], migration_type: MigrationTypeEnum | None = None
+) -> list[Entry]:
+    """Return the entries that a run of this type, or of either, may have to run, in order.
 
     Those whose type cannot be told are among them: only loading the script tells.
     """
-    return [
-        entry
-        for entry in entries
-        if entry.script and not entry.is_applied and entry.type in (None, migration_type)
-    ]
-
-
-def all_pending(entries: Sequence[Entry], migration_type: MigrationTypeEnum | None) -> list[Entry]:
-    """Return the pending entries of this type, or of both, in order."""
-    wanted = [migration_type] if migration_type else list(MigrationTypeEnum)
-    ids = {entry.migration_id for each in wanted for entry in pending(entries, each)}
-    return [entry for entry in entries if entry.migration_id in ids]
+    wanted = (None, migration_type) if migration_type else (None, *MigrationTypeEnum)
+    return [e for e in entries if e.script and not e.is_applied and e.type in wanted]
 
 
 def applied(entries: Iterable[Entry], migration_type: MigrationTypeEnum) -> list[Entry]:

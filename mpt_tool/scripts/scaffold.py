@@ -12,10 +12,7 @@ from mpt_tool.migration import BASES
 from mpt_tool.scripts.folder import find, id_problem
 
 _LOCK_SECONDS = 10
-
-
 _TIMESTAMP = "%Y%m%d%H%M%S"
-
 
 _TEMPLATE = """\
 from mpt_tool.migration import {base}
@@ -26,7 +23,6 @@ class Migration({base}):
         # implement your logic here
         pass
 """
-
 
 _BATCH_TEMPLATE = """\
 from mpt_tool.migration import BatchDataMigration

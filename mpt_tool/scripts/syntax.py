@@ -49,16 +49,16 @@ def read_syntax(path: Path, *, compiles: bool = False) -> Syntax:
         return Syntax(problem=f"cannot be parsed: {error}")
 
 
-def tree_checksum(source: bytes) -> str | None:
+def checksum(path: Path) -> str | None:
     """Return a checksum of a script's syntax tree; None if there is none.
 
     Comments and formatting do not count, and every release of Python returns the same.
     """
     try:
         with warnings.catch_warnings(action="ignore"):
-            tree = ast.parse(source)
+            tree = ast.parse(path.read_bytes())
         return hashlib.sha256(_shape(tree).encode()).hexdigest()[:_CHECKSUM_DIGITS]
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
 
@@ -66,7 +66,7 @@ def _shape(node: object) -> str:
     """Return the tree as text, without what is empty: newer releases have more of that."""
     if isinstance(node, ast.JoinedStr):
         # Where an f-string is cut into constants differs between releases.
-        return f"JoinedStr({''.join(_shape_of_part(part) for part in node.values)})"
+        return f"JoinedStr({''.join(map(_shape_of_part, node.values))})"
     if isinstance(node, ast.AST):
         fields = [
             f"{name}={_shape(value)}"
@@ -88,7 +88,12 @@ def _shape_of_part(part: ast.expr) -> str:
 def _syntax_of(tree: ast.Module) -> Syntax:
     statements = list(_statements(tree.body))
     classes = {node.name: node for node in statements if isinstance(node, ast.ClassDef)}
-    imported = dict(_imported(statements))
+    imported = {
+        alias.asname or alias.name: alias.name
+        for statement in statements
+        if isinstance(statement, ast.ImportFrom)
+        for alias in statement.names
+    }
     if "Migration" not in classes:
         if {"Migration", "*"} & imported.keys() or "Migration" in _assigned(statements):
             return Syntax()
@@ -98,34 +103,23 @@ def _syntax_of(tree: ast.Module) -> Syntax:
     is_batch = BatchDataMigration.__name__ in bases
     methods = {getattr(node, "name", None): node for node in classes["Migration"].body}
     if is_batch and "run" in methods:
-        return Syntax(
-            problem="Migration defines run() and is driven by its items",
-            line=methods["run"].lineno,
-        )
+        problem = "Migration defines run() and is driven by its items"
+        return Syntax(problem=problem, line=methods["run"].lineno)
+    if not bases:
+        problem = f"Migration derives from neither {' nor '.join(BASES)}"
+        return Syntax(problem=problem, line=classes["Migration"].lineno)
     if known and not any(_sets_type(node) for node in classes.values()):
         return Syntax(known[0], is_batch)
-    if bases:
-        return Syntax()
-    return Syntax(
-        problem=f"Migration derives from neither {' nor '.join(BASES)}",
-        line=classes["Migration"].lineno,
-    )
+    return Syntax()
 
 
 def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
     """Yield the statements that run when the module is imported, those in branches too."""
     for statement in body:
         yield statement
-        for field in ("body", "orelse", "handlers", "finalbody"):
-            if not isinstance(statement, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        if not isinstance(statement, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            for field in ("body", "orelse", "handlers", "finalbody"):
                 yield from _statements(getattr(statement, field, []))
-
-
-def _imported(statements: Sequence[ast.stmt]) -> Iterator[tuple[str, str]]:
-    """Yield (name in the script, name where it is from) of everything imported."""
-    for statement in statements:
-        if isinstance(statement, ast.ImportFrom):
-            yield from ((alias.asname or alias.name, alias.name) for alias in statement.names)
 
 
 def _sets_type(node: ast.ClassDef) -> bool:
@@ -164,11 +158,3 @@ def _bases(
                 pass
             case other_base:
                 yield ast.unparse(other_base)
-
-
-def checksum(path: Path) -> str | None:
-    """Return the checksum of the script at this path; None if there is none."""
-    try:
-        return tree_checksum(path.read_bytes())
-    except OSError:
-        return None

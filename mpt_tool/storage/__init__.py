@@ -20,21 +20,17 @@ def open_repository(name: str, root: Path) -> StateRepository:
     Raises:
         SettingsError: there is no such store, or a setting that it needs is missing or wrong.
     """
-    return _opener(name)(root)
-
-
-def _opener(name: str) -> OpenStore:
     match name:
         case "local":
             from mpt_tool.storage.local import LocalRepository
 
-            return LocalRepository
+            return LocalRepository(root)
         case "airtable":
             from mpt_tool.storage.airtable.repository import open_airtable
 
-            return open_airtable
+            return open_airtable(root)
         case _:
-            return _installed(name)
+            return _installed(name)(root)
 
 
 def _installed(name: str) -> OpenStore:

@@ -298,15 +298,8 @@ class StateRepositoryContract:
         self, repository: StateRepository, open_repository: OpenRepository
     ) -> None:
         """`attempts` returns what was appended, as it was, the newest first."""
-        found_dead = ATTEMPT.model_copy(
-            update={
-                "outcome": OutcomeEnum.FOUND_DEAD,
-                "ended_at": None,
-                "seconds": None,
-                "counts": None,
-                "error": None,
-            }
-        )
+        unknown = dict.fromkeys(("ended_at", "seconds", "counts", "error"))
+        found_dead = ATTEMPT.model_copy(update={**unknown, "outcome": OutcomeEnum.FOUND_DEAD})
         assert list(repository.attempts()) == []
 
         repository.append(ATTEMPT)

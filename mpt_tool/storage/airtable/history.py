@@ -14,37 +14,35 @@ from mpt_tool.process.log import get_log
 from mpt_tool.records import Attempt
 from mpt_tool.storage.airtable.cells import error_cell
 from mpt_tool.storage.airtable.errors import explaining_errors, is_gone
+from mpt_tool.storage.airtable.schema import LONG_TEXT, TEXT, WHOLE
 
 log = get_log(__name__)
 
-_TEXT = {"type": "singleLineText"}
-_LONG_TEXT = {"type": "multilineText"}
-_WHOLE = {"type": "number", "options": {"precision": 0}}
 # An attempt's keys; `counts` and `error` as JSON.
 COLUMNS: Mapping[str, Mapping[str, Any]] = {
-    "run_id": _TEXT,
-    "migration_id": _TEXT,
-    "order_id": _WHOLE,
-    "type": _TEXT,
-    "outcome": _TEXT,
-    "started_at": _TEXT,
-    "ended_at": _TEXT,
+    "run_id": TEXT,
+    "migration_id": TEXT,
+    "order_id": WHOLE,
+    "type": TEXT,
+    "outcome": TEXT,
+    "started_at": TEXT,
+    "ended_at": TEXT,
     "seconds": {"type": "number", "options": {"precision": 3}},
-    "user": _TEXT,
-    "host": _TEXT,
-    "process": _WHOLE,
-    "version": _TEXT,
-    "tool_version": _TEXT,
-    "checksum": _TEXT,
-    "counts": _LONG_TEXT,
-    "error": _LONG_TEXT,
+    "user": TEXT,
+    "host": TEXT,
+    "process": WHOLE,
+    "version": TEXT,
+    "tool_version": TEXT,
+    "checksum": TEXT,
+    "counts": LONG_TEXT,
+    "error": LONG_TEXT,
 }
 _AS_JSON = ("counts", "error")
 _KEYS = ["run_id", "migration_id", "outcome"]
 
 
 class AirtableHistory:
-    """Adds attempts to a table that may not be there, and reads them."""
+    """Adds attempts to a table, and reads them; `NoHistoryError` if it is not there."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -53,9 +51,7 @@ class AirtableHistory:
     def append(self, attempt: Attempt) -> None:
         """Add a row, in a way that may be repeated when the reply was lost.
 
-        Raises:
-            NoHistoryError: there is no such table; it is not asked for again.
-            StorageError: Airtable cannot be reached or refuses.
+        A table that is not there is not asked for again.
         """
         if not self._is_there:
             raise self._no_history()
@@ -74,12 +70,7 @@ class AirtableHistory:
                 raise self._no_history() from error
 
     def attempts(self) -> Iterator[Attempt]:
-        """Return all attempts, the newest first; a row that is none is left out.
-
-        Raises:
-            NoHistoryError: there is no such table.
-            StorageError: Airtable cannot be reached or refuses.
-        """
+        """Return all attempts, the newest first; a row that is none is left out."""
         with explaining_errors(self._table):
             try:
                 pages = self._table.api.iterate_requests("get", self._table.urls.records)

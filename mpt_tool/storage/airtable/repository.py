@@ -47,7 +47,7 @@ def open_airtable(root: Path) -> "AirtableRepository":
 
 
 class AirtableRepository:
-    """Keeps records in an Airtable table, whose row ids it remembers from `load`.
+    """A `StateRepository` in an Airtable table, whose row ids it remembers from `load`.
 
     Loading N records takes ⌈N/100⌉ requests, saving one takes one; so does adding an attempt to
     the history, which is a second table. The lock takes five, and two more a renewal.
@@ -94,9 +94,6 @@ class AirtableRepository:
 
         That is one that is applied before one that is not, so that nothing runs twice, and then
         the oldest.
-
-        Raises:
-            StorageError: Airtable cannot be reached or refuses, or a row is no record.
         """
         found = defaultdict(list)
         for row in self._read_rows():
@@ -117,22 +114,14 @@ class AirtableRepository:
         """Write the record's row: the one it has, or a new one.
 
         A new row is written in a way that may be repeated when the reply was lost.
-
-        Raises:
-            StorageError: Airtable cannot be reached or refuses.
-            LockLostError: the lock that this repository held is gone.
         """
         document = record.document()
         if record.checkpoint:
             document["checkpoint"] = self._cell(record.checkpoint)
         # An optional column is named only where there is something to write or to clear.
         row = self._rows.get(record.migration_id)
-        filled = row["fields"] if row else {}
-        fields = {
-            column: document.get(column)
-            for column in COLUMNS
-            if column in document or column in filled
-        }
+        named = {*document, *(row["fields"] if row else ())}
+        fields = {column: document.get(column) for column in COLUMNS if column in named}
         with explaining_errors(self._table):
             try:
                 self._write(record.migration_id, self._without_missing(fields))
@@ -141,11 +130,7 @@ class AirtableRepository:
                 self._write(record.migration_id, self._without_missing(fields))
 
     def initialize(self) -> Sequence[str]:
-        """Create both tables, or the columns that they lack; return what was created.
-
-        Raises:
-            StorageError: nothing is lacking, a column is of another type, or Airtable refuses.
-        """
+        """Create both tables, or the columns that they lack; return what was created."""
         base = self._table.base
         created = [
             *complete(base, self._table.name, COLUMNS),
@@ -160,12 +145,7 @@ class AirtableRepository:
 
     @contextmanager
     def lock(self, origin: Origin, wait_seconds: float, lost: Callable[[], None]) -> Iterator[None]:
-        """Hold the lock, by a lease that is renewed in the background; see `mpt_tool.lease`.
-
-        Raises:
-            LockedError: another holds it and did not give it back in time.
-            StorageError: Airtable cannot be reached or refuses.
-        """
+        """Hold the lock, by a lease that is renewed in the background; see `storage.lease`."""
         name = f"{origin.host}:{origin.process}:{os.urandom(4).hex()}"
         lease = acquire(self._claims, name, wait_seconds, self._pace)
         self._lease = lease
@@ -181,38 +161,20 @@ class AirtableRepository:
                 log.warning("The lock could not be given back, it will run out: %s", error)
 
     def require_lock(self) -> None:
-        """Return if the lease was renewed in time and the claim not found gone.
-
-        Raises:
-            LockLostError: it was not, or it was.
-        """
+        """Return if the lease was renewed in time and the claim not found gone."""
         if self._lease:
             self._lease.require()
 
     def unlock(self, name: str) -> None:
-        """Delete the claim of this name.
-
-        Raises:
-            StorageError: it does not hold the lock, or Airtable cannot be reached or refuses.
-        """
+        """Delete the claim of this name, if it holds the lock."""
         unlock(self._claims, name.removeprefix(PREFIX))
 
     def append(self, attempt: Attempt) -> None:
-        """Add the attempt to the table of the history.
-
-        Raises:
-            NoHistoryError: there is no such table.
-            StorageError: Airtable cannot be reached or refuses.
-        """
+        """Add the attempt to the table of the history."""
         self._history.append(attempt)
 
     def attempts(self) -> Iterator[Attempt]:
-        """Return all attempts, the newest first.
-
-        Raises:
-            NoHistoryError: there is no table of the history.
-            StorageError: Airtable cannot be reached or refuses.
-        """
+        """Return all attempts, the newest first."""
         return self._history.attempts()
 
     def _cell(self, checkpoint: Checkpoint) -> str:

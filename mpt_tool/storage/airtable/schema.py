@@ -9,28 +9,28 @@ from mpt_tool.enums import MigrationTypeEnum
 from mpt_tool.errors import StorageError
 from mpt_tool.storage.airtable.errors import explaining_errors
 
+TEXT = {"type": "singleLineText"}
+LONG_TEXT = {"type": "multilineText"}
+WHOLE = {"type": "number", "options": {"precision": 0}}
 _DATE_TIME = {
     "type": "dateTime",
-    "options": {
-        "dateFormat": {"name": "iso"},
-        "timeFormat": {"name": "24hour"},
-        "timeZone": "utc",
-    },
+    "options": {"dateFormat": {"name": "iso"}, "timeFormat": {"name": "24hour"}, "timeZone": "utc"},
+}
+_TYPE = {
+    "type": "singleSelect",
+    "options": {"choices": [{"name": str(name)} for name in MigrationTypeEnum]},
 }
 
 COLUMNS: Mapping[str, Mapping[str, Any]] = {
     # Airtable takes the first column of a new table for the name of its rows.
-    "migration_id": {"type": "singleLineText"},
-    "order_id": {"type": "number", "options": {"precision": 0}},
+    "migration_id": TEXT,
+    "order_id": WHOLE,
     "started_at": _DATE_TIME,
     "applied_at": _DATE_TIME,
-    "type": {
-        "type": "singleSelect",
-        "options": {"choices": [{"name": str(name)} for name in MigrationTypeEnum]},
-    },
-    "version": {"type": "singleLineText"},
+    "type": _TYPE,
+    "version": TEXT,
     # As JSON.
-    "checkpoint": {"type": "multilineText"},
+    "checkpoint": LONG_TEXT,
 }
 
 OPTIONAL_COLUMNS = frozenset({"version", "checkpoint"})
@@ -57,8 +57,6 @@ def complete(base: Base, name: str, columns: Mapping[str, Mapping[str, Any]]) ->
                 )
         lacking = [column for column in columns if column not in present]
         for column in lacking:
-            definition = columns[column]
-            base.table(table.id).create_field(
-                column, definition["type"], options=definition.get("options")
-            )
+            type_, options = columns[column]["type"], columns[column].get("options")
+            base.table(table.id).create_field(column, type_, options=options)
     return [f"column {column}" for column in lacking]

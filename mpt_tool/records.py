@@ -104,15 +104,9 @@ class MigrationRecord(BaseModel):
     @property
     def status(self) -> MigrationStatusEnum:
         """The status that the two timestamps tell."""
-        match self.started_at is not None, self.applied_at is not None:
-            case True, True:
-                return MigrationStatusEnum.APPLIED
-            case True, False:
-                return MigrationStatusEnum.RUNNING
-            case False, True:
-                return MigrationStatusEnum.FAKED
-            case _:
-                return MigrationStatusEnum.FAILED
+        if self.applied_at:
+            return MigrationStatusEnum.APPLIED if self.started_at else MigrationStatusEnum.FAKED
+        return MigrationStatusEnum.RUNNING if self.started_at else MigrationStatusEnum.FAILED
 
     @property
     def seconds(self) -> float | None:

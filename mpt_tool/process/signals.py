@@ -21,12 +21,7 @@ def is_stopping() -> bool:
 
 
 class Interrupted(KeyboardInterrupt):
-    """Raised in a script that is to stop.
-
-    Args:
-        reason: by what it is stopped, as the message.
-        exit_code: what the process is to exit with.
-    """
+    """Raised in a script that is to stop, with what the process is to exit with."""
 
     # As tracebacks and the history name it: the class is the tool's own affair.
     __module__, __qualname__ = "builtins", "KeyboardInterrupt"
@@ -37,7 +32,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Stop:
-    """What SIGINT, SIGTERM and SIGHUP do to the process.
+    """What SIGINT, SIGTERM and SIGHUP do to the process, and the loss of the lock.
 
     The first one raises `Interrupted` in the main thread; while that is deferred it is only noted.
     The second one ends the process at once, as SIGKILL would; but not a SIGHUP, of which a terminal

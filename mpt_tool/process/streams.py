@@ -35,11 +35,8 @@ class _OutlastingFile(FileIO):
 class _OutlastingStream(TextIOWrapper):
     """A stream on a descriptor that takes what is written to it, whether or not that arrives.
 
-    What its encoding lacks is escaped.
-
-    Args:
-        number: the descriptor.
-        original: the stream whose encoding and buffering it takes over; it may be closed.
+    It takes over the encoding and the buffering of the original one, which may be closed. What the
+    encoding lacks is escaped.
     """
 
     def __init__(self, number: int, original: TextIOWrapper | None) -> None:

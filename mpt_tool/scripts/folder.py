@@ -1,4 +1,4 @@
-"""The migrations folder: finds, names, scaffolds, checks and loads the scripts in it."""
+"""The migrations folder: creates it, and finds the scripts in it by their names."""
 
 import re
 from collections import defaultdict
@@ -54,31 +54,23 @@ def create(folder: Path) -> bool:
 def find(folder: Path, searched: str = "") -> list[Script]:
     """Return the scripts in the folder, in order of runs, those with a malformed id among them.
 
-    Args:
-        folder: the migrations folder.
-        searched: what the message adds if there is none.
-
     Raises:
-        ScriptError: there is no such folder.
+        ScriptError: there is no such folder; the message ends with where it was `searched`.
     """
     try:
-        files = [path for path in folder.iterdir() if path.suffix == ".py" and path.is_file()]
+        named = ((_FILE_NAME.fullmatch(path.name), path) for path in folder.iterdir())
+        files = [(match, path) for match, path in named if match and path.is_file()]
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ScriptError(f"Migration folder not found: {folder}{searched}") from error
     except OSError as error:
         raise ScriptError(f"Migration folder {folder} cannot be read: {error.strerror}") from error
-    named = ((_FILE_NAME.fullmatch(path.name), path) for path in files)
     return sorted(
-        Script(int(match["order_id"]), match["migration_id"], path)
-        for match, path in named
-        if match
+        Script(int(match["order_id"]), match["migration_id"], path) for match, path in files
     )
 
 
 def find_sound(folder: Path, searched: str = "") -> list[Script]:
-    """Return the scripts in the folder, in order of runs, if each name tells which one is meant.
-
-    The arguments are those of `find`.
+    """Return the scripts as `find` does, if each name tells which one is meant.
 
     Raises:
         ScriptError: there is no such folder, or an id in it is malformed or stands twice; the

@@ -121,11 +121,7 @@ def pending(
 
 def applied(entries: Iterable[Entry], migration_type: MigrationTypeEnum) -> list[Entry]:
     """Return the entries that a run of this type skips because they count as done, in order."""
-    return [
-        entry
-        for entry in entries
-        if entry.script and entry.is_applied and entry.type is migration_type
-    ]
+    return [e for e in entries if e.script and e.is_applied and e.type is migration_type]
 
 
 def pending_one(

@@ -29,10 +29,8 @@ class Syntax:
 def read_syntax(path: Path, *, compiles: bool = False) -> Syntax:
     """Return what the syntax tree of a script tells; never raises for what the file holds.
 
-    Args:
-        path: the script.
-        compiles: whether to compile the tree too, which finds the errors of syntax that are none
-            of grammar, such as a `break` outside a loop. Nothing is run.
+    With `compiles` it is compiled too, which finds the errors of syntax that are none of grammar,
+    such as a `break` outside a loop. Nothing is run.
     """
     try:
         # A doubtful escape in a script is no news of this tool's.

@@ -7,8 +7,6 @@ from mpt_tool.errors import SettingsError
 from mpt_tool.settings import STORES, Settings, variables
 from mpt_tool.storage.repository import StateRepository
 
-type OpenStore = Callable[[Path], StateRepository]
-
 
 def open_repository(name: str, root: Path) -> StateRepository:
     """Return the repository of the store of this name for the project in `root`.
@@ -29,11 +27,6 @@ def open_repository(name: str, root: Path) -> StateRepository:
             from mpt_tool.storage.airtable.repository import open_airtable
 
             return open_airtable(root)
-        case _:
-            return _installed(name)(root)
-
-
-def _installed(name: str) -> OpenStore:
     from importlib.metadata import entry_points
 
     setting = variables(Settings, "storage_type")
@@ -42,9 +35,9 @@ def _installed(name: str) -> OpenStore:
         accepted = ", ".join(["local", "airtable", *sorted(installed.names)])
         raise SettingsError(f"{setting} is {name!r}: use one of {accepted}")
     try:
-        opener: OpenStore = installed[name].load()
+        opener: Callable[[Path], StateRepository] = installed[name].load()
     except Exception as error:
         raise SettingsError(
             f"{setting} is {name!r}, whose package cannot be loaded: {error}"
         ) from error
-    return opener
+    return opener(root)

@@ -82,7 +82,6 @@ class LocalRepository:
         Raises:
             StorageError: the file cannot be written, or something else changed it since it was
                 read; it is as it was.
-            LockLostError: the lock that this repository held is gone.
         """
         if self._documents is None:
             self.load()

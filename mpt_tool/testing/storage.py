@@ -59,7 +59,7 @@ ATTEMPT = Attempt(
 
 
 class MemoryRepository:
-    """Keeps records for as long as it lives."""
+    """A `StateRepository` that keeps records for as long as it lives."""
 
     is_remote = False
 
@@ -70,15 +70,12 @@ class MemoryRepository:
         self._is_unlocked = False
 
     def load(self) -> Snapshot:
-        """Return what the store holds; without a store that is nothing."""
         return Snapshot(self._records or {})
 
     def save(self, record: MigrationRecord) -> None:
-        """Keep the record, creating the store if there is none."""
         self._records = {**(self._records or {}), record.migration_id: record}
 
     def initialize(self) -> Sequence[str]:
-        """Create the store."""
         if self._records is not None:
             raise StorageError("Cannot initialize - the store in memory exists")
         self._records = {}
@@ -101,17 +98,14 @@ class MemoryRepository:
             raise LockLostError("The lock was lost: this run changes no record any more")
 
     def unlock(self, name: str) -> None:
-        """Take the lock away from the host of this name."""
         if self._holder is None or self._holder.host != name:
             raise StorageError(f"{name!r} does not hold the lock")
         self._holder, self._is_unlocked = None, True
 
     def append(self, attempt: Attempt) -> None:
-        """Add the attempt."""
         self._attempts.append(attempt)
 
     def attempts(self) -> Iterator[Attempt]:
-        """Return all attempts, the newest first."""
         return iter(self._attempts[::-1])
 
 
@@ -134,7 +128,6 @@ class StateRepositoryContract:
         return repository
 
     def test_initialize_names_what_it_created(self, open_repository: OpenRepository) -> None:
-        """On a store that lacks something, `initialize` returns the names of what it created."""
         created = open_repository().initialize()
 
         assert created
@@ -152,7 +145,6 @@ class StateRepositoryContract:
         assert open_repository().load().records == {RUNNING.migration_id: RUNNING}
 
     def test_a_new_store_holds_nothing(self, repository: StateRepository) -> None:
-        """`load` returns no records, and there is nothing odd to note."""
         snapshot = repository.load()
 
         assert snapshot.records == {}
@@ -174,13 +166,11 @@ class StateRepositoryContract:
     def test_a_saved_record_is_there_when_the_store_is_opened_again(
         self, repository: StateRepository, open_repository: OpenRepository, record: MigrationRecord
     ) -> None:
-        """`load` returns every record as it was saved."""
         repository.save(record)
 
         assert open_repository().load().records == {record.migration_id: record}
 
     def test_timestamps_are_kept_to_the_millisecond(self, repository: StateRepository) -> None:
-        """What a store keeps of a timestamp is less than a millisecond off."""
         started = STARTED + 0.456 * MILLISECOND
         repository.save(NEW.start(started, None))
 
@@ -211,7 +201,6 @@ class StateRepositoryContract:
     def test_saving_needs_no_loading(
         self, repository: StateRepository, open_repository: OpenRepository
     ) -> None:
-        """`save` replaces a record that this repository has never seen."""
         repository.save(RUNNING)
 
         open_repository().save(RUNNING.fail())
@@ -236,7 +225,6 @@ class StateRepositoryContract:
     def test_loading_again_tells_what_others_saved(
         self, repository: StateRepository, open_repository: OpenRepository
     ) -> None:
-        """`load` reads the store, each time anew."""
         repository.load()
 
         open_repository().save(RUNNING)
@@ -244,7 +232,6 @@ class StateRepositoryContract:
         assert repository.load().records == {RUNNING.migration_id: RUNNING}
 
     def test_a_snapshot_stays_as_it_was_loaded(self, repository: StateRepository) -> None:
-        """What is saved later changes nothing in what `load` returned."""
         before = repository.load()
 
         repository.save(RUNNING)
@@ -275,7 +262,6 @@ class StateRepositoryContract:
     def test_an_error_gives_the_lock_back(
         self, repository: StateRepository, open_repository: OpenRepository
     ) -> None:
-        """The lock is free after its context was left by an exception."""
         with pytest.raises(ZeroDivisionError), repository.lock(ORIGIN, 0, _ignore):
             _ = 1 / 0
 

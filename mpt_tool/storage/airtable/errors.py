@@ -97,14 +97,11 @@ def _error_body(error: HTTPError) -> tuple[str, str]:
     except ValueError:
         return "", error.response.reason or ""
     match body:
-        case {"error": {"type": kind, **rest}}:
+        case {"error": {"type": kind, **rest}} | {"errors": [{"error": kind, **rest}, *_]}:
             return str(kind), str(rest.get("message", ""))
         case {"error": kind}:
             return str(kind), ""
-        case {"errors": [{"error": kind, **rest}, *_]}:
-            return str(kind), str(rest.get("message", ""))
-        case _:
-            return "", ""
+    return "", ""
 
 
 def unknown_column(error: HTTPError) -> str | None:

@@ -28,7 +28,7 @@ def isolated() -> Iterator[None]:
     loggers = [each for each in known if isinstance(each, logging.Logger)]
     kept = [(each, _attributes(each)) for each in (root, *loggers, *root.handlers)]
     hooks = threading.excepthook, sys.unraisablehook, sys.excepthook
-    make, disabled, level = logging.getLogRecordFactory(), root.manager.disable, root.level
+    make, disabled = logging.getLogRecordFactory(), root.manager.disable
     try:
         with _signals_kept():
             yield
@@ -38,9 +38,8 @@ def isolated() -> Iterator[None]:
             vars(each).update(attributes)
         threading.excepthook, sys.unraisablehook, sys.excepthook = hooks
         logging.setLogRecordFactory(make)
-        logging.disable(disabled)
         # This makes all loggers look anew which events they let through.
-        root.setLevel(level)
+        logging.disable(disabled)
         os.umask(umask)
         prepare_streams()
         # The script may have removed it.

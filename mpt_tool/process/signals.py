@@ -32,7 +32,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Stop:
-    """What SIGINT, SIGTERM and SIGHUP do to the process, and the loss of the lock.
+    """What SIGINT, SIGTERM and SIGHUP do to the process.
 
     The first one raises `Interrupted` in the main thread; while that is deferred it is only noted.
     The second one ends the process at once, as SIGKILL would; but not a SIGHUP, of which a terminal

@@ -29,9 +29,7 @@ def script_traceback(error: BaseException) -> str:
     for each in _all_in(report):
         each.stack[:] = [frame for frame in each.stack if not _is_left_out(Path(frame.filename))]
         if isinstance(each.__notes__, list):
-            each.__notes__ = [
-                indent(note, "  ") if isinstance(note, str) else note for note in each.__notes__
-            ]
+            each.__notes__ = [indent(str(note), "  ") for note in each.__notes__]
     return "".join(map(_below_its_first_line, report.format()))
 
 

@@ -312,10 +312,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _flush_folder(folder: Path) -> None:
     """Make a move within the folder outlast a power cut, where folders can be opened."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

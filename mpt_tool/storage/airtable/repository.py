@@ -99,15 +99,11 @@ class AirtableRepository:
         for row in self._read_rows():
             record = self._record(row)
             found[record.migration_id].append((row, record))
-        records = {}
-        self._rows = {}
+        self._rows, records, notes = {}, {}, {}
         for migration_id, candidates in found.items():
             self._rows[migration_id], records[migration_id] = min(candidates, key=_precedence)
-        notes = {
-            migration_id: f"{len(candidates)} rows in the table"
-            for migration_id, candidates in found.items()
-            if len(candidates) > 1
-        }
+            if len(candidates) > 1:
+                notes[migration_id] = f"{len(candidates)} rows in the table"
         return Snapshot(records, notes, frozenset(self._missing))
 
     def save(self, record: MigrationRecord) -> None:
@@ -147,8 +143,7 @@ class AirtableRepository:
     def lock(self, origin: Origin, wait_seconds: float, lost: Callable[[], None]) -> Iterator[None]:
         """Hold the lock, by a lease that is renewed in the background; see `storage.lease`."""
         name = f"{origin.host}:{origin.process}:{os.urandom(4).hex()}"
-        lease = acquire(self._claims, name, wait_seconds, self._pace)
-        self._lease = lease
+        lease = self._lease = acquire(self._claims, name, wait_seconds, self._pace)
         try:
             age = self._pace.lease_seconds / RENEWALS_A_LEASE
             with renewed(lease, age, lost, self._urgent_claims):
@@ -233,6 +228,7 @@ class AirtableRepository:
         return [row for page in pages for row in page["records"]]
 
     def _record(self, row: RecordDict) -> MigrationRecord:
+        where = f"Airtable table {self._table.name}: row {row['id']}"
         fields = {column: row["fields"].get(column) for column in COLUMNS}
         # JSON has one kind of number: a column with decimals shows a whole one as a float.
         if isinstance(fields["order_id"], float) and fields["order_id"].is_integer():
@@ -242,15 +238,11 @@ class AirtableRepository:
                 fields["checkpoint"] = json.loads(fields["checkpoint"])
             return MigrationRecord.model_validate(fields)
         except json.JSONDecodeError as error:
-            raise StorageError(
-                f"Airtable table {self._table.name}: row {row['id']}: its checkpoint is no JSON:"
-                " mend or empty it"
-            ) from error
+            raise StorageError(f"{where}: its checkpoint is no JSON: mend or empty it") from error
         except ValidationError as error:
             raise StorageError(
-                f"Airtable table {self._table.name}: row {row['id']} is no record:"
-                f" {describe(error)}. Mend or delete the row; if the column is missing,"
-                " `mpt-tool migrate --init` adds it"
+                f"{where} is no record: {describe(error)}. Mend or delete the row; if the column"
+                " is missing, `mpt-tool migrate --init` adds it"
             ) from error
 
     def _write(self, migration_id: str, fields: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from pyairtable import Table
@@ -49,36 +50,20 @@ class AirtableHistory:
         self._is_there = True
 
     def append(self, attempt: Attempt) -> None:
-        """Add a row, in a way that may be repeated when the reply was lost.
-
-        A table that is not there is not asked for again.
-        """
-        if not self._is_there:
-            raise self._no_history()
+        """Add a row, in a way that may be repeated when the reply was lost."""
         fields = attempt.document()
         if attempt.counts:
             fields["counts"] = json.dumps(attempt.counts)
         if attempt.error:
             fields["error"] = error_cell(attempt.error)
-        with explaining_errors(self._table):
-            try:
-                self._table.batch_upsert([{"fields": fields}], key_fields=_KEYS)
-            except HTTPError as error:
-                if not is_gone(error):
-                    raise
-                self._is_there = False
-                raise self._no_history() from error
+        with self._asking():
+            self._table.batch_upsert([{"fields": fields}], key_fields=_KEYS)
 
     def attempts(self) -> Iterator[Attempt]:
         """Return all attempts, the newest first; a row that is none is left out."""
-        with explaining_errors(self._table):
-            try:
-                pages = self._table.api.iterate_requests("get", self._table.urls.records)
-                rows = [row for page in pages for row in page["records"]]
-            except HTTPError as error:
-                if not is_gone(error):
-                    raise
-                raise self._no_history() from error
+        with self._asking():
+            pages = self._table.api.iterate_requests("get", self._table.urls.records)
+            rows = [row for page in pages for row in page["records"]]
         rows.sort(key=lambda row: str(row["createdTime"]))
         return filter(None, map(self._attempt, reversed(rows)))
 
@@ -93,8 +78,20 @@ class AirtableHistory:
             log.debug("Row %s of table %s is no attempt: left out", row["id"], self._table.name)
             return None
 
-    def _no_history(self) -> NoHistoryError:
-        return NoHistoryError(
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Explain what a request fails with; a table that is not there is not asked for again."""
+        missing = NoHistoryError(
             f"There is no history: Airtable base {self._table.base.id} has no table"
             f" {self._table.name} that the key may see; mpt-tool migrate --init creates it"
         )
+        if not self._is_there:
+            raise missing
+        with explaining_errors(self._table):
+            try:
+                yield
+            except HTTPError as error:
+                if not is_gone(error):
+                    raise
+                self._is_there = False
+                raise missing from error

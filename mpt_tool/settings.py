@@ -10,14 +10,14 @@ from typing import Annotated, Any, ClassVar, get_args
 from pydantic import (
     AfterValidator,
     AliasChoices,
+    BaseModel,
+    ConfigDict,
     Field,
     HttpUrl,
     SecretStr,
     ValidationError,
-    model_validator,
 )
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mpt_tool.errors import MptToolError, SettingsError
 
@@ -37,7 +37,7 @@ _OUR_TABLES: Mapping[str, Mapping[str, str]] = {
 _LONGEST_LIMIT = 1e9
 
 
-class Section(BaseSettings):
+class Section(BaseModel):
     """The settings of one part: of the tool, or of a store that a package brings.
 
     Each field is set by the environment variables that its `validation_alias` names, and unless it
@@ -48,35 +48,10 @@ class Section(BaseSettings):
     table may hold settings of others, too.
     """
 
-    model_config = SettingsConfigDict(
-        frozen=True,
-        case_sensitive=True,
-        env_ignore_empty=True,
-        env_file_encoding="utf-8-sig",
-        extra="ignore",
-        str_strip_whitespace=True,
-    )
+    model_config = ConfigDict(frozen=True, extra="ignore", str_strip_whitespace=True)
 
     table: ClassVar[str] = ""
     shares_table: ClassVar[bool] = False
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Return the sources, the first of which wins; `pyproject.toml` is the last one."""
-        return env_settings, dotenv_settings, init_settings
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_blanks(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Take what is blank for not set."""
-        return {name: value for name, value in values.items() if str(value).strip()}
 
 
 def variable(name: str, newer: str = "") -> AliasChoices:
@@ -121,19 +96,32 @@ class Settings(Section):
 def load_settings[S: Section](model: type[S], root: Path) -> S:
     """Return the settings of one part in the project in `root`.
 
-    The environment wins over `.env`, which wins over `pyproject.toml`; in each of the first two the
-    newer name of a variable wins. What is empty counts as not set.
-
     Raises:
         SettingsError: a value, the `.env` file or `pyproject.toml` is wrong, or something is not
             set that has to be; the message names all of it.
     """
-    env_file, table = root / ENV_FILE, _read_table(model, root)
-    _read_env_file(root)
     try:
-        return model(_env_file=env_file, **table)
+        return model.model_validate(read_settings(model, root), by_alias=False, by_name=True)
     except ValidationError as error:
         raise SettingsError(_explanation(model, error)) from None
+
+
+def read_settings(model: type[Section], root: Path) -> dict[str, Any]:
+    """Return what is set of one part in the project in `root`, by field, as it is written.
+
+    The environment wins over `.env`, which wins over `pyproject.toml`; in each of the first two the
+    newer name of a variable wins. What is blank counts as not set.
+
+    Raises:
+        SettingsError: the `.env` file or `pyproject.toml` is wrong.
+    """
+    values = _read_table(model, root)
+    for source in (_read_env_file(root), os.environ):
+        for field in model.model_fields:
+            given = [source.get(name, "").strip() for name in variable_names(model, field)]
+            if value := next(filter(None, given), ""):
+                values[field] = value
+    return values
 
 
 def read_env_file(root: Path) -> dict[str, str]:
@@ -199,11 +187,7 @@ def _explanation(model: type[Section], error: ValidationError) -> str:
     """Return in one line all that is wrong, each setting named by its variables."""
     missing, wrong = [], []
     for problem in error.errors():
-        location = problem["loc"][0]
-        field = next(
-            name for name in model.model_fields if location in (name, *variable_names(model, name))
-        )
-        names = variables(model, field)
+        names = variables(model, str(problem["loc"][0]))
         if problem["type"] == "missing":
             missing.append(names)
         else:
@@ -231,19 +215,21 @@ def _read_env_file(root: Path) -> Mapping[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{ENV_FILE} cannot be read: {error}") from error
 
-    from dotenv import dotenv_values
+    from dotenv.main import resolve_variables
     from dotenv.parser import parse_stream
 
-    for line in parse_stream(StringIO(text)):
+    lines = list(parse_stream(StringIO(text)))
+    for line in lines:
         if line.error or (line.key and line.value is None):
             raise SettingsError(
                 f"{ENV_FILE} cannot be read: line {line.original.line} is not NAME=VALUE"
             )
-    return {name: value or "" for name, value in dotenv_values(stream=StringIO(text)).items()}
+    written = [(line.key, line.value) for line in lines if line.key]
+    return {name: value or "" for name, value in resolve_variables(written, override=True).items()}
 
 
-def _read_table(model: type[Section], root: Path) -> Mapping[str, Any]:
-    """Return the part's table in `pyproject.toml`, by the first variable of each field.
+def _read_table(model: type[Section], root: Path) -> dict[str, Any]:
+    """Return what the part's table in `pyproject.toml` sets, by field.
 
     Raises:
         SettingsError: the file cannot be read, or the table holds a secret or an unknown key.
@@ -278,8 +264,7 @@ def _read_table(model: type[Section], root: Path) -> Mapping[str, Any]:
     if unknown and not model.shares_table:
         names = ", ".join(sorted(key.replace("_", "-") for key in allowed))
         raise SettingsError(f"{path.name}: {unknown[0]} in [{name}] is unknown: use one of {names}")
-    known = values.keys() & fields.keys()
-    return {variable_names(model, field)[0]: values[field] for field in known}
+    return {field: values[field] for field in fields if str(values.get(field, "")).strip()}
 
 
 def _refuse(table: object, name: str, secrets: Mapping[str, str]) -> None:

@@ -52,6 +52,10 @@ class Project:
         """Return the scripts in order of runs; `ScriptError` if a name leaves a doubt."""
         return folder.find_sound(self.folder, self.searched)
 
+    def scripts_if_any(self) -> list[Script]:
+        """Return all that the folder holds, in doubt or not; nothing if there is no folder."""
+        return folder.find(self.folder) if os.path.lexists(self.folder) else []
+
     @property
     def is_elsewhere(self) -> bool:
         """Whether the scripts are not where the settings lead to from the working folder."""
@@ -103,9 +107,8 @@ class Project:
 
     def knows(self, migration_id: str) -> bool:
         """Whether there is a script, a record or an attempt of this id."""
-        found = folder.find(self.folder) if os.path.lexists(self.folder) else []
         return (
-            any(script.migration_id == migration_id for script in found)
+            any(script.migration_id == migration_id for script in self.scripts_if_any())
             or migration_id in self.repository.load().records
             or any(attempt.migration_id == migration_id for attempt in self.attempts())
         )

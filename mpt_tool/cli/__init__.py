@@ -9,12 +9,13 @@ import typer
 
 from mpt_tool.cli.batch import EXAMPLES as OF_BATCH
 from mpt_tool.cli.batch import batch
+from mpt_tool.cli.command import Command, Group
 from mpt_tool.cli.completion import offer_no_files
 from mpt_tool.cli.failures import failures
 from mpt_tool.cli.history import history
 from mpt_tool.cli.migrate import EXAMPLES as OF_MIGRATE
 from mpt_tool.cli.migrate import migrate
-from mpt_tool.cli.options import Command, Group, NoColor, Version
+from mpt_tool.cli.options import NoColor, Version
 from mpt_tool.cli.pending import pending
 from mpt_tool.cli.unlock import unlock
 from mpt_tool.errors import ExitCode

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from datetime import timedelta
 from typing import Any, TextIO, cast
 
@@ -36,18 +36,21 @@ class LogReporter:
         self, migration_id: str, number: int, total: int, tally: Tally | None
     ) -> Iterator[None]:
         """Log meanwhile."""
-        if tally is None:
+        with _meanwhile(_keep_logging, migration_id, tally) if tally else nullcontext():
             yield
-            return
-        ended = threading.Event()
-        logger = threading.Thread(target=_keep_logging, args=(migration_id, tally, ended))
-        logger.daemon = True
-        logger.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            logger.join()
+
+
+@contextmanager
+def _meanwhile(work: Callable[..., None], *arguments: object) -> Iterator[None]:
+    """Have a thread work until the context ends; the last argument is the event that tells so."""
+    ended = threading.Event()
+    thread = threading.Thread(target=work, args=(*arguments, ended), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _keep_logging(migration_id: str, tally: Tally, ended: threading.Event) -> None:
@@ -114,23 +117,15 @@ class LiveReporter:
     ) -> Iterator[None]:
         """Show the migration as the one that runs."""
         line = _StatusLine(self._stderr)
-        ended = threading.Event()
-        drawer = threading.Thread(
-            target=_keep_drawing, args=(line, f"[{number}/{total}] {migration_id}", tally, ended)
-        )
-        drawer.daemon = True
-        with ExitStack() as redirected:
-            redirected.enter_context(redirect_stderr(line.above(self._stderr)))
+        with ExitStack() as stack:
+            stack.enter_context(redirect_stderr(line.above(self._stderr)))
             # A script before this one may have closed it.
             if not self._stdout.closed and self._stdout.isatty():
-                redirected.enter_context(redirect_stdout(line.above(self._stdout)))
-            drawer.start()
-            try:
-                yield
-            finally:
-                ended.set()
-                drawer.join()
-                line.end()
+                stack.enter_context(redirect_stdout(line.above(self._stdout)))
+            stack.callback(line.end)
+            what = f"[{number}/{total}] {migration_id}"
+            stack.enter_context(_meanwhile(_keep_drawing, line, what, tally))
+            yield
 
 
 def _keep_drawing(

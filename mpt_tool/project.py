@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mpt_tool.enums import OutcomeEnum
-from mpt_tool.errors import NoHistoryError, SettingsError, StorageError
+from mpt_tool.errors import NoHistoryError, SelectionError, SettingsError, StorageError
 from mpt_tool.process.log import get_log
 from mpt_tool.records import Attempt
 from mpt_tool.scripts import folder, plan
@@ -92,26 +92,27 @@ class Project:
 
     def store_notes(self, entries: Sequence[Entry], missing: Collection[str]) -> list[str]:
         """Return what the store lacks, of what is missing, that the migrations would use."""
-        would_be_used = {
-            "version": lambda: bool(self.settings.service_version),
-            "checkpoint": lambda: any(
-                entry.script and read_syntax(entry.script.path).is_batch
-                for entry in plan.all_pending(entries, None)
-            ),
-        }
+        used = {"version"} if self.settings.service_version else set()
+        pending = plan.all_pending(entries, None) if "checkpoint" in missing else []
+        if any(entry.script and read_syntax(entry.script.path).is_batch for entry in pending):
+            used.add("checkpoint")
         return [
             f"the store has no column {column}, so that is not recorded; --init adds it"
-            for column in sorted(missing)
-            if would_be_used[column]()
+            for column in sorted(used.intersection(missing))
         ]
 
-    def knows(self, migration_id: str) -> bool:
-        """Whether there is a script, a record or an attempt of this id."""
-        return (
+    def require_known(self, migration_id: str) -> None:
+        """Refuse an id that no script, no record and no attempt has.
+
+        Raises:
+            SelectionError: it is one.
+        """
+        if not (
             any(script.migration_id == migration_id for script in self.scripts_if_any())
             or migration_id in self.repository.load().records
             or any(attempt.migration_id == migration_id for attempt in self.attempts())
-        )
+        ):
+            raise SelectionError(f"Migration {migration_id} not found")
 
 
 def open_project(root: Path, *, base: Path | None = None, given: Path | None = None) -> Project:

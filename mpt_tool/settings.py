@@ -1,6 +1,7 @@
 """How settings are read, from the environment, `.env` and `pyproject.toml`; and the tool's own."""
 
 import os
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import StringIO
@@ -33,8 +34,8 @@ _OUR_TABLES: Mapping[str, Mapping[str, str]] = {
     "airtable": {"api_key": "AIRTABLE_API_KEY"},
     "mpt": {"api_token": "MPT_API_TOKEN"},
 }
-# What a thread can wait for.
-_LONGEST_LIMIT = 1e9
+# In seconds; no thread can wait for longer.
+_Limit = Annotated[float, Field(ge=0, le=1e9)]
 
 
 class Section(BaseModel):
@@ -69,9 +70,8 @@ def _http_address(text: str) -> str:
     try:
         return str(HttpUrl(text)).rstrip("/")
     except ValidationError:
-        raise PydanticCustomError(
-            "address", "use an address like https://api.example.com"
-        ) from None
+        reason = "use an address like https://api.example.com"
+        raise PydanticCustomError("address", reason) from None
 
 
 HttpAddress = Annotated[str, AfterValidator(_http_address)]
@@ -84,12 +84,10 @@ class Settings(Section):
         Path("migrations")
     )
     storage_type: Annotated[str, Field(validation_alias=variable("STORAGE_TYPE"))] = "local"
-    schema_time_limit: Annotated[
-        float, Field(validation_alias=variable("SCHEMA_TIME_LIMIT"), ge=0, le=_LONGEST_LIMIT)
-    ] = 15 * 60
-    data_time_limit: Annotated[
-        float, Field(validation_alias=variable("DATA_TIME_LIMIT"), ge=0, le=_LONGEST_LIMIT)
-    ] = 0
+    schema_time_limit: Annotated[_Limit, Field(validation_alias=variable("SCHEMA_TIME_LIMIT"))] = (
+        15 * 60
+    )
+    data_time_limit: Annotated[_Limit, Field(validation_alias=variable("DATA_TIME_LIMIT"))] = 0
     service_version: Annotated[str | None, Field(validation_alias="SERVICE_VERSION")] = None
 
 
@@ -127,7 +125,7 @@ def read_settings(model: type[Section], root: Path) -> dict[str, Any]:
 def read_env_file(root: Path) -> dict[str, str]:
     """Return all variables of the project's `.env` that are set; none if it cannot be read."""
     try:
-        return {name: value for name, value in _read_env_file(root).items() if value}
+        return _read_env_file(root)
     except SettingsError:
         return {}
 
@@ -199,8 +197,8 @@ def _explanation(model: type[Section], error: ValidationError) -> str:
     return "; ".join(wrong)
 
 
-def _read_env_file(root: Path) -> Mapping[str, str]:
-    """Return all variables of the project's `.env`.
+def _read_env_file(root: Path) -> dict[str, str]:
+    """Return all variables of the project's `.env` that are set.
 
     Raises:
         SettingsError: it cannot be read, or a line of it cannot be parsed: that may be the one that
@@ -225,7 +223,8 @@ def _read_env_file(root: Path) -> Mapping[str, str]:
                 f"{ENV_FILE} cannot be read: line {line.original.line} is not NAME=VALUE"
             )
     written = [(line.key, line.value) for line in lines if line.key]
-    return {name: value or "" for name, value in resolve_variables(written, override=True).items()}
+    resolved = resolve_variables(written, override=True)
+    return {name: value for name, value in resolved.items() if value}
 
 
 def _read_table(model: type[Section], root: Path) -> dict[str, Any]:
@@ -234,8 +233,6 @@ def _read_table(model: type[Section], root: Path) -> dict[str, Any]:
     Raises:
         SettingsError: the file cannot be read, or the table holds a secret or an unknown key.
     """
-    import tomllib
-
     path = root / PROJECT_FILE
     try:
         found: Any = tomllib.loads(path.read_text(encoding="utf-8"))

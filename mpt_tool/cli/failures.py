@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 from mpt_tool.cli import completion
 from mpt_tool.cli.command import CSV, JSON, command
 from mpt_tool.cli.options import Rules
-from mpt_tool.errors import SelectionError
 from mpt_tool.view.results import Failures, Result
 
 if TYPE_CHECKING:
@@ -25,8 +24,8 @@ def failures(
     """Show every failed item of a batch migration with its error."""
     project = session.project
     record = project.repository.load().records.get(migration_id)
-    if record is None and not project.knows(migration_id):
-        raise SelectionError(f"Migration {migration_id} not found")
+    if record is None:
+        project.require_known(migration_id)
     items = record.checkpoint.failures if record and record.checkpoint else ()
     said = [] if items else [f"Migration {migration_id} has no failed items."]
     return Result(Failures(migration_id, items), said)

@@ -132,10 +132,8 @@ def migrate(
             from mpt_tool.cli import running
 
             return running.fake(session, given_id, wait)
-        case "newdata":
-            return _scaffold(session, MigrationTypeEnum.DATA, given_id, batch=batch)
-        case "newschema":
-            return _scaffold(session, MigrationTypeEnum.SCHEMA, given_id)
+        case "newdata" | "newschema":
+            return _scaffold(session, given_id, batch=batch)
         case "init":
             return _initialize(session, wait)
         case "list":
@@ -144,14 +142,15 @@ def migrate(
             return _check(session, strict=strict, missing_ok=missing_ok)
 
 
-def _scaffold(
-    session: "Session", migration_type: MigrationTypeEnum, name: str, *, batch: bool = False
-) -> Result:
-    """Create a script."""
+def _scaffold(session: "Session", name: str, *, batch: bool) -> Result:
+    """Create a script of the type that the command is for."""
     from mpt_tool.cli.session import now
     from mpt_tool.scripts.scaffold import scaffold
 
-    project = session.project
+    project, migration_type = (
+        session.project,
+        MigrationTypeEnum(session.command.removeprefix("new")),
+    )
     path = scaffold(project.folder, name, migration_type, now(), batch=batch)
     created = path if project.is_elsewhere else path.name
     return Result(said=[f"Migration file: {created} has been created."])

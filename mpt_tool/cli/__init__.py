@@ -15,7 +15,7 @@ from mpt_tool.cli.failures import failures
 from mpt_tool.cli.history import history
 from mpt_tool.cli.migrate import EXAMPLES as OF_MIGRATE
 from mpt_tool.cli.migrate import migrate
-from mpt_tool.cli.options import NoColor, Version
+from mpt_tool.cli.options import NO_COLOR, VERSION
 from mpt_tool.cli.pending import pending
 from mpt_tool.cli.unlock import unlock
 from mpt_tool.errors import ExitCode
@@ -70,5 +70,5 @@ def _settle_colour() -> None:
 
 
 @app.callback()
-def root_options(version: Version = False, no_color: NoColor = False) -> None:
+def root_options(version: bool = VERSION, no_color: bool = NO_COLOR) -> None:
     """Scaffold, run and audit migrations of MPT extensions."""

@@ -1,6 +1,6 @@
 """`mpt-tool batch`: drives one batch migration."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from mpt_tool.cli import completion
 from mpt_tool.cli.command import command
@@ -28,44 +28,25 @@ RULES = Rules(
     ],
 )
 _ANNOUNCEMENTS = {"batch": "Running batch migration {migration_id}..."}
-_option = RULES.option
+ANYWAY = "go on although the script was changed meanwhile."
+LIMIT = f"look at so many items at most; {DEFAULT_LIMIT:,} without it."
+WAIT = "wait that long for another run's lock."
+_flag, _option = RULES.flag, RULES.option
 
 
 @command(RULES, announcements=_ANNOUNCEMENTS)
 def batch(
     session: "Session",
-    migration_id: Annotated[
-        str, RULES.argument("MIGRATION_ID", "the batch migration.", completion.batch_ids)
-    ],
-    restart: Annotated[
-        bool, _option("--restart", "begin at the first item again.", RESUME)
-    ] = False,
-    resume_anyway: Annotated[
-        bool, _option("--resume-anyway", "go on although the script was changed meanwhile.", RESUME)
-    ] = False,
-    retry_failed: Annotated[
-        bool, _option("--retry-failed", "handle just the items that failed.", RESUME)
-    ] = False,
-    dry_run: Annotated[
-        bool, _option("--dry-run", "show which items a run would handle.", LOOK)
-    ] = False,
-    rehearse: Annotated[
-        bool, _option("--rehearse", "process the items, but refuse all writes.", LOOK)
-    ] = False,
-    limit: Annotated[
-        int | None,
-        _option(
-            "--limit",
-            f"look at so many items at most; {DEFAULT_LIMIT:,} without it.",
-            LOOK,
-            min=1,
-            metavar="N",
-        ),
-    ] = None,
-    wait: Annotated[
-        float | None,
-        _option("--wait", "wait that long for another run's lock.", min=0, metavar="SECONDS"),
-    ] = None,
+    migration_id: str = RULES.argument(
+        "MIGRATION_ID", "the batch migration.", completion.batch_ids
+    ),
+    restart: bool = _flag("--restart", "begin at the first item again.", RESUME),
+    resume_anyway: bool = _flag("--resume-anyway", ANYWAY, RESUME),
+    retry_failed: bool = _flag("--retry-failed", "handle just the items that failed.", RESUME),
+    dry_run: bool = _flag("--dry-run", "show which items a run would handle.", LOOK),
+    rehearse: bool = _flag("--rehearse", "process the items, but refuse all writes.", LOOK),
+    limit: int | None = _option("--limit", LIMIT, LOOK, min=1, metavar="N"),
+    wait: float | None = _option("--wait", WAIT, min=0, metavar="SECONDS"),
 ) -> Result:
     """Run one batch migration: resume it, restart it, rehearse it."""
     from mpt_tool.cli import running

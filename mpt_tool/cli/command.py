@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import wraps
 from inspect import Parameter, Signature, signature
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate, get_type_hints
+from typing import TYPE_CHECKING, Any, Concatenate
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from mpt_tool.cli.options import ANY, OUTPUT, NoColor, Rules, Version
+from mpt_tool.cli.options import ANY, NO_COLOR, OUTPUT, VERSION, Rules
 from mpt_tool.view.results import Result
 
 if TYPE_CHECKING:
@@ -19,10 +19,6 @@ type Work = Callable[Concatenate[Session, ...], Result]
 
 JSON = {"as_json": ("--json", "write one JSON document.")}
 CSV = {"as_csv": ("--csv", "write a line of CSV for each item.")}
-_AMOUNT = {
-    "verbose": ("--verbose", "log more."),
-    "quiet": ("--quiet", "write only results and errors."),
-}
 
 
 def command(
@@ -38,11 +34,13 @@ def command(
         announcements: what is said for people before it begins, unless it only looks: by what
             messages call it, with its arguments in braces.
     """
-
-    def declared(options: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
-        return {name: Annotated[bool, rules.option(*of, OUTPUT)] for name, of in options.items()}
-
-    shared = declared(forms) | {"no_color": NoColor} | declared(_AMOUNT) | {"version": Version}
+    shared = {
+        **{name: rules.flag(*of, OUTPUT) for name, of in forms.items()},
+        "no_color": NO_COLOR,
+        "verbose": ANY.flag("--verbose", "log more.", OUTPUT),
+        "quiet": ANY.flag("--quiet", "write only results and errors.", OUTPUT),
+        "version": VERSION,
+    }
 
     def made_of(work: Work) -> Callable[..., None]:
         _, *own = signature(work).parameters.values()
@@ -63,8 +61,8 @@ def command(
             Parameter("context", Parameter.KEYWORD_ONLY, annotation=typer.Context),
             *(each.replace(kind=Parameter.KEYWORD_ONLY) for each in own),
             *(
-                Parameter(name, Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
-                for name, annotation in shared.items()
+                Parameter(name, Parameter.KEYWORD_ONLY, default=option, annotation=bool)
+                for name, option in shared.items()
             ),
         ]
         # What Typer reads.
@@ -83,8 +81,8 @@ class _PlainHelp:
                 each.metavar = ""
             if not getattr(each, "help", None):
                 # Click 8.5 drops what Typer up to 0.25 has set as the help of an argument.
-                declared = get_type_hints(self.callback, include_extras=True)  # type: ignore[attr-defined] # Typer has it
-                each.help = declared[each.name].__metadata__[0].help
+                declared = signature(self.callback).parameters  # type: ignore[attr-defined] # Typer has it
+                each.help = declared[each.name].default.help
         return params
 
 

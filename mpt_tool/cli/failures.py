@@ -1,6 +1,6 @@
 """`mpt-tool failures`: the items of a batch migration that failed."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from mpt_tool.cli import completion
 from mpt_tool.cli.command import CSV, JSON, command
@@ -16,10 +16,9 @@ RULES = Rules(excluding=[("--json", "--csv")])
 @command(RULES, JSON | CSV)
 def failures(
     session: "Session",
-    migration_id: Annotated[
-        str,
-        RULES.argument("MIGRATION_ID", "the batch migration.", completion.ids_with_failures),
-    ],
+    migration_id: str = RULES.argument(
+        "MIGRATION_ID", "the batch migration.", completion.ids_with_failures
+    ),
 ) -> Result:
     """Show every failed item of a batch migration with its error."""
     project = session.project

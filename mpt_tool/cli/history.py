@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from mpt_tool.cli import completion
 from mpt_tool.cli.command import command
@@ -14,25 +14,17 @@ if TYPE_CHECKING:
     from mpt_tool.cli.session import Session
     from mpt_tool.records import Attempt
 
+ONE = "show the attempts at this one, in full."
 SINCE = "show those alone that began then or later, like 2026-01-31 or 2026-01-31T08:00Z."
 
 
 @command()
 def history(
     session: "Session",
-    migration_id: Annotated[
-        str | None,
-        ANY.argument(
-            "MIGRATION_ID", "show the attempts at this one, in full.", completion.attempted_ids
-        ),
-    ] = None,
-    last: Annotated[
-        int | None, ANY.option("--last", "show the newest N alone.", min=1, metavar="N")
-    ] = None,
-    failed: Annotated[bool, ANY.option("--failed", "show those alone that failed.")] = False,
-    since: Annotated[
-        datetime | None, ANY.option("--since", SINCE, parser=moment, metavar="DATE")
-    ] = None,
+    migration_id: str | None = ANY.argument("MIGRATION_ID", ONE, completion.attempted_ids, None),
+    last: int | None = ANY.option("--last", "show the newest N alone.", min=1, metavar="N"),
+    failed: bool = ANY.flag("--failed", "show those alone that failed."),
+    since: datetime | None = ANY.option("--since", SINCE, parser=moment, metavar="DATE"),
 ) -> Result:
     """Show all attempts, newest last, or those at one migration."""
     project = session.project

@@ -3,7 +3,7 @@
 import os
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from mpt_tool.cli import completion
 from mpt_tool.cli.command import command
@@ -57,66 +57,42 @@ _ANNOUNCEMENTS = {
     "check": "Checking migrations...",
 }
 _INIT = "create the folder and the state file or table, or the columns that it lacks."
-_option = RULES.option
+_FOLDER = "the migrations folder, in place of the setting's."
+_flag, _option = RULES.flag, RULES.option
 
 
 @command(RULES, announcements=_ANNOUNCEMENTS)
 def migrate(
     session: "Session",
-    migration_id: Annotated[
-        str | None,
-        RULES.argument("MIGRATION_ID", "run just this migration.", completion.ids_to_run),
-    ] = None,
-    data: Annotated[bool, _option("--data", "run pending data migrations.", RUN)] = False,
-    schema: Annotated[bool, _option("--schema", "run pending schema migrations.", RUN)] = False,
-    fake: Annotated[
-        str | None,
-        _option(
-            "--fake",
-            "mark it as applied, do not run it.",
-            RUN,
-            second="--manual",
-            metavar="MIGRATION_ID",
-            autocompletion=completion.ids_to_fake,
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool, _option("--dry-run", "show what would run; change nothing.", RUN)
-    ] = False,
-    wait: Annotated[
-        float | None,
-        _option("--wait", "wait so long for the lock.", RUN, min=0, metavar="SECONDS"),
-    ] = None,
-    new_data: Annotated[
-        str | None, _option("--new-data", "create a data migration script.", CREATE, metavar="NAME")
-    ] = None,
-    new_schema: Annotated[
-        str | None,
-        _option("--new-schema", "create a schema migration script.", CREATE, metavar="NAME"),
-    ] = None,
-    batch: Annotated[bool, _option("--batch", "one that goes from item to item.", CREATE)] = False,
-    init: Annotated[bool, _option("--init", _INIT, CREATE)] = False,
-    list_: Annotated[
-        bool, _option("--list", "list all migrations and their status.", INSPECT)
-    ] = False,
-    check: Annotated[
-        bool, _option("--check", "check all scripts without importing them.", INSPECT)
-    ] = False,
-    strict: Annotated[
-        bool, _option("--strict", "hold the scripts against the store too.", INSPECT)
-    ] = False,
-    missing_ok: Annotated[
-        bool, _option("--missing-ok", "the folder may be missing.", INSPECT)
-    ] = False,
-    folder: Annotated[
-        Path | None,
-        _option(
-            "--folder",
-            "the migrations folder, in place of the setting's.",
-            metavar="PATH",
-            autocompletion=folders,
-        ),
-    ] = None,
+    migration_id: str | None = RULES.argument(
+        "MIGRATION_ID", "run just this migration.", completion.ids_to_run, None
+    ),
+    data: bool = _flag("--data", "run pending data migrations.", RUN),
+    schema: bool = _flag("--schema", "run pending schema migrations.", RUN),
+    fake: str | None = _option(
+        "--fake --manual",
+        "mark it as applied, do not run it.",
+        RUN,
+        metavar="MIGRATION_ID",
+        autocompletion=completion.ids_to_fake,
+    ),
+    dry_run: bool = _flag("--dry-run", "show what would run; change nothing.", RUN),
+    wait: float | None = _option(
+        "--wait", "wait so long for the lock.", RUN, min=0, metavar="SECONDS"
+    ),
+    new_data: str | None = _option(
+        "--new-data", "create a data migration script.", CREATE, metavar="NAME"
+    ),
+    new_schema: str | None = _option(
+        "--new-schema", "create a schema migration script.", CREATE, metavar="NAME"
+    ),
+    batch: bool = _flag("--batch", "one that goes from item to item.", CREATE),
+    init: bool = _flag("--init", _INIT, CREATE),
+    list_: bool = _flag("--list", "list all migrations and their status.", INSPECT),
+    check: bool = _flag("--check", "check all scripts without importing them.", INSPECT),
+    strict: bool = _flag("--strict", "hold the scripts against the store too.", INSPECT),
+    missing_ok: bool = _flag("--missing-ok", "the folder may be missing.", INSPECT),
+    folder: Path | None = _option("--folder", _FOLDER, metavar="PATH", autocompletion=folders),
 ) -> Result:
     """Create, run, list and check migrations: one action at a time."""
     given_id = fake or new_data or new_schema or ""

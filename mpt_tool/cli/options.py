@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -29,16 +29,21 @@ class Rules:
     excluding: Sequence[Sequence[str]] = ()
 
     def option(
-        self, name: str, text: str, panel: str | None = None, *, second: str = "", **further: Any
+        self, names: str, text: str, panel: str | None = None, default: Any = None, **further: Any
     ) -> Any:
-        """Return an option for Typer, perhaps with a second name, whose help says its needs."""
-        names = [name, second] if second else [name]
-        return typer.Option(*names, help=self._help(name, text), rich_help_panel=panel, **further)
+        """Return an option for Typer, by its names in one text, whose help says what it needs."""
+        first, *others = names.split()
+        text = self._help(first, text)
+        return typer.Option(default, first, *others, help=text, rich_help_panel=panel, **further)
 
-    def argument(self, name: str, text: str, autocompletion: Any) -> Any:
-        """Return an argument for Typer, whose help says what it goes with."""
+    def flag(self, names: str, text: str, panel: str | None = None, **further: Any) -> Any:
+        """Return the same of an option without a value."""
+        return self.option(names, text, panel, default=False, **further)
+
+    def argument(self, name: str, text: str, autocompletion: Any, default: Any = ...) -> Any:
+        """Return an argument for Typer, by default one that has to be given."""
         return typer.Argument(
-            metavar=name, help=self._help(name, text), autocompletion=autocompletion
+            default, metavar=name, help=self._help(name, text), autocompletion=autocompletion
         )
 
     def _help(self, name: str, text: str) -> str:
@@ -113,10 +118,5 @@ def folders(incomplete: str) -> list[str]:
 
 ANY = Rules()
 
-NoColor = Annotated[bool, ANY.option("--no-color", "write without colour.", OUTPUT)]
-Version = Annotated[
-    bool,
-    ANY.option(
-        "--version", "show the version.", second="-V", callback=_show_version, is_eager=True
-    ),
-]
+NO_COLOR = ANY.flag("--no-color", "write without colour.", OUTPUT)
+VERSION = ANY.flag("--version -V", "show the version.", callback=_show_version, is_eager=True)

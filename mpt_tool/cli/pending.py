@@ -1,6 +1,6 @@
 """`mpt-tool pending`: what is pending, for a person and for a pipeline's gate."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from mpt_tool.cli.command import command
 from mpt_tool.cli.options import ANY
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 @command()
 def pending(
-    session: "Session",
-    type_: Annotated[MigrationTypeEnum | None, ANY.option("--type", "of this type only.")] = None,
+    session: "Session", type_: MigrationTypeEnum | None = ANY.option("--type", "of this type only.")
 ) -> Result:
     """List what is pending; exit with 3 if anything is."""
     from mpt_tool.project import plan_of

@@ -1,6 +1,6 @@
 """`mpt-tool unlock`: takes the lock from a holder that cannot be alive."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from mpt_tool.cli import completion
 from mpt_tool.cli.command import command
@@ -15,7 +15,7 @@ HOLDER = "who holds the lock, as the message names it that tells so."
 
 @command(forms={})
 def unlock(
-    session: "Session", holder: Annotated[str, ANY.argument("HOLDER", HOLDER, completion.holders)]
+    session: "Session", holder: str = ANY.argument("HOLDER", HOLDER, completion.holders)
 ) -> Result:
     """Take the lock from a holder that cannot be alive."""
     session.project.repository.unlock(holder)

@@ -64,8 +64,7 @@ class Project:
     @property
     def searched(self) -> str:
         """Where migrations or state were searched in vain, for the end of a message."""
-        has_marks = _has_table(self.root) or os.path.exists(self.root / STATE_FILE)
-        if self.is_elsewhere or os.path.isdir(self.folder) or has_marks:
+        if self.is_elsewhere or os.path.isdir(self.folder) or _is_marked(self.root):
             return ""
         nearest, *above = _searched(self.root)
         return f" (searched in {nearest}{f' and above, up to {above[-1]}' if above else ''})"
@@ -179,11 +178,7 @@ def _folder_in(candidate: Path) -> Path:
 def _is_configured_with(candidate: Path, migrations: Path) -> bool:
     """Whether a folder has settings or the state, and this very folder of migrations."""
     ours = {name for field in Settings.model_fields for name in variable_names(Settings, field)}
-    if (
-        not _has_table(candidate)
-        and not os.path.exists(candidate / STATE_FILE)
-        and ours.isdisjoint(read_env_file(candidate))
-    ):
+    if not _is_marked(candidate) and ours.isdisjoint(read_env_file(candidate)):
         return False
     try:
         return migrations.samefile(candidate / load_settings(Settings, candidate).folder)
@@ -192,6 +187,11 @@ def _is_configured_with(candidate: Path, migrations: Path) -> bool:
     except SettingsError:
         # It is to be told.
         return True
+
+
+def _is_marked(candidate: Path) -> bool:
+    """Whether a folder has a table for the tool or the state."""
+    return _has_table(candidate) or os.path.exists(candidate / STATE_FILE)
 
 
 def _has_table(candidate: Path) -> bool:

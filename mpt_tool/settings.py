@@ -41,9 +41,9 @@ _Limit = Annotated[float, Field(ge=0, le=1e9)]
 class Section(BaseModel):
     """The settings of one part: of the tool, or of a store that a package brings.
 
-    Each field is set by the environment variables that its `validation_alias` names, and unless it
-    is a secret, a `SecretStr`, by a key of its own name in a table of `pyproject.toml`. A field
-    without a default has to be set.
+    Each field is set by the `variable` that it is annotated with, and unless it is a secret, a
+    `SecretStr`, by a key of its own name in a table of `pyproject.toml`. A field without a default
+    has to be set.
 
     `table` names that table within `[tool.mpt-tool]`; empty, it is that one. If `shares_table`, the
     table may hold settings of others, too.
@@ -55,9 +55,16 @@ class Section(BaseModel):
     shares_table: ClassVar[bool] = False
 
 
-def variable(name: str, newer: str = "") -> AliasChoices:
-    """Return the names of an environment variable, the newer one first, which wins."""
-    return AliasChoices(newer or f"MPT_TOOL_{name}", name)
+def variable(name: str, newer: str | None = "", **constraints: Any) -> Any:
+    """Return what makes a field of a `Section` a setting that a variable of the environment sets.
+
+    Args:
+        name: the documented name of the variable.
+        newer: its newer name, which wins; by default with `MPT_TOOL_` before it, None for none.
+        constraints: what Pydantic's `Field` is to check.
+    """
+    names = [name] if newer is None else [newer or f"MPT_TOOL_{name}", name]
+    return Field(validation_alias=AliasChoices(*names), **constraints)
 
 
 def _path(path: Path) -> Path:
@@ -80,15 +87,13 @@ HttpAddress = Annotated[str, AfterValidator(_http_address)]
 class Settings(Section):
     """The tool's own settings."""
 
-    folder: Annotated[Path, AfterValidator(_path), Field(validation_alias="MPT_TOOL_FOLDER")] = (
-        Path("migrations")
+    folder: Annotated[Path, AfterValidator(_path), variable("MPT_TOOL_FOLDER", None)] = Path(
+        "migrations"
     )
-    storage_type: Annotated[str, Field(validation_alias=variable("STORAGE_TYPE"))] = "local"
-    schema_time_limit: Annotated[_Limit, Field(validation_alias=variable("SCHEMA_TIME_LIMIT"))] = (
-        15 * 60
-    )
-    data_time_limit: Annotated[_Limit, Field(validation_alias=variable("DATA_TIME_LIMIT"))] = 0
-    service_version: Annotated[str | None, Field(validation_alias="SERVICE_VERSION")] = None
+    storage_type: Annotated[str, variable("STORAGE_TYPE")] = "local"
+    schema_time_limit: Annotated[_Limit, variable("SCHEMA_TIME_LIMIT")] = 15 * 60
+    data_time_limit: Annotated[_Limit, variable("DATA_TIME_LIMIT")] = 0
+    service_version: Annotated[str | None, variable("SERVICE_VERSION", None)] = None
 
 
 def load_settings[S: Section](model: type[S], root: Path) -> S:
@@ -172,7 +177,8 @@ def variables(model: type[Section], field: str) -> str:
 def variable_names(model: type[Section], field: str) -> Sequence[str]:
     """Return the names of a setting's variables, the one that wins first."""
     alias = model.model_fields[field].validation_alias
-    return [str(name) for name in (alias.choices if isinstance(alias, AliasChoices) else [alias])]
+    assert isinstance(alias, AliasChoices)
+    return [str(name) for name in alias.choices]
 
 
 def is_secret(model: type[Section], field: str) -> bool:

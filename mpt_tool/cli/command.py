@@ -57,14 +57,12 @@ def command(
             with opening as opened:
                 opened.write(work(opened, **{each.name: given[each.name] for each in own}))
 
-        parameters = [
-            Parameter("context", Parameter.KEYWORD_ONLY, annotation=typer.Context),
-            *(each.replace(kind=Parameter.KEYWORD_ONLY) for each in own),
-            *(
-                Parameter(name, Parameter.KEYWORD_ONLY, default=option, annotation=bool)
-                for name, option in shared.items()
-            ),
+        added = [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=option, annotation=bool)
+            for name, option in shared.items()
         ]
+        context = Parameter("context", Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+        parameters = [context, *own, *added]
         # What Typer reads.
         run.__signature__ = Signature(parameters)  # type: ignore[attr-defined] # inspect has it
         run.__annotations__ = {each.name: each.annotation for each in parameters}

@@ -70,11 +70,7 @@ class Project:
         return f" (searched in {nearest}{f' and above, up to {above[-1]}' if above else ''})"
 
     def attempts(self) -> Iterable[Attempt]:
-        """Return the history, the newest attempt first; nothing if the store keeps none.
-
-        Raises:
-            StorageError: it cannot be read.
-        """
+        """Return the history, the newest attempt first; nothing if the store keeps none."""
         try:
             return self.repository.attempts()
         except NoHistoryError as error:
@@ -101,11 +97,7 @@ class Project:
         ]
 
     def require_known(self, migration_id: str) -> None:
-        """Refuse an id that no script, no record and no attempt has.
-
-        Raises:
-            SelectionError: it is one.
-        """
+        """Raise `SelectionError` if no script, no record and no attempt has this id."""
         if not (
             any(script.migration_id == migration_id for script in self.scripts_if_any())
             or migration_id in self.repository.load().records
@@ -115,15 +107,12 @@ class Project:
 
 
 def open_project(root: Path, *, base: Path | None = None, given: Path | None = None) -> Project:
-    """Return the project in a folder.
+    """Return the project in a folder; `SettingsError` if a setting is wrong.
 
     Args:
         root: where its state, `.env` and `pyproject.toml` are.
         base: what the path of the migrations folder is to begin with; by default the root.
         given: the migrations folder, if it is to be another than the settings name.
-
-    Raises:
-        SettingsError: a setting is wrong.
     """
     settings = load_settings(Settings, root)
     return Project(root, given or (root if base is None else base) / settings.folder, settings)
@@ -136,9 +125,6 @@ def find_root() -> Path:
     the tool's table in `pyproject.toml`; the working folder itself if none does. The search ends at
     the root of a repository, and before a folder that is shared by all users, such as `/tmp`.
     Migrations that a folder above is configured with are the project of that one.
-
-    Raises:
-        MptToolError: the working folder has been deleted.
     """
     start = working_folder()
     candidates = list(_searched(start))

@@ -113,10 +113,8 @@ def read_settings(model: type[Section], root: Path) -> dict[str, Any]:
     """Return what is set of one part in the project in `root`, by field, as it is written.
 
     The environment wins over `.env`, which wins over `pyproject.toml`; in each of the first two the
-    newer name of a variable wins. What is blank counts as not set.
-
-    Raises:
-        SettingsError: the `.env` file or `pyproject.toml` is wrong.
+    newer name of a variable wins. What is blank counts as not set. `SettingsError` if the `.env`
+    file or `pyproject.toml` is wrong.
     """
     values = _read_table(model, root)
     for source in (_read_env_file(root), os.environ):
@@ -157,11 +155,7 @@ def env_file_exported(root: Path) -> Iterator[None]:
 
 
 def working_folder() -> Path:
-    """Return the folder that the process works in.
-
-    Raises:
-        MptToolError: it has been deleted.
-    """
+    """Return the folder that the process works in; `MptToolError` if it has been deleted."""
     try:
         return Path.cwd()
     except FileNotFoundError as error:
@@ -206,28 +200,23 @@ def _explanation(model: type[Section], error: ValidationError) -> str:
 def _read_env_file(root: Path) -> dict[str, str]:
     """Return all variables of the project's `.env` that are set.
 
-    Raises:
-        SettingsError: it cannot be read, or a line of it cannot be parsed: that may be the one that
-            names the store.
+    Raises `SettingsError` if a line cannot be parsed: that may be the one that names the store.
     """
     path = root / ENV_FILE
     if path.is_dir() or not path.exists():
         # A virtual environment may have that name.
         return {}
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{ENV_FILE} cannot be read: {error}") from error
-
     from dotenv.main import resolve_variables
     from dotenv.parser import parse_stream
 
-    lines = list(parse_stream(StringIO(text)))
+    try:
+        lines = list(parse_stream(StringIO(path.read_text(encoding="utf-8-sig"))))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{ENV_FILE} cannot be read: {error}") from error
     for line in lines:
         if line.error or (line.key and line.value is None):
-            raise SettingsError(
-                f"{ENV_FILE} cannot be read: line {line.original.line} is not NAME=VALUE"
-            )
+            where = f"line {line.original.line}"
+            raise SettingsError(f"{ENV_FILE} cannot be read: {where} is not NAME=VALUE")
     written = [(line.key, line.value) for line in lines if line.key]
     resolved = resolve_variables(written, override=True)
     return {name: value for name, value in resolved.items() if value}
@@ -236,8 +225,7 @@ def _read_env_file(root: Path) -> dict[str, str]:
 def _read_table(model: type[Section], root: Path) -> dict[str, Any]:
     """Return what the part's table in `pyproject.toml` sets, by field.
 
-    Raises:
-        SettingsError: the file cannot be read, or the table holds a secret or an unknown key.
+    Raises `SettingsError` if it cannot be read, or holds a secret or an unknown key.
     """
     path = root / PROJECT_FILE
     try:
@@ -271,11 +259,7 @@ def _read_table(model: type[Section], root: Path) -> dict[str, Any]:
 
 
 def _refuse(table: object, name: str, secrets: Mapping[str, str]) -> None:
-    """Refuse a table of `pyproject.toml` that holds one of these secrets, by their variables.
-
-    Raises:
-        SettingsError: it does.
-    """
+    """Raise `SettingsError` if a table of `pyproject.toml` holds one of these secrets, by key."""
     for key in sorted(table if isinstance(table, dict) else ()):
         if set_by := secrets.get(key.replace("-", "_")):
             raise SettingsError(

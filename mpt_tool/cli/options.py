@@ -52,10 +52,9 @@ class Rules:
         return text[0].upper() + text[1:]
 
     def require(self, context: typer.Context) -> str:
-        """Return the one of `one_of` that is given, nothing without these, if all go together.
+        """Return the one of `one_of` that is given, nothing without these.
 
-        Raises:
-            click.UsageError: they do not; the message says which of them.
+        It is wrong usage, which ends the command, if what is given does not go together.
         """
         given = _given(context)
         chosen = [name for name in self.one_of if name in given]
@@ -94,11 +93,7 @@ def _show_version(wanted: bool) -> None:
 
 
 def moment(text: str) -> datetime:
-    """Return the moment that a date, or a date and time, in ISO 8601 names; UTC without an offset.
-
-    Raises:
-        typer.BadParameter: it is neither.
-    """
+    """Return the moment that a date, or date and time, in ISO 8601 names; UTC without an offset."""
     try:
         named = datetime.fromisoformat(text)
         return named.replace(tzinfo=named.tzinfo or UTC).astimezone(UTC)

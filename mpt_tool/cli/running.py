@@ -94,11 +94,7 @@ def fake(session: Session, migration_id: str, wait: float | None) -> Result:
 
 
 def _scripts(session: Session) -> list[Script]:
-    """Return the scripts of a project that has any.
-
-    Raises:
-        ScriptError: it has none: another folder is meant, or the image was built without them.
-    """
+    """Return the scripts; `ScriptError` if there are none, as in an image built without them."""
     if scripts := session.project.scripts():
         return scripts
     raise ScriptError(f"No migration files found in {session.project.folder}")
@@ -107,12 +103,7 @@ def _scripts(session: Session) -> list[Script]:
 def _prepared(
     session: Session, request: Request, scripts: Sequence[Script], snapshot: Snapshot
 ) -> prepare.Prepared:
-    """Return what is asked for, loaded.
-
-    Raises:
-        SelectionError: it has to be a batch migration and is none, or cannot be run.
-        ScriptError, ScriptFailedError: a script is wrong.
-    """
+    """Return what is asked for, loaded; `SelectionError` if it is no batch migration but has to."""
     entries, root = plan_of(scripts, snapshot), session.project.root
     migration_id = request.migration_id
     prepared = prepare.prepare(entries, request.migration_type, migration_id, root, request.resume)

@@ -99,9 +99,8 @@ class Settings(Section):
 def load_settings[S: Section](model: type[S], root: Path) -> S:
     """Return the settings of one part in the project in `root`.
 
-    Raises:
-        SettingsError: a value, the `.env` file or `pyproject.toml` is wrong, or something is not
-            set that has to be; the message names all of it.
+    Raises `SettingsError` if a value, the `.env` file or `pyproject.toml` is wrong, or something is
+    not set that has to be; the message names all of it.
     """
     try:
         return model.model_validate(read_settings(model, root), by_alias=False, by_name=True)

@@ -23,7 +23,6 @@ from mpt_tool.process.streams import lost_output, prepare_streams
 
 app = typer.Typer(
     cls=Group,
-    help="Scaffold, run and audit migrations of MPT extensions.",
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     no_args_is_help=True,

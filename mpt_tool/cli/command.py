@@ -31,8 +31,8 @@ def command(
     Args:
         rules: which of its options go together.
         forms: the options for other forms than text that its result can be written in.
-        announcements: what is said for people before it begins, unless it only looks: by what
-            messages call it, with its arguments in braces.
+        announcements: what is said for people before it begins, unless it only looks: by the one
+            option that was chosen, or else by its name; its arguments in braces.
     """
     shared = {
         **{name: rules.flag(*of, OUTPUT) for name, of in forms.items()},
@@ -49,12 +49,11 @@ def command(
         def run(context: typer.Context, **given: Any) -> None:
             from mpt_tool.cli.session import Output, session
 
-            name = rules.require(context).replace("-", "") or work.__name__
+            asked = rules.require(context) or work.__name__
             output = Output(**{each.name: given.get(each.name, False) for each in fields(Output)})
             only_looks = given.get("dry_run") or given.get("rehearse")
-            announcement = (announcements or {}).get(name, "") if not only_looks else ""
-            opening = session(name, output, announcement.format(**given), given.get("folder"))
-            with opening as opened:
+            said = "" if only_looks else (announcements or {}).get(asked, "").format(**given)
+            with session(asked.replace("-", ""), output, said, given.get("folder")) as opened:
                 opened.write(work(opened, **{each.name: given[each.name] for each in own}))
 
         added = [

@@ -30,11 +30,19 @@ EXAMPLES = """\
    mpt-tool migrate --init                    create the state file or table
 """
 
+# The actions, and what is said for people before each begins.
+_ANNOUNCEMENTS = {
+    "--data": "Running data migrations...",
+    "--schema": "Running schema migrations...",
+    "--fake": "Running migration {fake} in fake mode.",
+    "--new-data": "Scaffolding migration: {new_data}.",
+    "--new-schema": "Scaffolding migration: {new_schema}.",
+    "--init": "Initializing migration tool...",
+    "--list": "Listing migrations...",
+    "--check": "Checking migrations...",
+}
 RULES = Rules(
-    one_of=(
-        *("--data", "--schema", "--fake", "--new-data", "--new-schema"),
-        *("--init", "--list", "--check"),
-    ),
+    one_of=list(_ANNOUNCEMENTS),
     goes_with={
         "MIGRATION_ID": ("--data", "--schema"),
         "--dry-run": ("--data", "--schema"),
@@ -45,17 +53,6 @@ RULES = Rules(
         "--json": ("--list", "--check", "--dry-run"),
     },
 )
-# What is said for people before an action begins.
-_ANNOUNCEMENTS = {
-    "data": "Running data migrations...",
-    "schema": "Running schema migrations...",
-    "fake": "Running migration {fake} in fake mode.",
-    "newdata": "Scaffolding migration: {new_data}.",
-    "newschema": "Scaffolding migration: {new_schema}.",
-    "init": "Initializing migration tool...",
-    "list": "Listing migrations...",
-    "check": "Checking migrations...",
-}
 _INIT = "create the folder and the state file or table, or the columns that it lacks."
 _FOLDER = "the migrations folder, in place of the setting's."
 _flag, _option = RULES.flag, RULES.option
@@ -136,8 +133,7 @@ def _initialize(session: "Session", wait: float | None) -> Result:
     """Create what the store lacks, and the migrations folder."""
     from mpt_tool.scripts import folder
 
-    project = session.project
-    repository = project.repository
+    project, repository = session.project, session.project.repository
     with ExitStack() as held:
         # A store that is still to be created has no place for a lock.
         with suppress(StorageError):

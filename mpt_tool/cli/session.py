@@ -31,19 +31,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """How much a command writes, and in which form: each by the option of this name."""
+    """How much a command writes, and in which form: a field for each option."""
 
     as_json: bool = False
     as_csv: bool = False
     verbose: bool = False
     quiet: bool = False
-
-    @property
-    def log_level(self) -> int:
-        """The level from which on events are logged."""
-        if self.verbose:
-            return logging.DEBUG
-        return logging.WARNING if self.quiet else logging.INFO
 
 
 @dataclass(frozen=True)
@@ -59,9 +52,7 @@ class Session:
     def write(self, result: Result) -> None:
         """Write what the command came to, in the form that was asked for, and end it.
 
-        Raises:
-            MptToolError: the command failed, and no document tells that.
-            typer.Exit: the exit code is not 0.
+        It ends by the failure, unless a document tells that, or `typer.Exit` if the code is not 0.
         """
         exit_code = result.failure.exit_code if result.failure else result.exit_code
         if self.output.as_json:
@@ -123,16 +114,13 @@ def session(
 ) -> Iterator[Session]:
     """Return a context in which a command works, in the root of the project.
 
-    An error of ours becomes messages and an exit code.
+    An error of ours becomes messages and, by `typer.Exit`, an exit code.
 
     Args:
         command: what messages call it.
         output: how it is to write.
         announcement: what is said for people before anything else.
         folder: the migrations folder, if it is to be another than the settings name.
-
-    Raises:
-        typer.Exit: the command failed; the messages are written.
     """
     redact, stop = make_redact(secrets_in(os.environ)), Stop(teller())
     try:
@@ -145,7 +133,8 @@ def session(
         # Scripts find what they find when the command is typed in the root.
         os.chdir(root)
         with stop.listening():
-            start_logs(output.log_level, redact)
+            level = logging.WARNING if output.quiet else logging.INFO
+            start_logs(logging.DEBUG if output.verbose else level, redact)
             yield Session(command, open_project(root, base=base, given=given), output, redact, stop)
     except MptToolError as error:
         _write_error(command, error, output, redact)

@@ -57,8 +57,7 @@ def entries_table(entries: Sequence["Entry"], times: Sequence[str], stream: Text
 def history_table(attempts: Sequence["Attempt"], stream: TextIO) -> None:
     """Write a line an attempt, the newest last, fitted like that of migrations."""
     columns = ["started", "id", "type", "outcome", "duration", "by", "version", "note"]
-    rows = [_attempt_cells(attempt) for attempt in attempts]
-    _write_table(columns, rows, stream, _FIRST_TO_GO_OF_HISTORY)
+    _write_table(columns, list(map(_attempt_cells, attempts)), stream, _FIRST_TO_GO_OF_HISTORY)
 
 
 def failures_table(items: Sequence["FailedItem"], stream: TextIO) -> None:

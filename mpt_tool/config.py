@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import SecretStr
 
 from mpt_tool.settings import Section, Settings, load_settings, variable
 
@@ -11,8 +11,8 @@ from mpt_tool.settings import Section, Settings, load_settings, variable
 class _Platform(Section):
     table = "mpt"
 
-    api_token: Annotated[SecretStr | None, Field(validation_alias="MPT_API_TOKEN")] = None
-    base_url: Annotated[str | None, Field(validation_alias="MPT_API_BASE_URL")] = None
+    api_token: Annotated[SecretStr | None, variable("MPT_API_TOKEN", None)] = None
+    base_url: Annotated[str | None, variable("MPT_API_BASE_URL", None)] = None
 
 
 class _Airtable(Section):
@@ -20,15 +20,10 @@ class _Airtable(Section):
     shares_table = True
 
     api_key: Annotated[
-        SecretStr | None,
-        Field(validation_alias=variable("AIRTABLE_API_KEY", "MPT_TOOL_STORAGE_AIRTABLE_API_KEY")),
+        SecretStr | None, variable("AIRTABLE_API_KEY", "MPT_TOOL_STORAGE_AIRTABLE_API_KEY")
     ] = None
-    base_id: Annotated[str | None, Field(validation_alias=variable("STORAGE_AIRTABLE_BASE_ID"))] = (
-        None
-    )
-    table_name: Annotated[str, Field(validation_alias=variable("STORAGE_AIRTABLE_TABLE_NAME"))] = (
-        "Migrations"
-    )
+    base_id: Annotated[str | None, variable("STORAGE_AIRTABLE_BASE_ID")] = None
+    table_name: Annotated[str, variable("STORAGE_AIRTABLE_TABLE_NAME")] = "Migrations"
 
 
 def get_airtable_config(config_key: str) -> str | None:

@@ -48,11 +48,9 @@ class ScriptError(MptToolError):
 
 
 class ScriptFailedError(MptToolError):
-    """The author's code raised, when it was loaded or when it ran.
+    """The author's code raised, whatever it was, when it was loaded or when it ran.
 
-    Args:
-        what: what failed, as the beginning of the message.
-        cause: what the author's code raised, whatever it is.
+    What failed is the beginning of the message, and what the cause says the end.
     """
 
     def __init__(self, what: str, cause: BaseException) -> None:
@@ -76,12 +74,7 @@ class LockedError(MptToolError):
 
 
 class StoppedError(MptToolError):
-    """A run was stopped from outside, between two migrations or two items.
-
-    Args:
-        message: by what, and before what.
-        exit_code: what the process is to exit with.
-    """
+    """A run was stopped from outside, between two migrations or two items: by what, before what."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mpt_tool.enums import OutcomeEnum
-from mpt_tool.errors import NoHistoryError, SettingsError, StorageError
+from mpt_tool.errors import NoHistoryError, SelectionError, SettingsError, StorageError
 from mpt_tool.process.log import get_log
 from mpt_tool.records import Attempt
 from mpt_tool.scripts import folder, plan
@@ -52,6 +52,10 @@ class Project:
         """Return the scripts in order of runs; `ScriptError` if a name leaves a doubt."""
         return folder.find_sound(self.folder, self.searched)
 
+    def scripts_if_any(self) -> list[Script]:
+        """Return all that the folder holds, in doubt or not; nothing if there is no folder."""
+        return folder.find(self.folder) if os.path.lexists(self.folder) else []
+
     @property
     def is_elsewhere(self) -> bool:
         """Whether the scripts are not where the settings lead to from the working folder."""
@@ -60,18 +64,13 @@ class Project:
     @property
     def searched(self) -> str:
         """Where migrations or state were searched in vain, for the end of a message."""
-        has_marks = _has_table(self.root) or os.path.exists(self.root / STATE_FILE)
-        if self.is_elsewhere or os.path.isdir(self.folder) or has_marks:
+        if self.is_elsewhere or os.path.isdir(self.folder) or _is_marked(self.root):
             return ""
         nearest, *above = _searched(self.root)
         return f" (searched in {nearest}{f' and above, up to {above[-1]}' if above else ''})"
 
     def attempts(self) -> Iterable[Attempt]:
-        """Return the history, the newest attempt first; nothing if the store keeps none.
-
-        Raises:
-            StorageError: it cannot be read.
-        """
+        """Return the history, the newest attempt first; nothing if the store keeps none."""
         try:
             return self.repository.attempts()
         except NoHistoryError as error:
@@ -88,39 +87,32 @@ class Project:
 
     def store_notes(self, entries: Sequence[Entry], missing: Collection[str]) -> list[str]:
         """Return what the store lacks, of what is missing, that the migrations would use."""
-        would_be_used = {
-            "version": lambda: bool(self.settings.service_version),
-            "checkpoint": lambda: any(
-                entry.script and read_syntax(entry.script.path).is_batch
-                for entry in plan.pending(entries)
-            ),
-        }
+        used = {"version"} if self.settings.service_version else set()
+        pending = plan.pending(entries) if "checkpoint" in missing else []
+        if any(entry.script and read_syntax(entry.script.path).is_batch for entry in pending):
+            used.add("checkpoint")
         return [
             f"the store has no column {column}, so that is not recorded; --init adds it"
-            for column in sorted(missing)
-            if would_be_used[column]()
+            for column in sorted(used.intersection(missing))
         ]
 
-    def knows(self, migration_id: str) -> bool:
-        """Whether there is a script, a record or an attempt of this id."""
-        found = folder.find(self.folder) if os.path.lexists(self.folder) else []
-        return (
-            any(script.migration_id == migration_id for script in found)
+    def require_known(self, migration_id: str) -> None:
+        """Raise `SelectionError` if no script, no record and no attempt has this id."""
+        if not (
+            any(script.migration_id == migration_id for script in self.scripts_if_any())
             or migration_id in self.repository.load().records
             or any(attempt.migration_id == migration_id for attempt in self.attempts())
-        )
+        ):
+            raise SelectionError(f"Migration {migration_id} not found")
 
 
 def open_project(root: Path, *, base: Path | None = None, given: Path | None = None) -> Project:
-    """Return the project in a folder.
+    """Return the project in a folder; `SettingsError` if a setting is wrong.
 
     Args:
         root: where its state, `.env` and `pyproject.toml` are.
         base: what the path of the migrations folder is to begin with; by default the root.
         given: the migrations folder, if it is to be another than the settings name.
-
-    Raises:
-        SettingsError: a setting is wrong.
     """
     settings = load_settings(Settings, root)
     return Project(root, given or (root if base is None else base) / settings.folder, settings)
@@ -133,9 +125,6 @@ def find_root() -> Path:
     the tool's table in `pyproject.toml`; the working folder itself if none does. The search ends at
     the root of a repository, and before a folder that is shared by all users, such as `/tmp`.
     Migrations that a folder above is configured with are the project of that one.
-
-    Raises:
-        MptToolError: the working folder has been deleted.
     """
     start = working_folder()
     candidates = list(_searched(start))
@@ -175,11 +164,7 @@ def _folder_in(candidate: Path) -> Path:
 def _is_configured_with(candidate: Path, migrations: Path) -> bool:
     """Whether a folder has settings or the state, and this very folder of migrations."""
     ours = {name for field in Settings.model_fields for name in variable_names(Settings, field)}
-    if (
-        not _has_table(candidate)
-        and not os.path.exists(candidate / STATE_FILE)
-        and ours.isdisjoint(read_env_file(candidate))
-    ):
+    if not _is_marked(candidate) and ours.isdisjoint(read_env_file(candidate)):
         return False
     try:
         return migrations.samefile(candidate / load_settings(Settings, candidate).folder)
@@ -188,6 +173,11 @@ def _is_configured_with(candidate: Path, migrations: Path) -> bool:
     except SettingsError:
         # It is to be told.
         return True
+
+
+def _is_marked(candidate: Path) -> bool:
+    """Whether a folder has a table for the tool or the state."""
+    return _has_table(candidate) or os.path.exists(candidate / STATE_FILE)
 
 
 def _has_table(candidate: Path) -> bool:

@@ -37,7 +37,11 @@ Redact = Callable[[str], str]
 
 def secrets_in(environment: Mapping[str, str]) -> set[str]:
     """Return the values of variables named like secrets, and the secrets within other values."""
-    named = {value for name, value in environment.items() if _is_named_like_a_secret(name)}
+    named = {
+        value
+        for name, value in environment.items()
+        if _SECRET_NAME.search(name) and not _ABOUT_A_SECRET.search(name)
+    }
     within = (_URL_PASSWORD, 2), (_URL_KEY, 1), (_IN_CONNECTION_STRING, 1)
     return named | {
         match[group]
@@ -67,10 +71,6 @@ def make_redact(secrets: Iterable[str]) -> Redact:
         return _AUTHORIZATION.sub(rf"\1\2{HIDDEN}", text)
 
     return redact
-
-
-def _is_named_like_a_secret(name: str) -> bool:
-    return bool(_SECRET_NAME.search(name)) and not _ABOUT_A_SECRET.search(name)
 
 
 def _spellings(secret: str) -> Iterator[str]:

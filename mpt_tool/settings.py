@@ -1,6 +1,7 @@
 """How settings are read, from the environment, `.env` and `pyproject.toml`; and the tool's own."""
 
 import os
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import StringIO
@@ -33,16 +34,16 @@ _OUR_TABLES: Mapping[str, Mapping[str, str]] = {
     "airtable": {"api_key": "AIRTABLE_API_KEY"},
     "mpt": {"api_token": "MPT_API_TOKEN"},
 }
-# What a thread can wait for.
-_LONGEST_LIMIT = 1e9
+# In seconds; no thread can wait for longer.
+_Limit = Annotated[float, Field(ge=0, le=1e9)]
 
 
 class Section(BaseSettings):
     """The settings of one part: of the tool, or of a store that a package brings.
 
-    Each field is set by the environment variables that its `validation_alias` names, and unless it
-    is a secret, a `SecretStr`, by a key of its own name in a table of `pyproject.toml`. A field
-    without a default has to be set.
+    Each field is set by the `variable` that it is annotated with, and unless it is a secret, a
+    `SecretStr`, by a key of its own name in a table of `pyproject.toml`. A field without a default
+    has to be set.
 
     `table` names that table within `[tool.mpt-tool]`; empty, it is that one. If `shares_table`, the
     table may hold settings of others, too.
@@ -79,9 +80,16 @@ class Section(BaseSettings):
         return {name: value for name, value in values.items() if str(value).strip()}
 
 
-def variable(name: str, newer: str = "") -> AliasChoices:
-    """Return the names of an environment variable, the newer one first, which wins."""
-    return AliasChoices(newer or f"MPT_TOOL_{name}", name)
+def variable(name: str, newer: str | None = "", **constraints: Any) -> Any:
+    """Return what makes a field of a `Section` a setting that a variable of the environment sets.
+
+    Args:
+        name: the documented name of the variable.
+        newer: its newer name, which wins; by default with `MPT_TOOL_` before it, None for none.
+        constraints: what Pydantic's `Field` is to check.
+    """
+    names = [name] if newer is None else [newer or f"MPT_TOOL_{name}", name]
+    return Field(validation_alias=AliasChoices(*names), **constraints)
 
 
 def _path(path: Path) -> Path:
@@ -94,9 +102,8 @@ def _http_address(text: str) -> str:
     try:
         return str(HttpUrl(text)).rstrip("/")
     except ValidationError:
-        raise PydanticCustomError(
-            "address", "use an address like https://api.example.com"
-        ) from None
+        reason = "use an address like https://api.example.com"
+        raise PydanticCustomError("address", reason) from None
 
 
 HttpAddress = Annotated[str, AfterValidator(_http_address)]
@@ -105,33 +112,27 @@ HttpAddress = Annotated[str, AfterValidator(_http_address)]
 class Settings(Section):
     """The tool's own settings."""
 
-    folder: Annotated[Path, AfterValidator(_path), Field(validation_alias="MPT_TOOL_FOLDER")] = (
-        Path("migrations")
+    folder: Annotated[Path, AfterValidator(_path), variable("MPT_TOOL_FOLDER", None)] = Path(
+        "migrations"
     )
-    storage_type: Annotated[str, Field(validation_alias=variable("STORAGE_TYPE"))] = "local"
-    schema_time_limit: Annotated[
-        float, Field(validation_alias=variable("SCHEMA_TIME_LIMIT"), ge=0, le=_LONGEST_LIMIT)
-    ] = 15 * 60
-    data_time_limit: Annotated[
-        float, Field(validation_alias=variable("DATA_TIME_LIMIT"), ge=0, le=_LONGEST_LIMIT)
-    ] = 0
-    service_version: Annotated[str | None, Field(validation_alias="SERVICE_VERSION")] = None
+    storage_type: Annotated[str, variable("STORAGE_TYPE")] = "local"
+    schema_time_limit: Annotated[_Limit, variable("SCHEMA_TIME_LIMIT")] = 15 * 60
+    data_time_limit: Annotated[_Limit, variable("DATA_TIME_LIMIT")] = 0
+    service_version: Annotated[str | None, variable("SERVICE_VERSION", None)] = None
 
 
 def load_settings[S: Section](model: type[S], root: Path) -> S:
     """Return the settings of one part in the project in `root`.
 
     The environment wins over `.env`, which wins over `pyproject.toml`; in each of the first two the
-    newer name of a variable wins. What is empty counts as not set.
-
-    Raises:
-        SettingsError: a value, the `.env` file or `pyproject.toml` is wrong, or something is not
-            set that has to be; the message names all of it.
+    newer name of a variable wins. What is blank counts as not set. `SettingsError` if a value, the
+    `.env` file or `pyproject.toml` is wrong, or something is not set that has to be; the message
+    names all of it.
     """
-    env_file, table = root / ENV_FILE, _read_table(model, root)
+    # The library passes over a line that it cannot read.
     _read_env_file(root)
     try:
-        return model(_env_file=env_file, **table)
+        return model(_env_file=root / ENV_FILE, **_read_table(model, root))
     except ValidationError as error:
         raise SettingsError(_explanation(model, error)) from None
 
@@ -139,7 +140,7 @@ def load_settings[S: Section](model: type[S], root: Path) -> S:
 def read_env_file(root: Path) -> dict[str, str]:
     """Return all variables of the project's `.env` that are set; none if it cannot be read."""
     try:
-        return {name: value for name, value in _read_env_file(root).items() if value}
+        return _read_env_file(root)
     except SettingsError:
         return {}
 
@@ -166,11 +167,7 @@ def env_file_exported(root: Path) -> Iterator[None]:
 
 
 def working_folder() -> Path:
-    """Return the folder that the process works in.
-
-    Raises:
-        MptToolError: it has been deleted.
-    """
+    """Return the folder that the process works in; `MptToolError` if it has been deleted."""
     try:
         return Path.cwd()
     except FileNotFoundError as error:
@@ -186,7 +183,8 @@ def variables(model: type[Section], field: str) -> str:
 def variable_names(model: type[Section], field: str) -> Sequence[str]:
     """Return the names of a setting's variables, the one that wins first."""
     alias = model.model_fields[field].validation_alias
-    return [str(name) for name in (alias.choices if isinstance(alias, AliasChoices) else [alias])]
+    assert isinstance(alias, AliasChoices)
+    return [str(name) for name in alias.choices]
 
 
 def is_secret(model: type[Section], field: str) -> bool:
@@ -200,10 +198,11 @@ def _explanation(model: type[Section], error: ValidationError) -> str:
     missing, wrong = [], []
     for problem in error.errors():
         location = problem["loc"][0]
-        field = next(
-            name for name in model.model_fields if location in (name, *variable_names(model, name))
+        names = next(
+            variables(model, field)
+            for field in model.model_fields
+            if location in (field, *variable_names(model, field))
         )
-        names = variables(model, field)
         if problem["type"] == "missing":
             missing.append(names)
         else:
@@ -215,41 +214,36 @@ def _explanation(model: type[Section], error: ValidationError) -> str:
     return "; ".join(wrong)
 
 
-def _read_env_file(root: Path) -> Mapping[str, str]:
-    """Return all variables of the project's `.env`.
+def _read_env_file(root: Path) -> dict[str, str]:
+    """Return all variables of the project's `.env` that are set.
 
-    Raises:
-        SettingsError: it cannot be read, or a line of it cannot be parsed: that may be the one that
-            names the store.
+    Raises `SettingsError` if a line cannot be parsed: that may be the one that names the store.
     """
     path = root / ENV_FILE
     if path.is_dir() or not path.exists():
         # A virtual environment may have that name.
         return {}
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{ENV_FILE} cannot be read: {error}") from error
-
-    from dotenv import dotenv_values
+    from dotenv.main import resolve_variables
     from dotenv.parser import parse_stream
 
-    for line in parse_stream(StringIO(text)):
+    try:
+        lines = list(parse_stream(StringIO(path.read_text(encoding="utf-8-sig"))))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{ENV_FILE} cannot be read: {error}") from error
+    for line in lines:
         if line.error or (line.key and line.value is None):
-            raise SettingsError(
-                f"{ENV_FILE} cannot be read: line {line.original.line} is not NAME=VALUE"
-            )
-    return {name: value or "" for name, value in dotenv_values(stream=StringIO(text)).items()}
+            where = f"line {line.original.line}"
+            raise SettingsError(f"{ENV_FILE} cannot be read: {where} is not NAME=VALUE")
+    written = [(line.key, line.value) for line in lines if line.key]
+    resolved = resolve_variables(written, override=True)
+    return {name: value for name, value in resolved.items() if value}
 
 
-def _read_table(model: type[Section], root: Path) -> Mapping[str, Any]:
-    """Return the part's table in `pyproject.toml`, by the first variable of each field.
+def _read_table(model: type[Section], root: Path) -> dict[str, Any]:
+    """Return what the part's table in `pyproject.toml` sets, by the first variable of each field.
 
-    Raises:
-        SettingsError: the file cannot be read, or the table holds a secret or an unknown key.
+    Raises `SettingsError` if it cannot be read, or holds a secret or an unknown key.
     """
-    import tomllib
-
     path = root / PROJECT_FILE
     try:
         found: Any = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -278,16 +272,13 @@ def _read_table(model: type[Section], root: Path) -> Mapping[str, Any]:
     if unknown and not model.shares_table:
         names = ", ".join(sorted(key.replace("_", "-") for key in allowed))
         raise SettingsError(f"{path.name}: {unknown[0]} in [{name}] is unknown: use one of {names}")
-    known = values.keys() & fields.keys()
-    return {variable_names(model, field)[0]: values[field] for field in known}
+    return {
+        variable_names(model, field)[0]: values[field] for field in values.keys() & fields.keys()
+    }
 
 
 def _refuse(table: object, name: str, secrets: Mapping[str, str]) -> None:
-    """Refuse a table of `pyproject.toml` that holds one of these secrets, by their variables.
-
-    Raises:
-        SettingsError: it does.
-    """
+    """Raise `SettingsError` if a table of `pyproject.toml` holds one of these secrets, by key."""
     for key in sorted(table if isinstance(table, dict) else ()):
         if set_by := secrets.get(key.replace("-", "_")):
             raise SettingsError(

@@ -80,7 +80,7 @@ def test_any_names_are_found_listed_and_checked_in_order(names: set[str]) -> Non
         found = find(root)
         findings = check.check(found)
         entries = plan_of(found, LocalRepository(root).load())
-        tables.status_table(entries, io.StringIO())
+        tables.entries_table(entries, ("started", "applied", "duration"), io.StringIO())
 
     assert [(s.order_id, s.migration_id) for s in found] == sorted(
         (s.order_id, s.migration_id) for s in found

@@ -9,12 +9,13 @@ import typer
 
 from mpt_tool.cli.batch import EXAMPLES as OF_BATCH
 from mpt_tool.cli.batch import batch
+from mpt_tool.cli.command import Command, Group
 from mpt_tool.cli.completion import offer_no_files
 from mpt_tool.cli.failures import failures
 from mpt_tool.cli.history import history
 from mpt_tool.cli.migrate import EXAMPLES as OF_MIGRATE
 from mpt_tool.cli.migrate import migrate
-from mpt_tool.cli.options import Command, Group, NoColor, Version
+from mpt_tool.cli.options import NO_COLOR, VERSION
 from mpt_tool.cli.pending import pending
 from mpt_tool.cli.unlock import unlock
 from mpt_tool.errors import ExitCode
@@ -22,7 +23,6 @@ from mpt_tool.process.streams import lost_output, prepare_streams
 
 app = typer.Typer(
     cls=Group,
-    help="Scaffold, run and audit migrations of MPT extensions.",
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     no_args_is_help=True,
@@ -69,5 +69,5 @@ def _settle_colour() -> None:
 
 
 @app.callback()
-def root_options(version: Version = False, no_color: NoColor = False) -> None:
+def root_options(version: bool = VERSION, no_color: bool = NO_COLOR) -> None:
     """Scaffold, run and audit migrations of MPT extensions."""

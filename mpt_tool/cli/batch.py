@@ -1,13 +1,15 @@
 """`mpt-tool batch`: drives one batch migration."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from mpt_tool.cli import completion, running
-from mpt_tool.cli.options import OUTPUT, NoColor, Quiet, Rules, Verbose, Version
-from mpt_tool.cli.session import Output, session
+from mpt_tool.cli import completion
+from mpt_tool.cli.command import command
+from mpt_tool.cli.options import DEFAULT_LIMIT, Rules
 from mpt_tool.enums import MigrationTypeEnum, ResumeEnum
+from mpt_tool.view.results import Result
+
+if TYPE_CHECKING:
+    from mpt_tool.cli.session import Session
 
 RESUME, LOOK = "Where to begin", "A look beforehand"
 EXAMPLES = """\
@@ -18,102 +20,44 @@ EXAMPLES = """\
    mpt-tool batch sync_users --restart        begin at the first item again
 """
 RULES = Rules(
-    goes_with={
-        "--limit": ("--dry-run", "--rehearse"),
-        "--json": ("--dry-run", "--rehearse"),
-    },
-    excluding=(
+    goes_with={"--limit": ("--dry-run", "--rehearse"), "--json": ("--dry-run", "--rehearse")},
+    excluding=[
         ("--restart", "--resume-anyway", "--retry-failed"),
         ("--retry-failed", "--dry-run"),
         ("--retry-failed", "--rehearse"),
-        ("--verbose", "--quiet"),
-    ),
+    ],
 )
-
-MigrationId = Annotated[
-    str,
-    typer.Argument(
-        metavar="MIGRATION_ID",
-        help="The batch migration.",
-        autocompletion=completion.batch_ids,
-    ),
-]
-Restart = Annotated[
-    bool, RULES.option("--restart", help="begin at the first item again.", panel=RESUME)
-]
-ResumeAnyway = Annotated[
-    bool,
-    RULES.option(
-        "--resume-anyway", help="go on although the script was changed meanwhile.", panel=RESUME
-    ),
-]
-RetryFailed = Annotated[
-    bool,
-    RULES.option("--retry-failed", help="handle just the items that failed.", panel=RESUME),
-]
-DryRun = Annotated[
-    bool,
-    RULES.option("--dry-run", help="show which items a run would handle.", panel=LOOK),
-]
-Rehearse = Annotated[
-    bool,
-    RULES.option("--rehearse", help="process the items, but refuse all writes.", panel=LOOK),
-]
-Limit = Annotated[
-    int | None,
-    RULES.option(
-        "--limit",
-        min=1,
-        metavar="N",
-        help=f"look at so many items at most; {running.DEFAULT_LIMIT:,} without it.",
-        panel=LOOK,
-    ),
-]
-Wait = Annotated[
-    float | None,
-    RULES.option("--wait", min=0, metavar="SECONDS", help="wait that long for another run's lock."),
-]
-AsJson = Annotated[bool, RULES.option("--json", help="write one JSON document.", panel=OUTPUT)]
+_ANNOUNCEMENTS = {"batch": "Running batch migration {migration_id}..."}
+ANYWAY = "go on although the script was changed meanwhile."
+LIMIT = f"look at so many items at most; {DEFAULT_LIMIT:,} without it."
+WAIT = "wait that long for another run's lock."
+_flag, _option = RULES.flag, RULES.option
 
 
+@command(RULES, announcements=_ANNOUNCEMENTS)
 def batch(
-    context: typer.Context,
-    migration_id: MigrationId,
-    restart: Restart = False,
-    resume_anyway: ResumeAnyway = False,
-    retry_failed: RetryFailed = False,
-    dry_run: DryRun = False,
-    rehearse: Rehearse = False,
-    limit: Limit = None,
-    wait: Wait = None,
-    as_json: AsJson = False,
-    no_color: NoColor = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
-    version: Version = False,
-) -> None:
+    session: "Session",
+    migration_id: str = RULES.argument(
+        "MIGRATION_ID", "the batch migration.", completion.batch_ids
+    ),
+    restart: bool = _flag("--restart", "begin at the first item again.", RESUME),
+    resume_anyway: bool = _flag("--resume-anyway", ANYWAY, RESUME),
+    retry_failed: bool = _flag("--retry-failed", "handle just the items that failed.", RESUME),
+    dry_run: bool = _flag("--dry-run", "show which items a run would handle.", LOOK),
+    rehearse: bool = _flag("--rehearse", "process the items, but refuse all writes.", LOOK),
+    limit: int | None = _option("--limit", LIMIT, LOOK, min=1, metavar="N"),
+    wait: float | None = _option("--wait", WAIT, min=0, metavar="SECONDS"),
+) -> Result:
     """Run one batch migration: resume it, restart it, rehearse it."""
-    RULES.require(context)
-    output = Output(as_json=as_json, verbose=verbose, quiet=quiet)
-    request = running.Request(
-        MigrationTypeEnum.DATA,
-        migration_id,
-        wait or 0,
-        is_batch=True,
-        resume=_resume(restart=restart, anyway=resume_anyway, retry_failed=retry_failed),
-        limit=limit or running.DEFAULT_LIMIT,
-        rehearses=rehearse,
-    )
-    looks = dry_run or rehearse
-    announcement = "" if looks else f"Running batch migration {migration_id}..."
-    perform = running.dry_run if looks else running.run
-    with session("batch", output, announcement) as opened:
-        opened.write(perform(opened, request))
+    from mpt_tool.cli import running
 
-
-def _resume(*, restart: bool, anyway: bool, retry_failed: bool) -> ResumeEnum:
-    if restart:
-        return ResumeEnum.RESTART
-    if anyway:
-        return ResumeEnum.ANYWAY
-    return ResumeEnum.RETRY_FAILED if retry_failed else ResumeEnum.IF_UNCHANGED
+    asked = {
+        ResumeEnum.RESTART: restart,
+        ResumeEnum.ANYWAY: resume_anyway,
+        ResumeEnum.RETRY_FAILED: retry_failed,
+    }
+    resume = next((each for each in asked if asked[each]), ResumeEnum.IF_UNCHANGED)
+    request = running.Request(MigrationTypeEnum.DATA, migration_id, is_batch=True, resume=resume)
+    if dry_run or rehearse:
+        return running.dry_run(session, request, limit or DEFAULT_LIMIT, rehearses=rehearse)
+    return running.run(session, request, wait or 0)

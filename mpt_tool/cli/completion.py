@@ -7,7 +7,6 @@ a keystroke cannot wait for a network, so with any other store all scripts are o
 import json
 import re
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
@@ -17,43 +16,11 @@ from mpt_tool.enums import MigrationTypeEnum
 if TYPE_CHECKING:
     from mpt_tool.project import Project
     from mpt_tool.scripts.plan import Entry
-    from mpt_tool.storage.repository import Snapshot
 
 # What an id or the name of a holder is made of.
 _WORD = re.compile(r"[\w.:-]+")
 
 type Offers = list[tuple[str, str]]
-
-
-def ids_to_run(context: typer.Context, incomplete: str) -> Offers:
-    """Complete the MIGRATION_ID of `migrate`: what is pending, of the type that is to run."""
-    given = [each for each in MigrationTypeEnum if context.params.get(each)]
-    return _offered(incomplete, partial(_pending, given[0])) if given else []
-
-
-def ids_to_fake(incomplete: str) -> Offers:
-    """Complete --fake: what is pending, of either type."""
-    return _offered(incomplete, partial(_pending, None))
-
-
-def batch_ids(incomplete: str) -> Offers:
-    """Complete the MIGRATION_ID of `batch`: the batch migrations that are pending."""
-    return _offered(incomplete, _pending_batches)
-
-
-def ids_with_failures(incomplete: str) -> Offers:
-    """Complete the MIGRATION_ID of `failures`: those that have failed items."""
-    return _offered(incomplete, _with_failures)
-
-
-def attempted_ids(incomplete: str) -> Offers:
-    """Complete the MIGRATION_ID of `history`: those that have an attempt."""
-    return _offered(incomplete, _attempted)
-
-
-def holders(incomplete: str) -> Offers:
-    """Complete the HOLDER of `unlock`: who holds the lock of the local store."""
-    return _offered(incomplete, _holder)
 
 
 def offer_no_files() -> None:
@@ -67,76 +34,74 @@ def offer_no_files() -> None:
     scripts["zsh"] = zsh.replace("zsh %(prog_name)s)", "zsh %(prog_name)s | grep -vx _files)")
 
 
-def _offered(incomplete: str, find: "Callable[[Project], Iterable[tuple[str, str]]]") -> Offers:
-    from mpt_tool.errors import MptToolError
-    from mpt_tool.project import find_root, open_project
+def _offering(
+    find: "Callable[[Project, typer.Context], Iterable[tuple[str, str]]]",
+) -> Callable[[typer.Context, str], Offers]:
+    """Return what Typer asks at a TAB, of a function that finds words, each with a text beside."""
 
-    try:
-        found = dict(find(open_project(find_root())))
-    except MptToolError:
-        return []
-    return sorted(
-        (word, beside)
-        for word, beside in found.items()
-        # Never a malformed one: a shell may take what is offered for more than a word.
-        if word.startswith(incomplete) and _WORD.fullmatch(word)
-    )
+    def offer(context: typer.Context, incomplete: str) -> Offers:
+        from mpt_tool.errors import MptToolError
+        from mpt_tool.project import find_root, open_project
 
+        try:
+            found = dict(find(open_project(find_root()), context))
+        except MptToolError:
+            return []
+        return sorted(
+            (word, beside)
+            for word, beside in found.items()
+            # Never a malformed one: a shell may take what is offered for more than a word.
+            if word.startswith(incomplete) and _WORD.fullmatch(word)
+        )
 
-def _is_local(project: "Project") -> bool:
-    return project.settings.storage_type == "local"
-
-
-def _snapshot(project: "Project") -> "Snapshot":
-    from mpt_tool.storage.repository import Snapshot
-
-    return project.repository.load() if _is_local(project) else Snapshot()
+    return offer
 
 
-def _entries(project: "Project") -> "list[Entry]":
-    from mpt_tool.project import plan_of
-    from mpt_tool.scripts.folder import find
-
-    return plan_of(find(project.folder), _snapshot(project))
-
-
-def _pending(migration_type: MigrationTypeEnum | None, project: "Project") -> Offers:
-    from mpt_tool.scripts.plan import pending
-
-    return [_offer(entry) for entry in pending(_entries(project), migration_type)]
+@_offering
+def ids_to_run(project: "Project", context: typer.Context) -> Offers:
+    """Offer what is pending of the type that is to run."""
+    given = [each for each in MigrationTypeEnum if context.params.get(each)]
+    return _pending(project, given[0]) if given else []
 
 
-def _pending_batches(project: "Project") -> Offers:
-    from mpt_tool.scripts.plan import pending
-    from mpt_tool.scripts.syntax import read_syntax
-
-    return [
-        _offer(entry)
-        for entry in pending(_entries(project), MigrationTypeEnum.DATA)
-        if entry.script and read_syntax(entry.script.path).is_batch
-    ]
+@_offering
+def ids_to_fake(project: "Project", _: typer.Context) -> Offers:
+    """Offer what is pending, of either type."""
+    return _pending(project, None)
 
 
-def _with_failures(project: "Project") -> Offers:
+@_offering
+def batch_ids(project: "Project", _: typer.Context) -> Offers:
+    """Offer the batch migrations that are pending."""
+    return _pending_batches(project)
+
+
+@_offering
+def ids_with_failures(project: "Project", _: typer.Context) -> Offers:
+    """Offer those that have failed items."""
     if not _is_local(project):
         return _pending_batches(project)
     return [
         (record.migration_id, f"{len(record.checkpoint.failures):,} failed")
-        for record in _snapshot(project).records.values()
+        for record in project.repository.load().records.values()
         if record.checkpoint and record.checkpoint.failures
     ]
 
 
-def _attempted(project: "Project") -> Offers:
+@_offering
+def attempted_ids(project: "Project", _: typer.Context) -> Offers:
+    """Offer those that have an attempt, with how the newest ended."""
     if not _is_local(project):
-        return [_offer(entry) for entry in _entries(project)]
+        return _offers(_entries(project))
     newest: dict[str, str] = {}
     for attempt in project.repository.attempts():
         newest.setdefault(attempt.migration_id, attempt.outcome)
     return list(newest.items())
 
 
-def _holder(project: "Project") -> Offers:
+@_offering
+def holders(project: "Project", _: typer.Context) -> Offers:
+    """Offer who holds the lock of the local store."""
     from mpt_tool.storage.local import HOLDER_FILE, STATE_FILE
 
     if not _is_local(project):
@@ -149,5 +114,37 @@ def _holder(project: "Project") -> Offers:
         return []
 
 
-def _offer(entry: "Entry") -> tuple[str, str]:
-    return entry.migration_id, f"{entry.type or 'unknown type'}, {entry.status}"
+def _is_local(project: "Project") -> bool:
+    return project.settings.storage_type == "local"
+
+
+def _entries(project: "Project") -> "list[Entry]":
+    from mpt_tool.project import plan_of
+    from mpt_tool.scripts.folder import find
+    from mpt_tool.storage.repository import Snapshot
+
+    snapshot = project.repository.load() if _is_local(project) else Snapshot()
+    return plan_of(find(project.folder), snapshot)
+
+
+def _pending(project: "Project", migration_type: MigrationTypeEnum | None) -> Offers:
+    from mpt_tool.scripts.plan import pending
+
+    return _offers(pending(_entries(project), migration_type))
+
+
+def _pending_batches(project: "Project") -> Offers:
+    from mpt_tool.scripts.plan import pending
+    from mpt_tool.scripts.syntax import read_syntax
+
+    return _offers(
+        entry
+        for entry in pending(_entries(project), MigrationTypeEnum.DATA)
+        if entry.script and read_syntax(entry.script.path).is_batch
+    )
+
+
+def _offers(entries: "Iterable[Entry]") -> Offers:
+    return [
+        (each.migration_id, f"{each.type or 'unknown type'}, {each.status}") for each in entries
+    ]

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
-from mpt_tool.enums import MigrationTypeEnum
-
-RUN, CREATE, INSPECT, OUTPUT = "Run", "Create", "Inspect", "Output"
+OUTPUT = "Output"
+# How many items a dry run looks at.
+DEFAULT_LIMIT = 1000
+_OF_ALL = (("--verbose", "--quiet"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,25 +26,35 @@ class Rules:
 
     one_of: Sequence[str] = ()
     goes_with: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    excluding: Sequence[Sequence[str]] = (("--verbose", "--quiet"),)
+    excluding: Sequence[Sequence[str]] = ()
 
-    def option(self, *names: str, help: str, panel: str | None = None, **further: Any) -> Any:  # noqa: A002 - as Typer calls it
-        """Return an option for Typer, whose help says what it goes with."""
-        return typer.Option(
-            *names, help=self.help(names[0], help), rich_help_panel=panel, **further
+    def option(
+        self, names: str, text: str, panel: str | None = None, default: Any = None, **further: Any
+    ) -> Any:
+        """Return an option for Typer, by its names in one text, whose help says what it needs."""
+        first, *others = names.split()
+        text = self._help(first, text)
+        return typer.Option(default, first, *others, help=text, rich_help_panel=panel, **further)
+
+    def flag(self, names: str, text: str, panel: str | None = None, **further: Any) -> Any:
+        """Return the same of an option without a value."""
+        return self.option(names, text, panel, default=False, **further)
+
+    def argument(self, name: str, text: str, autocompletion: Any, default: Any = ...) -> Any:
+        """Return an argument for Typer, by default one that has to be given."""
+        return typer.Argument(
+            default, metavar=name, help=self._help(name, text), autocompletion=autocompletion
         )
 
-    def help(self, name: str, text: str) -> str:
-        """Return the help of an option or argument, from a text that begins in lower case."""
+    def _help(self, name: str, text: str) -> str:
         if needed := self.goes_with.get(name):
             return f"With {_listed(needed, 'or')}: {text}"
         return text[0].upper() + text[1:]
 
     def require(self, context: typer.Context) -> str:
-        """Return the one of `one_of` that is given, nothing without these, if all go together.
+        """Return the one of `one_of` that is given, nothing without these.
 
-        Raises:
-            click.UsageError: they do not; the message says which of them.
+        It is wrong usage, which ends the command, if what is given does not go together.
         """
         given = _given(context)
         chosen = [name for name in self.one_of if name in given]
@@ -53,7 +63,7 @@ class Rules:
         for name, needed in self.goes_with.items():
             if name in given and given.isdisjoint(needed):
                 context.fail(f"{name} goes with {_listed(needed, 'or')}")
-        for group in self.excluding:
+        for group in (*self.excluding, *_OF_ALL):
             if len(given.intersection(group)) > 1:
                 context.fail(f"{_listed(group, 'and')} exclude each other")
         return chosen[0] if chosen else ""
@@ -61,13 +71,10 @@ class Rules:
 
 def _given(context: typer.Context) -> set[str]:
     """Return the first names of the options, and the arguments in capitals, that are given."""
-    names = {
-        each.name: each.opts[0] if each.opts[0].startswith("-") else each.opts[0].upper()
-        for each in context.command.params
-    }
+    values = {each.opts[0]: context.params.get(each.name or "") for each in context.command.params}
     return {
-        names[name]
-        for name, value in context.params.items()
+        name if name.startswith("-") else name.upper()
+        for name, value in values.items()
         if value is not None and value is not False
     }
 
@@ -86,11 +93,7 @@ def _show_version(wanted: bool) -> None:
 
 
 def moment(text: str) -> datetime:
-    """Return the moment that a date, or a date and time, in ISO 8601 names; UTC without an offset.
-
-    Raises:
-        typer.BadParameter: it is neither.
-    """
+    """Return the moment that a date, or date and time, in ISO 8601 names; UTC without an offset."""
     try:
         named = datetime.fromisoformat(text)
         return named.replace(tzinfo=named.tzinfo or UTC).astimezone(UTC)
@@ -98,8 +101,8 @@ def moment(text: str) -> datetime:
         raise typer.BadParameter(f"{text!r} is no date like 2026-01-31") from None
 
 
-def _complete_folder(incomplete: str) -> list[str]:
-    """Complete --folder: the folders that begin so."""
+def folders(incomplete: str) -> list[str]:
+    """Complete a path of a folder."""
     parent = incomplete[: incomplete.rfind("/") + 1]
     try:
         names = [f"{parent}{each.name}" for each in Path(parent).iterdir() if each.is_dir()]
@@ -108,62 +111,7 @@ def _complete_folder(incomplete: str) -> list[str]:
     return sorted(name for name in names if name.startswith(incomplete) and name.isprintable())
 
 
-_ANY = Rules()
+ANY = Rules()
 
-Verbose = Annotated[bool, _ANY.option("--verbose", help="log more.", panel=OUTPUT)]
-Quiet = Annotated[bool, _ANY.option("--quiet", help="write only results and errors.", panel=OUTPUT)]
-NoColor = Annotated[bool, _ANY.option("--no-color", help="write without colour.", panel=OUTPUT)]
-AsJson = Annotated[bool, _ANY.option("--json", help="write one JSON document.", panel=OUTPUT)]
-Version = Annotated[
-    bool,
-    _ANY.option("--version", "-V", help="show the version.", callback=_show_version, is_eager=True),
-]
-Type = Annotated[MigrationTypeEnum | None, _ANY.option("--type", help="of this type only.")]
-Folder = Annotated[
-    Path | None,
-    _ANY.option(
-        "--folder",
-        metavar="PATH",
-        help="the migrations folder, in place of the setting's.",
-        autocompletion=_complete_folder,
-    ),
-]
-
-
-class _PlainHelp:
-    def get_params(self, ctx: Any) -> list[Any]:
-        params: list[Any] = super().get_params(ctx)  # type: ignore[misc] # Typer has it
-        for each in params:
-            if getattr(each, "is_flag", False):
-                each.metavar = ""
-            if not getattr(each, "help", None):
-                # Click 8.5 drops what Typer up to 0.25 has set as the help of an argument.
-                declared = get_type_hints(self.callback, include_extras=True)  # type: ignore[attr-defined] # Typer has it
-                each.help = declared[each.name].__metadata__[0].help
-        return params
-
-
-class Command(_PlainHelp, TyperCommand):
-    """One command, whose help has no type beside a flag, and a text beside each argument.
-
-    Its epilog is shown as it is written: one Typer would put a line between any two, another none.
-    """
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the page of help, the epilog last."""
-        epilog, self.epilog = self.epilog, None
-        super().format_help(ctx, formatter)
-        formatter.write(epilog or "")
-
-
-class Group(_PlainHelp, TyperGroup):
-    """All commands, whose help does so too and fits on one screen."""
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        """Return the options, all in one panel."""
-        params = super().get_params(ctx)
-        for each in params:
-            each.rich_help_panel = None
-            if each.name == "show_completion":
-                each.help = "Show completion instead of installing it."
-        return params
+NO_COLOR = ANY.flag("--no-color", "write without colour.", OUTPUT)
+VERSION = ANY.flag("--version -V", "show the version.", callback=_show_version, is_eager=True)

@@ -2,39 +2,26 @@
 
 from typing import TYPE_CHECKING
 
-import typer
-
-from mpt_tool.cli.options import AsJson, NoColor, Quiet, Rules, Type, Verbose, Version
-from mpt_tool.cli.session import Output, Session, session
+from mpt_tool.cli.command import command
+from mpt_tool.cli.options import ANY
 from mpt_tool.enums import MigrationTypeEnum
 from mpt_tool.errors import ExitCode
+from mpt_tool.view.results import Pending, Result
 
 if TYPE_CHECKING:
-    from mpt_tool.view.results import Result
+    from mpt_tool.cli.session import Session
 
 
+@command()
 def pending(
-    context: typer.Context,
-    type_: Type = None,
-    as_json: AsJson = False,
-    no_color: NoColor = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
-    version: Version = False,
-) -> None:
+    session: "Session", type_: MigrationTypeEnum | None = ANY.option("--type", "of this type only.")
+) -> Result:
     """List what is pending; exit with 3 if anything is."""
-    Rules().require(context)
-    with session("pending", Output(as_json=as_json, verbose=verbose, quiet=quiet)) as opened:
-        opened.write(_pending(opened, type_))
-
-
-def _pending(session: Session, migration_type: MigrationTypeEnum | None) -> "Result":
     from mpt_tool.project import plan_of
     from mpt_tool.scripts import plan
-    from mpt_tool.view.results import Pending, Result
 
     project = session.project
-    entries = plan.pending(plan_of(project.scripts(), project.repository.load()), migration_type)
+    entries = plan.pending(plan_of(project.scripts(), project.repository.load()), type_)
     if entries:
         return Result(Pending(entries), exit_code=ExitCode.PENDING)
     return Result(Pending([]), ["Nothing is pending."])

@@ -4,9 +4,10 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,53 +15,45 @@ import typer
 
 from mpt_tool.enums import MigrationTypeEnum
 from mpt_tool.errors import ExitCode, MptToolError, ScriptFailedError
+from mpt_tool.process.signals import Stop
+from mpt_tool.project import Project, find_root, open_project
+from mpt_tool.records import Origin
+from mpt_tool.redaction import Redact, make_redact, secrets_in
+from mpt_tool.settings import read_env_file, working_folder
+from mpt_tool.view import documents, text
+from mpt_tool.view.logs import start_logs, teller
+from mpt_tool.view.results import Result
 from mpt_tool.wording import LONGEST_REPEATED, printable, printable_lines, shortened
 
 if TYPE_CHECKING:
-    from mpt_tool.process.signals import Stop
-    from mpt_tool.project import Project
-    from mpt_tool.records import Origin
-    from mpt_tool.redaction import Redact
     from mpt_tool.runner.context import Context, Reporter
-    from mpt_tool.view.results import Result
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Output:
-    """How much a command writes, and in which form."""
+    """How much a command writes, and in which form: a field for each option."""
 
     as_json: bool = False
     as_csv: bool = False
     verbose: bool = False
     quiet: bool = False
 
-    @property
-    def log_level(self) -> int:
-        """The level from which on events are logged."""
-        if self.verbose:
-            return logging.DEBUG
-        return logging.WARNING if self.quiet else logging.INFO
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Session:
     """A command at work: in which project, how it is to write, what stops it."""
 
     command: str
-    project: "Project"
+    project: Project
     output: Output
-    redact: "Redact"
-    stop: "Stop"
+    redact: Redact
+    stop: Stop
 
-    def write(self, result: "Result") -> None:
+    def write(self, result: Result) -> None:
         """Write what the command came to, in the form that was asked for, and end it.
 
-        Raises:
-            MptToolError: the command failed, and no document tells that.
-            typer.Exit: the exit code is not 0.
+        It ends by the failure, unless a document tells that, or `typer.Exit` if the code is not 0.
         """
-        from mpt_tool.view import documents, text
-
         exit_code = result.failure.exit_code if result.failure else result.exit_code
         if self.output.as_json:
             documents.write_json(self.command, documents.document(result.content), sys.stdout)
@@ -77,6 +70,10 @@ class Session:
         if exit_code:
             raise typer.Exit(exit_code)
 
+    def lock(self, wait: float | None) -> AbstractContextManager[None]:
+        """Return a context that holds the store's lock, for which it waits so many seconds."""
+        return self.project.repository.lock(self.origin, wait or 0, self.stop.lose_lock)
+
     def context(self, reporter: "Reporter") -> "Context":
         """Return what a run needs of the world around it."""
         from mpt_tool.runner.context import Context
@@ -86,15 +83,14 @@ class Session:
             MigrationTypeEnum.DATA: settings.data_time_limit,
             MigrationTypeEnum.SCHEMA: settings.schema_time_limit,
         }
-        return Context(self.origin(), now, self.redact, self.stop, limits, reporter)
+        return Context(self.origin, now, self.redact, self.stop, limits, reporter)
 
-    def origin(self) -> "Origin":
-        """Return who makes a change: a run of its own, of this process."""
+    @cached_property
+    def origin(self) -> Origin:
+        """Who makes a change: a run of its own, of this process."""
         import getpass
         import platform
         from importlib.metadata import version
-
-        from mpt_tool.records import Origin
 
         service_version = self.project.settings.service_version
         try:
@@ -107,34 +103,25 @@ class Session:
             user=self.redact(user),
             host=self.redact(platform.node()),
             process=os.getpid(),
-            version=self.redact(service_version) if service_version else service_version,
+            version=service_version and self.redact(service_version),
             tool_version=version("mpt-tool"),
         )
 
 
 @contextmanager
 def session(
-    command: str, output: Output, announcement: str = "", *, folder: Path | None = None
+    command: str, output: Output, announcement: str, folder: Path | None
 ) -> Iterator[Session]:
     """Return a context in which a command works, in the root of the project.
 
-    An error of ours becomes messages and an exit code.
+    An error of ours becomes messages and, by `typer.Exit`, an exit code.
 
     Args:
         command: what messages call it.
         output: how it is to write.
         announcement: what is said for people before anything else.
         folder: the migrations folder, if it is to be another than the settings name.
-
-    Raises:
-        typer.Exit: the command failed; the messages are written.
     """
-    from mpt_tool.process.signals import Stop
-    from mpt_tool.project import find_root, open_project
-    from mpt_tool.redaction import make_redact, secrets_in
-    from mpt_tool.settings import read_env_file, working_folder
-    from mpt_tool.view.logs import start_logs, teller
-
     redact, stop = make_redact(secrets_in(os.environ)), Stop(teller())
     try:
         root = find_root()
@@ -146,7 +133,8 @@ def session(
         # Scripts find what they find when the command is typed in the root.
         os.chdir(root)
         with stop.listening():
-            start_logs(output.log_level, redact)
+            level = logging.WARNING if output.quiet else logging.INFO
+            start_logs(logging.DEBUG if output.verbose else level, redact)
             yield Session(command, open_project(root, base=base, given=given), output, redact, stop)
     except MptToolError as error:
         _write_error(command, error, output, redact)
@@ -161,13 +149,13 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def _say(message: str, output: Output, redact: "Redact") -> None:
+def _say(message: str, output: Output, redact: Redact) -> None:
     """Write a message for people."""
     if not (output.as_json or output.as_csv or output.quiet):
         typer.echo(printable(redact(message)))
 
 
-def _write_error(command: str, error: MptToolError, output: Output, redact: "Redact") -> None:
+def _write_error(command: str, error: MptToolError, output: Output, redact: Redact) -> None:
     message = reason = redact(str(error))
     if isinstance(error, ScriptFailedError) and error.__cause__:
         from mpt_tool.clients.releases import hint_at_release
@@ -179,8 +167,6 @@ def _write_error(command: str, error: MptToolError, output: Output, redact: "Red
         if hint := hint_at_release(error.__cause__):
             typer.echo(hint, err=True)
     if output.as_json:
-        from mpt_tool.view.documents import write_json
-
-        write_json(command, {"error": message}, sys.stdout)
+        documents.write_json(command, {"error": message}, sys.stdout)
     typer.echo(printable(f"Error running {command} command: {reason}"), err=True)
     typer.echo("Aborted.", err=True)

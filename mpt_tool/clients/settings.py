@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import SecretStr
 
 from mpt_tool.settings import HttpAddress, Section, variable
 
@@ -14,18 +14,12 @@ class AirtableSettings(Section):
     # With those of the store.
     shares_table = True
 
-    api_key: Annotated[
-        SecretStr,
-        Field(validation_alias=variable("AIRTABLE_API_KEY", "MPT_TOOL_STORAGE_AIRTABLE_API_KEY")),
-    ]
-    endpoint_url: Annotated[
-        HttpAddress, Field(validation_alias=variable("STORAGE_AIRTABLE_ENDPOINT_URL"))
-    ] = "https://api.airtable.com"
+    api_key: Annotated[SecretStr, variable("AIRTABLE_API_KEY", "MPT_TOOL_STORAGE_AIRTABLE_API_KEY")]
+    endpoint_url: Annotated[HttpAddress, variable("STORAGE_AIRTABLE_ENDPOINT_URL")] = (
+        "https://api.airtable.com"
+    )
     retry_seconds: Annotated[
-        float,
-        Field(
-            validation_alias=variable("STORAGE_AIRTABLE_RETRY_SECONDS"), ge=0, allow_inf_nan=False
-        ),
+        float, variable("STORAGE_AIRTABLE_RETRY_SECONDS", ge=0, allow_inf_nan=False)
     ] = 180
 
 
@@ -34,5 +28,5 @@ class PlatformSettings(Section):
 
     table = "mpt"
 
-    api_token: Annotated[SecretStr, Field(validation_alias="MPT_API_TOKEN")]
-    base_url: Annotated[HttpAddress, Field(validation_alias="MPT_API_BASE_URL")]
+    api_token: Annotated[SecretStr, variable("MPT_API_TOKEN", None)]
+    base_url: Annotated[HttpAddress, variable("MPT_API_BASE_URL", None)]

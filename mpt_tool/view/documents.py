@@ -7,19 +7,10 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
-from mpt_tool.view.results import (
-    Content,
-    DryRun,
-    Failures,
-    Findings,
-    History,
-    Listing,
-    Pending,
-)
+from mpt_tool.view.results import Content, DryRun, Failures, Findings, History, Listing, Pending
 from mpt_tool.wording import printable
 
 if TYPE_CHECKING:
-    from mpt_tool.records import MigrationRecord
     from mpt_tool.scripts.plan import Entry
 
 JSON_VERSION = 1
@@ -57,7 +48,8 @@ def document(content: Content) -> dict[str, Any]:
         case Findings():
             return {"findings": [asdict(finding) for finding in content.findings]}
         case DryRun():
-            records = [_of_record(record) for record in content.records]
+            keys = ("order_id", "migration_id", "type")
+            records = [{key: getattr(record, key) for key in keys} for record in content.records]
             seen = {"items": asdict(content.sight)} if content.sight else {}
             return {"would_run": records, **seen}
         case _:
@@ -71,20 +63,12 @@ def _of_entry(entry: "Entry") -> dict[str, Any]:
         "migration_id": entry.migration_id,
         "type": entry.type,
         "status": entry.status,
-        "started_at": _isoformat(record.started_at if record else None),
-        "applied_at": _isoformat(record.applied_at if record else None),
-        "seconds": record.seconds if record else None,
+        "started_at": record and _isoformat(record.started_at),
+        "applied_at": record and _isoformat(record.applied_at),
+        "seconds": record and record.seconds,
         "version": record and record.version,
         "file": entry.script and str(entry.script.path),
         "notes": list(entry.notes),
-    }
-
-
-def _of_record(record: "MigrationRecord") -> dict[str, Any]:
-    return {
-        "order_id": record.order_id,
-        "migration_id": record.migration_id,
-        "type": record.type,
     }
 
 

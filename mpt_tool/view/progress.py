@@ -7,7 +7,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TextIO, cast
 
@@ -36,18 +37,21 @@ class LogReporter:
         self, migration_id: str, number: int, total: int, tally: Tally | None
     ) -> Iterator[None]:
         """Log meanwhile."""
-        if tally is None:
+        with _meanwhile(_keep_logging, migration_id, tally) if tally else nullcontext():
             yield
-            return
-        ended = threading.Event()
-        logger = threading.Thread(target=_keep_logging, args=(migration_id, tally, ended))
-        logger.daemon = True
-        logger.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            logger.join()
+
+
+@contextmanager
+def _meanwhile(work: Callable[..., None], *arguments: object) -> Iterator[None]:
+    """Have a thread work until the context ends; the last argument is the event that tells so."""
+    ended = threading.Event()
+    thread = threading.Thread(target=work, args=(*arguments, ended), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _keep_logging(migration_id: str, tally: Tally, ended: threading.Event) -> None:
@@ -101,36 +105,28 @@ class Course:
         return "━" * filled + "╌" * (_BAR_WIDTH - filled)
 
 
+@dataclass(frozen=True, slots=True)
 class LiveReporter:
     """Shows on a terminal what runs; what is written to stdout and stderr meanwhile goes above."""
 
-    def __init__(self, stdout: TextIO, stderr: TextIO) -> None:
-        self._stdout = stdout
-        self._stderr = stderr
+    stdout: TextIO
+    stderr: TextIO
 
     @contextmanager
     def running(
         self, migration_id: str, number: int, total: int, tally: Tally | None
     ) -> Iterator[None]:
         """Show the migration as the one that runs."""
-        line = _StatusLine(self._stderr)
-        ended = threading.Event()
-        drawer = threading.Thread(
-            target=_keep_drawing, args=(line, f"[{number}/{total}] {migration_id}", tally, ended)
-        )
-        drawer.daemon = True
-        with ExitStack() as redirected:
-            redirected.enter_context(redirect_stderr(line.above(self._stderr)))
+        line = _StatusLine(self.stderr)
+        with ExitStack() as stack:
+            stack.enter_context(redirect_stderr(line.above(self.stderr)))
             # A script before this one may have closed it.
-            if not self._stdout.closed and self._stdout.isatty():
-                redirected.enter_context(redirect_stdout(line.above(self._stdout)))
-            drawer.start()
-            try:
-                yield
-            finally:
-                ended.set()
-                drawer.join()
-                line.end()
+            if not self.stdout.closed and self.stdout.isatty():
+                stack.enter_context(redirect_stdout(line.above(self.stdout)))
+            stack.callback(line.end)
+            what = f"[{number}/{total}] {migration_id}"
+            stack.enter_context(_meanwhile(_keep_drawing, line, what, tally))
+            yield
 
 
 def _keep_drawing(
@@ -186,18 +182,17 @@ class _StatusLine:
         self._above.append(above)
         return cast(TextIO, above)
 
-    def write_above(self, stream: TextIO, text: str) -> int:
+    def write_above(self, stream: TextIO, text: str) -> None:
         """Write what others have to say, untouched."""
         if os.getpid() != self._process:
             # A fork may have copied the lock while it was held: nobody would free the copy.
-            return stream.write(text)
+            stream.write(text)
+            return
         with self._lock:
             self._erase()
-            written = stream.write(text)
+            stream.write(text)
             stream.flush()
-            if text:
-                self._other_is_open = not text.endswith("\n")
-            return written
+            self._other_is_open = not text.endswith("\n")
 
     def end(self) -> None:
         """Take the line away, and end the lines that others left open."""

@@ -9,15 +9,14 @@ from mpt_tool.view.terminal import is_coloured, width_of
 from mpt_tool.wording import duration, printable, timestamp
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
     from mpt_tool.records import Attempt, FailedItem
     from mpt_tool.scripts.plan import Entry
 
 _EMPTY = "-"
-# On a narrow terminal: which columns may be folded, down to which width, and what is left out then.
 _GAP = 2
+# On a narrow terminal: which columns may be folded, down to which width, and what is left out then.
 _FOLDED_WIDTHS = {
     "started": 10,
     "applied": 10,
@@ -41,17 +40,14 @@ _STYLES: Mapping[str, str] = {
 }
 
 
-def status_table(entries: Sequence["Entry"], stream: TextIO) -> None:
-    """Write a line a migration: fitted to the width of a terminal, and never cut elsewhere."""
-    _write_entries(("started", "applied", "duration"), entries, stream)
+def entries_table(entries: Sequence["Entry"], times: Sequence[str], stream: TextIO) -> None:
+    """Write a line a migration: fitted to the width of a terminal, and never cut elsewhere.
 
-
-def pending_table(entries: Sequence["Entry"], stream: TextIO) -> None:
-    """Write a line a migration that is not applied, fitted like the status table."""
-    _write_entries(("started",), entries, stream)
-
-
-def _write_entries(times: Sequence[str], entries: Sequence["Entry"], stream: TextIO) -> None:
+    Args:
+        entries: the migrations.
+        times: which of the columns started, applied and duration are shown.
+        stream: where it goes.
+    """
     columns = ["order id", "id", "type", "status", *times]
     columns += ["version"] if any(e.record and e.record.version for e in entries) else []
     columns += ["note"] if any(e.notes for e in entries) else []
@@ -59,14 +55,13 @@ def _write_entries(times: Sequence[str], entries: Sequence["Entry"], stream: Tex
 
 
 def history_table(attempts: Sequence["Attempt"], stream: TextIO) -> None:
-    """Write a line an attempt, the newest last, fitted like the status table."""
+    """Write a line an attempt, the newest last, fitted like that of migrations."""
     columns = ["started", "id", "type", "outcome", "duration", "by", "version", "note"]
-    rows = [_attempt_cells(attempt) for attempt in attempts]
-    _write_table(columns, rows, stream, _FIRST_TO_GO_OF_HISTORY)
+    _write_table(columns, list(map(_attempt_cells, attempts)), stream, _FIRST_TO_GO_OF_HISTORY)
 
 
 def failures_table(items: Sequence["FailedItem"], stream: TextIO) -> None:
-    """Write a line an item that failed, fitted like the status table."""
+    """Write a line an item that failed, fitted like that of migrations."""
     rows = [{"item": str(i.cursor), "error": i.error} for i in items]
     _write_table(["item", "error"], rows, stream)
 
@@ -78,13 +73,25 @@ def _write_table(
     first_to_go: Sequence[str] = _FIRST_TO_GO,
 ) -> None:
     """Write a table; nothing if it has no row."""
-    rows = [{name: printable(cell) for name, cell in row.items()} for row in cells]
+    rows = [{name: printable(row[name]) for name in columns} for row in cells]
     if not rows:
         return
-    if stream.isatty() or is_coloured(stream):
-        _console(stream).print(_rich_table(columns, rows, width_of(stream), first_to_go))
-    else:
-        stream.writelines(_aligned([columns, *([row[name] for name in columns] for row in rows)]))
+    is_colour = is_coloured(stream)
+    if not (is_colour or stream.isatty()):
+        stream.writelines(_aligned([columns, *(list(row.values()) for row in rows)]))
+        return
+    from rich.console import Console
+
+    width = width_of(stream)
+    console = Console(
+        file=stream,
+        width=width,
+        # Rich takes a dumb terminal for one of 80 columns, unless it is told the height too.
+        height=_ANY_HEIGHT,
+        force_terminal=is_colour or None,
+        color_system="auto" if is_colour else None,
+    )
+    console.print(_rich_table(columns, rows, width, first_to_go))
 
 
 def _attempt_cells(attempt: "Attempt") -> dict[str, str]:
@@ -142,21 +149,17 @@ def _rich_table(
     if _total(longest) > width:
         # Before anything is folded.
         longest = {name: size for name, size in longest.items() if name not in empty}
-    widths = _fitted(longest, width, first_to_go)
-    shown = list(widths)
+    shown = _fitted(longest, width, first_to_go)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for name in shown:
-        table.add_column(name, width=widths[name], overflow="fold")
+        table.add_column(name, width=shown[name], overflow="fold")
     if left_out := ", ".join(name for name in columns if name not in (*shown, *empty)):
         table.caption = f"No room for: {left_out}. A wider terminal, a pipe and --json show all."
         table.caption_justify = "left"
     for row in rows:
-        table.add_row(*(Text(row[name], _style(name, row[name])) for name in shown))
+        styles = {name: _STYLES[row[name]] for name in ("status", "outcome") if name in row}
+        table.add_row(*(Text(row[name], styles.get(name, "")) for name in shown))
     return table
-
-
-def _style(column: str, value: str) -> str:
-    return _STYLES[value] if column in {"status", "outcome"} else ""
 
 
 def _fitted(longest: Mapping[str, int], width: int, first_to_go: Sequence[str]) -> dict[str, int]:
@@ -177,13 +180,3 @@ def _fitted(longest: Mapping[str, int], width: int, first_to_go: Sequence[str]) 
 
 def _total(widths: Mapping[str, int]) -> int:
     return sum(widths.values()) + _GAP * (len(widths) - 1)
-
-
-def _console(stream: TextIO) -> "Console":
-    from rich.console import Console
-
-    width = width_of(stream)
-    if is_coloured(stream):
-        return Console(file=stream, force_terminal=True, width=width)
-    # Rich takes a dumb terminal for one of 80 columns, unless it is told the height too.
-    return Console(file=stream, color_system=None, width=width, height=_ANY_HEIGHT)

@@ -1,72 +1,53 @@
 """What people read: tables, plans, summaries, findings."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, TextIO
 
 from mpt_tool.errors import MptToolError, StoppedError, StorageError, UnbegunError
-from mpt_tool.view.results import (
-    Content,
-    DryRun,
-    Failures,
-    Findings,
-    History,
-    Listing,
-    Pending,
-)
+from mpt_tool.scripts.plan import RunResult
+from mpt_tool.view import tables
+from mpt_tool.view.results import Content, DryRun, Failures, Findings, History, Listing, Pending
 from mpt_tool.wording import duration, in_items, printable
 
 if TYPE_CHECKING:
     from mpt_tool.batch.rehearsal import Sight
     from mpt_tool.records import Attempt
     from mpt_tool.scripts.check import Finding
-    from mpt_tool.scripts.plan import RunResult
 
 
 def write(content: Content, stream: TextIO) -> None:
     """Write what a command reports."""
-    from mpt_tool.view import tables
-
+    lines: Iterable[str] = ()
     match content:
-        case None:
-            return
-        case Listing(entries=[]):
-            _write_lines(["No migrations found.", *_notes(content)], stream)
         case Listing():
-            tables.status_table(content.entries, stream)
-            _write_lines(_notes(content), stream)
+            tables.entries_table(content.entries, ("started", "applied", "duration"), stream)
+            found = [] if content.entries else ["No migrations found."]
+            lines = [*found, *(f"Note: {note}." for note in content.notes)]
         case Pending():
-            tables.pending_table(content.entries, stream)
+            tables.entries_table(content.entries, ("started",), stream)
         case History(migration_id=None):
             tables.history_table(content.attempts, stream)
         case History():
-            details = [["", *attempt_details(attempt)] for attempt in content.attempts]
-            _write_lines(list(chain(*details))[1:], stream)
+            details = [["", *_details(attempt)] for attempt in content.attempts]
+            lines = list(chain(*details))[1:]
         case Failures():
             tables.failures_table(content.items, stream)
         case Findings():
-            _write_lines([finding_line(finding) for finding in content.findings], stream)
+            lines = map(_finding, content.findings)
         case DryRun():
-            _write_lines(dry_run(content), stream)
-        case outcome:
-            _write_lines(summary(outcome), stream)
-
-
-def _write_lines(lines: Sequence[str], stream: TextIO) -> None:
+            lines = _dry_run(content)
+        case RunResult():
+            lines = summary(content)
     stream.writelines(f"{printable(line)}\n" for line in lines)
 
 
-def _notes(listing: Listing) -> list[str]:
-    return [f"Note: {note}." for note in listing.notes]
-
-
-def attempt_details(attempt: "Attempt") -> list[str]:
+def _details(attempt: "Attempt") -> list[str]:
     """Return everything that the history keeps of an attempt."""
     document = attempt.document()
     if attempt.counts:
-        document["counts"] = ", ".join(
-            f"{count:,} {name}" for name, count in attempt.counts.items()
-        )
+        counted = (f"{count:,} {name}" for name, count in attempt.counts.items())
+        document["counts"] = ", ".join(counted)
     error = document.pop("error", None)
     lines = [f"{key}: {value}" for key, value in document.items()]
     name = "error"
@@ -77,16 +58,16 @@ def attempt_details(attempt: "Attempt") -> list[str]:
     return lines
 
 
-def dry_run(shown: DryRun) -> list[str]:
+def _dry_run(shown: DryRun) -> list[str]:
     """Return what a run would run, in order, and the items of the one batch migration."""
     if not shown.records:
         return [f"No pending {shown.migration_type} migrations."]
     lines = [f"  {record.order_id}  {record.migration_id}" for record in shown.records]
-    items = sight(shown.sight) if shown.sight else []
+    items = _seen(shown.sight) if shown.sight else []
     return [f"Would run, in this order ({len(shown.records)}):", *lines, *items]
 
 
-def sight(sight: "Sight") -> list[str]:
+def _seen(sight: "Sight") -> list[str]:
     """Return what a dry run saw of a batch migration."""
     lines = [("" if sight.is_all else "More than ") + in_items(sight.items)]
     lines += [f"  {name}" for name in sight.shown]
@@ -104,13 +85,13 @@ def sight(sight: "Sight") -> list[str]:
     return lines
 
 
-def finding_line(finding: "Finding") -> str:
+def _finding(finding: "Finding") -> str:
     """Return a finding as compilers write theirs: file, line if there is one, message."""
     line = f":{finding.line}" if finding.line else ""
     return f"{finding.file}{line}: {finding.message}"
 
 
-def summary(outcome: "RunResult") -> list[str]:
+def summary(outcome: RunResult) -> list[str]:
     """Return how a run went; after a failure also which migrations it applied and left out."""
     lines = []
     if outcome.failure:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 def note(what):
     frame, names = sys._getframe(2), []
-    while frame.f_globals["__name__"].startswith("mpt_tool.") and "typer" not in frame.f_globals:
+    while frame.f_globals["__name__"] != "mpt_tool.cli.migrate":
         names.append(f"{frame.f_globals['__name__']}.{frame.f_code.co_name}")
         frame = frame.f_back
     with open("frames.txt", "a") as file:

@@ -2,8 +2,6 @@
 
 from typing import Annotated
 
-from pydantic import Field
-
 from mpt_tool.clients.settings import AirtableSettings
 from mpt_tool.settings import variable
 
@@ -13,16 +11,11 @@ class StoreSettings(AirtableSettings):
 
     shares_table = False
 
-    base_id: Annotated[str, Field(validation_alias=variable("STORAGE_AIRTABLE_BASE_ID"))]
-    table_name: Annotated[str, Field(validation_alias=variable("STORAGE_AIRTABLE_TABLE_NAME"))] = (
-        "Migrations"
+    base_id: Annotated[str, variable("STORAGE_AIRTABLE_BASE_ID")]
+    table_name: Annotated[str, variable("STORAGE_AIRTABLE_TABLE_NAME")] = "Migrations"
+    history_table_name: Annotated[str, variable("STORAGE_AIRTABLE_HISTORY_TABLE_NAME")] = (
+        "Migrations History"
     )
-    history_table_name: Annotated[
-        str, Field(validation_alias=variable("STORAGE_AIRTABLE_HISTORY_TABLE_NAME"))
-    ] = "Migrations History"
     lease_seconds: Annotated[
-        float,
-        Field(
-            validation_alias=variable("STORAGE_AIRTABLE_LEASE_SECONDS"), ge=5, allow_inf_nan=False
-        ),
+        float, variable("STORAGE_AIRTABLE_LEASE_SECONDS", ge=5, allow_inf_nan=False)
     ] = 90

@@ -1,7 +1,9 @@
 """Runs migrations, or shows what would run: what `migrate` and `batch` have in common."""
 
 import sys
-from contextlib import redirect_stdout
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,8 +14,10 @@ from mpt_tool.errors import ScriptError, SelectionError
 if TYPE_CHECKING:
     from mpt_tool.batch.rehearsal import Sight
     from mpt_tool.project import Project
+    from mpt_tool.records import Origin
     from mpt_tool.runner.prepare import Prepared
     from mpt_tool.scripts.folder import Script
+    from mpt_tool.storage.repository import Snapshot
     from mpt_tool.view.results import Result
 
 DEFAULT_LIMIT = 1000
@@ -60,9 +64,8 @@ def run(session: Session, request: Request) -> "Result":
     repository, scripts = project.repository, _scripts(project)
     with (
         env_file_exported(project.root),
-        repository.lock(context.origin, request.wait, session.stop.lose_lock),
+        _state_to_run_on(session, request, scripts, context.origin) as snapshot,
     ):
-        snapshot = repository.load()
         prepared = prepare.prepare(
             plan_of(scripts, snapshot),
             request.migration_type,
@@ -76,6 +79,37 @@ def run(session: Session, request: Request) -> "Result":
     if outcome.failure:
         return Result(outcome, failure=outcome.failure)
     return Result(said=[*summary(outcome), _done(request)])
+
+
+@contextmanager
+def _state_to_run_on(
+    session: Session, request: Request, scripts: "Sequence[Script]", origin: "Origin"
+) -> "Iterator[Snapshot]":
+    """Yield the state, under the lock; one that may wait takes none if nothing is pending.
+
+    Raises:
+        LockedError: another run holds the lock and did not give it back in time.
+        StorageError: the store failed.
+    """
+    repository = session.project.repository
+    gives_up_at = time.monotonic() + request.wait
+    if request.wait:
+        for snapshot in repository.looks(request.wait):
+            if not _is_pending(scripts, snapshot, request):
+                yield snapshot
+                return
+    rest = max(0.0, gives_up_at - time.monotonic())
+    with repository.lock(origin, rest, session.stop.lose_lock):
+        yield repository.load()
+
+
+def _is_pending(scripts: "Sequence[Script]", snapshot: "Snapshot", request: Request) -> bool:
+    """Whether anything of what is to run may have to."""
+    from mpt_tool.project import plan_of
+    from mpt_tool.scripts import plan
+
+    pending = plan.pending(plan_of(scripts, snapshot), request.migration_type)
+    return any(request.migration_id in (None, entry.migration_id) for entry in pending)
 
 
 def dry_run(session: Session, request: Request) -> "Result":

@@ -73,6 +73,10 @@ class MemoryRepository:
         """Return what the store holds; without a store that is nothing."""
         return Snapshot(self._records or {})
 
+    def looks(self, wait_seconds: float) -> Iterator[Snapshot]:
+        """Yield what the store holds, once."""
+        yield self.load()
+
     def save(self, record: MigrationRecord) -> None:
         """Keep the record, creating the store if there is none."""
         self._records = {**(self._records or {}), record.migration_id: record}

@@ -1,7 +1,6 @@
 """Keeps the state in a table of Airtable, a row a migration."""
 
 import json
-import math
 import os
 import random
 import time
@@ -42,6 +41,9 @@ from mpt_tool.storage.lease import (
     unlock,
 )
 from mpt_tool.storage.repository import Snapshot
+
+type _Found = Mapping[str, Sequence[tuple[RecordDict, MigrationRecord]]]
+"""Rows and their records by migration id, those first that count."""
 
 log = get_log(__name__)
 
@@ -109,7 +111,9 @@ class AirtableRepository:
         Raises:
             StorageError: Airtable cannot be reached or refuses, or a row is no record.
         """
-        return self._snapshot(self._read_rows())
+        found = self._found(self._read_rows())
+        self._rows = {migration_id: row for migration_id, [(row, _), *_] in found.items()}
+        return self._snapshot(found)
 
     def looks(self, wait_seconds: float) -> Iterator[Snapshot]:
         """Yield what the table holds in its five columns, until there is no claim of the lock.
@@ -117,26 +121,26 @@ class AirtableRepository:
         Raises:
             StorageError: Airtable cannot be reached or refuses, or a row is no record.
         """
-        leave_room(self._table.urls.records, math.inf)
+        leave_room(self._table.urls.records, wait_seconds)
         for look, _ in enumerate(arrivals(wait_seconds, self._pace)):
             with explaining_errors(self._table):
                 rows = self._read_columns(without=OPTIONAL_COLUMNS)
-            yield self._snapshot(rows)
+            yield self._snapshot(self._found(rows))
             claims = [claim_of(row) for row in rows if is_claim(row)]
             if not claims:
                 return
             if look == 0:
                 log.info("Waiting for the lock, held by %s", first_of(claims))
 
-    def _snapshot(self, rows: Sequence[RecordDict]) -> Snapshot:
+    def _found(self, rows: Sequence[RecordDict]) -> _Found:
         found = defaultdict(list)
         for row in filter(_holds_record, rows):
             record = self._record(row)
             found[record.migration_id].append((row, record))
-        records = {}
-        self._rows = {}
-        for migration_id, candidates in found.items():
-            self._rows[migration_id], records[migration_id] = min(candidates, key=_precedence)
+        return {migration_id: sorted(each, key=_precedence) for migration_id, each in found.items()}
+
+    def _snapshot(self, found: _Found) -> Snapshot:
+        records = {migration_id: record for migration_id, [(_, record), *_] in found.items()}
         notes = {
             migration_id: f"{len(candidates)} rows in the table"
             for migration_id, candidates in found.items()

@@ -95,9 +95,8 @@ def pods(
     for number in range(rounds):
         subject = journal.create(folder / str(number), migrations)
         with _on_limited_airtable(subject.project, limit) as read_records:
-            began = time.monotonic()
-            codes = _run_together(subject.project, _AIRTABLE, processes, options)
-            seconds.append(time.monotonic() - began)
+            codes, took = _run_together(subject.project, _AIRTABLE, processes, options)
+            seconds.append(took)
             faults += _faults(subject, codes, read_records(), waited=True)
         if seconds[-1] > _PODS_SECONDS:
             faults.append(Fault(TOO_LONG, f"{number}: {seconds[-1]:.0f} s"))
@@ -124,7 +123,7 @@ def _figure(
         root = folder / " ".join([store.name, *options, str(number)])
         subject = journal.create(root, migrations)
         with store.keeping(subject.project) as read_records:
-            codes = _run_together(subject.project, store.module, processes, options)
+            codes, _ = _run_together(subject.project, store.module, processes, options)
             faults += _faults(subject, codes, read_records(), waited=bool(options))
         exits.update(codes)
     return Figure(
@@ -168,8 +167,12 @@ _STORES = (
 
 def _run_together(
     project: Project, module: str, processes: int, options: Sequence[str]
-) -> list[int]:
-    """Run processes that begin at the same moment, and return their exit codes."""
+) -> tuple[list[int], float]:
+    """Run processes that begin at the same moment.
+
+    Returns:
+        Their exit codes, and how many seconds it took from then on.
+    """
     command = [sys.executable, "-c", _CONTENDER, module]
     gate, opener = os.pipe()
     contenders = [
@@ -187,10 +190,12 @@ def _run_together(
         assert contender.stdout
         contender.stdout.readline()
     os.close(gate)
+    began = time.monotonic()
     os.close(opener)
     for contender in contenders:
         contender.communicate(timeout=_HANGS_SECONDS)
-    return [contender.returncode for contender in contenders]
+    took = time.monotonic() - began
+    return [contender.returncode for contender in contenders], took
 
 
 def _faults(

@@ -3,11 +3,12 @@
 import itertools
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from support.airtable_server import BASE, TABLE, AirtableServer
+from support.http_server import Request
 from support.process import Process, wait_until
 from support.project import Project
 
@@ -25,11 +26,14 @@ _LEASE_SECONDS = 5
 _SIDE_BY_SIDE = 8
 _BEGUN, _GO_ON = "begun.txt", "go-on"
 # Where Python looks for it at its start: so a process freezes itself between two instructions.
+# The thread that renews the lease wakes late: the run itself has to notice that its lock is lost.
 _FREEZE = """\
 import http.client
 import itertools
 import os
 import signal
+import threading
+import time
 
 NUMBER, MOMENT = int(os.environ["FREEZE_AT"]), os.environ["FREEZE_MOMENT"]
 requests, replies = itertools.count(), itertools.count()
@@ -51,6 +55,17 @@ def getresponse(self, *args, **kwargs):
 
 http.client.HTTPConnection.putrequest = putrequest
 http.client.HTTPConnection.getresponse = getresponse
+wait = threading.Event.wait
+
+
+def wait_and_wake_late(self, timeout=None):
+    is_set = wait(self, timeout)
+    if not is_set and threading.current_thread().name == "lease":
+        time.sleep(1)
+    return is_set
+
+
+threading.Event.wait = wait_and_wake_late
 """
 _SCRIPT = f"""\
 with open({_BEGUN!r}, "a") as begun:
@@ -65,9 +80,12 @@ def figures(folder: Path, every: int) -> Iterator[Figure]:
 
     Args:
         folder: where the projects are made.
-        every: at how many of the requests of a run one is frozen.
+        every: at how many of the requests of a run one is frozen; also at the one that saves that
+            the script begins.
     """
-    numbers = range(every // 2, _requests_of_run(folder / "usual"), every)
+    requests = _requests_of_run(folder / "usual")
+    start = next(number for number, request in enumerate(requests) if _saves_start(request))
+    numbers = sorted({start, *range(every // 2, len(requests), every)})
     moments = list(itertools.product(numbers, _MOMENTS))
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
         found = pool.map(lambda moment: [*_faults(folder, *moment)], moments)
@@ -80,11 +98,18 @@ def figures(folder: Path, every: int) -> Iterator[Figure]:
     )
 
 
-def _requests_of_run(root: Path) -> int:
-    """Return how many requests a run makes that is left alone."""
+def _requests_of_run(root: Path) -> Sequence[Request]:
+    """Return the requests of a run that is left alone."""
     with AirtableServer() as server:
         _create(root, server).run(*_RUN)
-        return len(server.requests())
+        return server.requests()
+
+
+def _saves_start(request: Request) -> bool:
+    match request.body:
+        case {"records": [{"fields": {"migration_id": "first", "started_at": str()}}]}:
+            return True
+    return False
 
 
 def _faults(folder: Path, number: int, moment: str) -> Iterator[Fault]:

@@ -1,8 +1,9 @@
 """Runs migrations, or shows what would run: what `migrate` and `batch` have in common."""
 
 import sys
-from collections.abc import Sequence
-from contextlib import redirect_stdout
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 
 from mpt_tool.batch.rehearsal import look_at
@@ -15,6 +16,7 @@ from mpt_tool.project import plan_of
 from mpt_tool.runner import prepare
 from mpt_tool.runner import run as runs
 from mpt_tool.runner.work import BatchWork
+from mpt_tool.scripts import plan
 from mpt_tool.scripts.folder import Script
 from mpt_tool.settings import env_file_exported
 from mpt_tool.storage.repository import Snapshot
@@ -47,14 +49,38 @@ def run(session: Session, request: Request, wait: float | None) -> Result:
     shows_progress = is_live(sys.stderr) and not session.output.quiet
     reporter = LiveReporter(sys.stdout, sys.stderr) if shows_progress else LogReporter()
     repository, scripts = project.repository, _scripts(session)
-    with env_file_exported(project.root), session.lock(wait):
-        snapshot = repository.load()
+    with (
+        env_file_exported(project.root),
+        _state_to_run_on(session, request, scripts, wait or 0) as snapshot,
+    ):
         prepared = _prepared(session, request, scripts, snapshot)
         context = replace(session.context(reporter), missing=snapshot.missing)
         outcome = runs.run(prepared, repository, context)
     if outcome.failure:
         return Result(outcome, failure=outcome.failure)
     return Result(said=[*summary(outcome), _done(request)])
+
+
+@contextmanager
+def _state_to_run_on(
+    session: Session, request: Request, scripts: Sequence[Script], wait: float
+) -> Iterator[Snapshot]:
+    """Yield the state, under the lock; one that may wait takes none if nothing is pending.
+
+    Raises:
+        LockedError: another run holds the lock and did not give it back in time.
+        StorageError: the store failed.
+    """
+    repository = session.project.repository
+    gives_up_at = time.monotonic() + wait
+    if wait:
+        for snapshot in repository.looks(wait):
+            pending = plan.pending(plan_of(scripts, snapshot), request.migration_type)
+            if not any(request.migration_id in (None, each.migration_id) for each in pending):
+                yield snapshot
+                return
+    with session.lock(max(0.0, gives_up_at - time.monotonic())):
+        yield repository.load()
 
 
 def dry_run(

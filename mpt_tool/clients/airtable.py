@@ -7,6 +7,7 @@ STORAGE_AIRTABLE_RETRY_SECONDS allows. A POST whose reply was lost may have done
 it is not sent again.
 """
 
+import random
 import re
 from dataclasses import replace
 from typing import Any
@@ -27,6 +28,11 @@ type TimeOut = tuple[float, float]
 TIME_OUT: TimeOut = (10, 60)
 REQUESTS_A_SECOND = 5
 LOCK_OUT_SECONDS = 30.0
+# Where many processes were locked out together they are not to come back together, either: each
+# waits for up to a fifth longer.
+_LATER = 1 + random.random() / 5  # noqa: S311 - nothing secret
+# Two a second at most: so three are left for others.
+_APART_SECONDS = 0.52
 
 # The address up to the base: what the limit is for.
 _BASE = re.compile(r".*?/v0/(meta/bases/)?(?P<base>[^/?]*)")
@@ -110,6 +116,14 @@ def _limiter(url: str) -> Limiter:
     return _limiters.setdefault(match[0] if match else url, new)
 
 
+def leave_room(url: str, seconds: float) -> None:
+    """Send requests to the base of this address further apart, for so many seconds.
+
+    What others send to it counts for Airtable, too, and is not known here.
+    """
+    _limiter(url).leave_room(_APART_SECONDS, seconds)
+
+
 def _judge(ended: Response | BaseException) -> Attempt | None:
     """Return how an attempt ended; None if that is final."""
     if isinstance(ended, BaseException):
@@ -121,7 +135,7 @@ def _judge(ended: Response | BaseException) -> Attempt | None:
     )
     if status == 429:
         asked = LOCK_OUT_SECONDS if attempt.asked is None else attempt.asked
-        return replace(attempt, was_refused=True, holds_all=True, asked=asked)
+        return replace(attempt, was_refused=True, holds_all=True, asked=asked * _LATER)
     if status >= 500:
         # Not refused: 503 also stands for what took Airtable too long.
         return replace(attempt, holds_all=status == 503 and attempt.asked is not None)

@@ -69,6 +69,7 @@ class Limiter:
         self._counts_from_end = counts_from_end
         self._name = name
         self._next_turn = 0.0
+        self._room, self._room_until = 0.0, 0.0
         self._held_until = 0.0
         self._told_until = 0.0
         # Until when those count that have begun, and those that have ended.
@@ -94,7 +95,8 @@ class Limiter:
                 begins though all are held back, as soon as no more than `count` begin in a span.
             goes_first: whether all others wait until this one has begun.
         """
-        yield from parts(self._take_turn() - time.monotonic())
+        if not goes_first:
+            yield from parts(self._take_turn() - time.monotonic())
         began = time.monotonic()
         with self._lock:
             self._going_first += goes_first
@@ -125,11 +127,17 @@ class Limiter:
                 self._held_until = now + seconds
                 self._told_until = 0.0
 
+    def leave_room(self, interval: float, seconds: float) -> None:
+        """Let them begin so many seconds apart at least, for so many seconds from now on."""
+        with self._lock:
+            self._room, self._room_until = interval, time.monotonic() + seconds
+
     def _take_turn(self) -> float:
         """Return when the next turn is; one that nobody took in time is not made up for."""
         with self._lock:
             turn = max(self._next_turn, time.monotonic())
-            self._next_turn = turn + self._interval
+            room = self._room if turn < self._room_until else 0.0
+            self._next_turn = turn + max(self._interval, room)
             return turn
 
     def _begin(self, patience: float, *, goes_first: bool) -> float:

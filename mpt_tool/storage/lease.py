@@ -48,7 +48,7 @@ Lamport's bakery (https://lamport.azurewebsites.net/pubs/bakery.pdf).
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -69,9 +69,12 @@ _LOOKS_GROW_BY = 1.5
 _LOOKS_A_LEASE = 12
 # Over which part of the time that they may wait, and at most over how long, arrivals are spread.
 _SPREAD_SHARE = 6
-_LONGEST_SPREAD_SECONDS = 20.0
-# Before the work of one that others wait for: a store may take just so many requests a second.
-_ROOM_SECONDS = 1.0
+SPREAD_SECONDS = 20.0
+# How often one looks whether the work is done by another before it stands in line; after which part
+# of the time that it may wait, and at most how often a lease, it looks again.
+_LOOKS_BEFORE_LINE = 4
+_LOOK_SHARE = 12
+_LOOKS_BEFORE_LINE_A_LEASE = 8
 # However many are before, so that the own claim is renewed in time.
 _FEWEST_LOOKS_A_LEASE = 4
 
@@ -260,6 +263,20 @@ class Lease:
 _LATE = "it was not renewed in time, or somebody deleted its row"
 
 
+def arrivals(wait_seconds: float, pace: Pace) -> Iterator[None]:
+    """Yield at the moments to look whether there is still something to take the lock for.
+
+    One that may wait is seldom alone: many that come at once are not to ask at once, and most of
+    them find the work done by the first, if they do not stand in line for the lock meanwhile.
+    """
+    pace.sleep(pace.chance() * min(wait_seconds / _SPREAD_SHARE, SPREAD_SECONDS))
+    yield
+    pause = min(wait_seconds / _LOOK_SHARE, pace.lease_seconds / _LOOKS_BEFORE_LINE_A_LEASE)
+    for looks in range(_LOOKS_BEFORE_LINE - 1):
+        pace.sleep(_about(pause * _LOOKS_GROW_BY**looks, pace))
+        yield
+
+
 def acquire(store: ClaimStore, name: str, wait_seconds: float, pace: Pace) -> Lease:
     """Return a lease of the lock for the contender of this name, which must be its own.
 
@@ -274,8 +291,6 @@ def acquire(store: ClaimStore, name: str, wait_seconds: float, pace: Pace) -> Le
         StorageError: the store failed.
     """
     gives_up_at = pace.clock() + wait_seconds
-    # One that may wait is seldom alone: many that come at once are not to ask at once.
-    pace.sleep(pace.chance() * min(wait_seconds / _SPREAD_SHARE, _LONGEST_SPREAD_SECONDS))
     for _ in range(_TRIES_TO_HOLD):
         began = pace.clock()
         lease = Lease(store, _insert(store, name), began, pace)
@@ -284,10 +299,7 @@ def acquire(store: ClaimStore, name: str, wait_seconds: float, pace: Pace) -> Le
             lease.hold()
             if pace.clock() - looked_at > SETTLE_SECONDS:
                 pace.sleep(2 * SETTLE_SECONDS)
-            others = lease.others()
-            if not any(claim.held for claim in others):
-                if others:
-                    pace.sleep(_ROOM_SECONDS)
+            if not any(claim.held for claim in lease.others()):
                 return lease
         except LockLostError:
             log.warning("It took too long to get the lock: trying again")
@@ -313,7 +325,7 @@ def unlock(store: ClaimStore, name: str) -> None:
     if not claims:
         raise StorageError("Nothing to unlock: nobody holds the lock")
     if not named:
-        holder = _first(claims)
+        holder = first_of(claims)
         known_as = printable(holder.name)
         raise StorageError(f"{name!r} does not hold the lock: {holder} does ({known_as})")
     for claim in named:
@@ -403,11 +415,11 @@ def _stand_in_line(store: ClaimStore, lease: Lease, gives_up_at: float, pace: Pa
         if dead:
             pause = 0.0
             continue
-        previous, first = first, _first(before)
+        previous, first = first, first_of(before)
         looks = looks + 1 if previous and previous.row == first.row else 0
         may_live = [claim for claim in before if not _looks_dead(claim, lease, pace)]
         if may_live and now >= gives_up_at:
-            raise _locked_by(_first(may_live))
+            raise _locked_by(first_of(may_live))
         if not looks:
             _say_who_is_before(first, is_alive=bool(may_live))
         if lease.age() >= pace.lease_seconds / RENEWALS_A_LEASE:
@@ -442,9 +454,14 @@ def _pause(before: int, looks: int, pace: Pace) -> float:
     grown = _LOOK_SECONDS * _LOOKS_GROW_BY ** min(looks, 20)
     longest = pace.lease_seconds / _FEWEST_LOOKS_A_LEASE
     seconds = min(min(grown, pace.lease_seconds / _LOOKS_A_LEASE) * before, longest)
+    return _about(seconds, pace)
+
+
+def _about(seconds: float, pace: Pace) -> float:
+    """Return a quarter more or less, by chance: so that those that wait do not look together."""
     return seconds * (0.75 + pace.chance() / 2)
 
 
-def _first(claims: Sequence[Claim]) -> Claim:
+def first_of(claims: Iterable[Claim]) -> Claim:
     """Return the one that holds the lock, or else is to have it next."""
     return min(claims, key=lambda claim: (not claim.held, claim.age))

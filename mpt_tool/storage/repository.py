@@ -35,6 +35,17 @@ class StateRepository(Protocol):
             StorageError: the store cannot be reached, or holds what is no record.
         """
 
+    def looks(self, wait_seconds: float) -> Iterator[Snapshot]:
+        """Yield what the store holds, for one that may wait for the lock for so long.
+
+        Its records are as `load` returns them, but may lack all optional keys. It is yielded again,
+        after a while and a few times, if somebody has the lock, who may do meanwhile what the lock
+        is wanted for.
+
+        Raises:
+            StorageError: the store cannot be reached, or holds what is no record.
+        """
+
     def save(self, record: MigrationRecord) -> None:
         """Keep the record, durably on return; everything else in the store stays as it is.
 

@@ -72,6 +72,10 @@ class MemoryRepository:
     def load(self) -> Snapshot:
         return Snapshot(self._records or {})
 
+    def looks(self, wait_seconds: float) -> Iterator[Snapshot]:
+        """Yield what the store holds, once."""
+        yield self.load()
+
     def save(self, record: MigrationRecord) -> None:
         self._records = {**(self._records or {}), record.migration_id: record}
 
@@ -237,6 +241,17 @@ class StateRepositoryContract:
         repository.save(RUNNING)
 
         assert before.records == {}
+
+    def test_one_that_may_wait_sees_what_is_applied(
+        self, repository: StateRepository, open_repository: OpenRepository
+    ) -> None:
+        """`looks` yields what the store holds, of the records at least the status."""
+        for record in (RUNNING, RUNNING.finish(APPLIED)):
+            repository.save(record)
+
+            [seen] = next(open_repository().looks(0.1)).records.values()
+
+            assert (seen.migration_id, seen.status) == (record.migration_id, record.status)
 
     def test_one_holds_the_lock_and_is_named_to_the_others(
         self, repository: StateRepository, open_repository: OpenRepository

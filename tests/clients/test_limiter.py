@@ -37,6 +37,26 @@ def test_what_goes_on_counts_until_a_span_after_its_end() -> None:
     assert 0.2 < wait(limiter.pauses()) < 1
 
 
+def test_room_for_others_is_left_for_a_while() -> None:
+    limiter = Limiter()
+    limiter.leave_room(0.3, 0.4)
+
+    assert begins_at_once(limiter.pauses())
+    assert 0.2 < wait(limiter.pauses()) < 1
+    assert 0.2 < wait(limiter.pauses()) < 1
+    assert begins_at_once(limiter.pauses())
+    assert begins_at_once(limiter.pauses())
+
+
+def test_what_goes_first_does_not_leave_room() -> None:
+    limiter = Limiter()
+    limiter.leave_room(60, 60)
+
+    assert begins_at_once(limiter.pauses())
+    assert begins_at_once(limiter.pauses(goes_first=True))
+    assert not begins_at_once(limiter.pauses())
+
+
 def test_none_begins_while_all_are_held_back() -> None:
     limiter = Limiter()
     limiter.hold_back(0.3)

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Literal
 
 import pytest
@@ -31,6 +32,7 @@ from mpt_tool.storage.lease import (
     Lease,
     Pace,
     acquire,
+    arrivals,
     renewed,
     unlock,
 )
@@ -98,6 +100,26 @@ def step_until(simulation: Simulation, call: str) -> None:
     before = calls.count(call)
     while calls.count(call) == before:
         assert simulation.step()
+
+
+# --- to come to it
+
+
+@pytest.mark.parametrize("chance", [0, 0.5, 1])
+@pytest.mark.parametrize("wait_seconds", [1, 30, 120, 3600])
+def test_those_that_may_wait_look_a_few_times_first_and_keep_time_for_the_line(
+    chance: float, wait_seconds: float
+) -> None:
+    clock = Clock()
+    pace = Pace(90, lambda: clock.now, clock.sleep, lambda: chance)
+
+    moments = [clock.now for _ in arrivals(wait_seconds, pace)]
+
+    assert len(moments) == 4
+    assert moments[0] == pytest.approx(chance * min(wait_seconds / 6, 20), abs=0.01)
+    pauses = [later - sooner for sooner, later in pairwise(moments)]
+    assert pauses == sorted(pauses)
+    assert moments[-1] < min(wait_seconds * 2 / 3, 90)
 
 
 # --- to take it and to give it back

@@ -114,6 +114,24 @@ def test_one_that_waits_goes_on_once_the_lock_is_free_and_runs_nothing_twice(
     assert "0 applied, 1 skipped" in after.stdout
 
 
+def test_one_that_may_wait_needs_no_lock_where_nothing_is_pending(
+    project: Project, gate: Gate
+) -> None:
+    project.script("column", type="schema")
+    assert project.run("migrate", "--schema").exit_code == 0
+    with hold(project) as holder:
+        passing = project.run("migrate", "--schema", "--wait", "1")
+        named = project.run("migrate", "--schema", "column", "--wait", "1")
+        gate.open()
+
+        assert holder.wait().exit_code == 0
+
+    assert passing.exit_code == 0
+    assert "0 applied, 1 skipped" in passing.stdout
+    assert named.exit_code == 1
+    assert "Migration column already applied" in named.stderr
+
+
 def test_one_that_waits_in_vain_is_refused(project: Project) -> None:
     with hold(project):
         refused = project.run("migrate", "--data", "--wait", "0.2")
@@ -193,6 +211,24 @@ def test_the_lock_costs_five_requests_and_leaves_no_row(
     methods = [request.method for request in server.lock_requests()]
     assert methods == ["PATCH", "GET", "PATCH", "GET", "DELETE"]
     assert server.claims() == []
+
+
+@on_airtable
+def test_one_that_may_wait_stands_in_no_line_while_another_does_its_work(
+    project: Project, server: AirtableServer, gate: Gate
+) -> None:
+    with (
+        hold(project) as holder,
+        Process(project, "migrate", "--data", "--wait", "60") as waiting,
+    ):
+        waiting.wait_for(f"Waiting for the lock, held by process {holder.pid} on ")
+        gate.open()
+        assert holder.wait().exit_code == 0
+        ended = len(server.lock_requests())
+
+        assert waiting.wait().exit_code == 0
+
+    assert len(server.lock_requests()) == ended == 5
 
 
 def unlock(server: AirtableServer, project: Project) -> None:

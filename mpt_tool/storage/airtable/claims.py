@@ -30,7 +30,7 @@ class AirtableClaims:
         fields = {"migration_id": f"{PREFIX}{name}", "order_id": 0}
         with explaining_errors(self._table):
             result = self._table.batch_upsert([{"fields": fields}], key_fields=["migration_id"])
-            return _claim(result["records"][0])
+            return claim_of(result["records"][0])
 
     def read(self) -> Sequence[Claim]:
         """Return all claims, in one request for a hundred of them."""
@@ -38,7 +38,7 @@ class AirtableClaims:
             pages = self._table.api.iterate_requests(
                 "get", self._table.urls.records, params={"filterByFormula": _ONLY_CLAIMS}
             )
-            return [_claim(row) for page in pages for row in page["records"]]
+            return [claim_of(row) for page in pages for row in page["records"]]
 
     def renew(self, claim: Claim, now: datetime) -> bool:
         """Write when the claim was renewed; return whether its row still exists."""
@@ -68,7 +68,13 @@ class AirtableClaims:
                     raise
 
 
-def _claim(row: RecordDict) -> Claim:
+def is_claim(row: RecordDict) -> bool:
+    """Whether a row of the table is a claim, and no record."""
+    return str(row["fields"].get("migration_id", "")).startswith(PREFIX)
+
+
+def claim_of(row: RecordDict) -> Claim:
+    """Return the claim that a row is."""
     fields = row["fields"]
     created, renewed, held = (
         datetime.fromisoformat(moment) if moment else None

@@ -5,7 +5,7 @@ import os
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,21 +16,34 @@ from pyairtable.api.types import RecordDict
 from pydantic import ValidationError
 from requests import HTTPError
 
-from mpt_tool.clients.airtable import TIME_OUT, TimeOut, open_api
+from mpt_tool.clients.airtable import TIME_OUT, TimeOut, leave_room, open_api
 from mpt_tool.clients.read_only import BeforeSend, allow_all
 from mpt_tool.errors import StorageError
 from mpt_tool.process.log import get_log
 from mpt_tool.records import Attempt, Checkpoint, MigrationRecord, Origin, describe
 from mpt_tool.settings import load_settings
 from mpt_tool.storage.airtable.cells import checkpoint_cell
-from mpt_tool.storage.airtable.claims import PREFIX, AirtableClaims
+from mpt_tool.storage.airtable.claims import PREFIX, AirtableClaims, claim_of, is_claim
 from mpt_tool.storage.airtable.errors import explaining_errors, is_gone, unknown_column
 from mpt_tool.storage.airtable.history import COLUMNS as HISTORY_COLUMNS
 from mpt_tool.storage.airtable.history import AirtableHistory
 from mpt_tool.storage.airtable.schema import COLUMNS, OPTIONAL_COLUMNS, complete
 from mpt_tool.storage.airtable.settings import StoreSettings
-from mpt_tool.storage.lease import RENEWALS_A_LEASE, Lease, Pace, acquire, renewed, unlock
+from mpt_tool.storage.lease import (
+    RENEWALS_A_LEASE,
+    SPREAD_SECONDS,
+    Lease,
+    Pace,
+    acquire,
+    arrivals,
+    first_of,
+    renewed,
+    unlock,
+)
 from mpt_tool.storage.repository import Snapshot
+
+type _Found = Mapping[str, Sequence[tuple[RecordDict, MigrationRecord]]]
+"""Rows and their records by migration id, those first that count."""
 
 log = get_log(__name__)
 
@@ -95,15 +108,41 @@ class AirtableRepository:
         That is one that is applied before one that is not, so that nothing runs twice, and then
         the oldest.
         """
+        found = self._found(self._read_rows())
+        self._rows = {migration_id: row for migration_id, [(row, _), *_] in found.items()}
+        return self._snapshot(found)
+
+    def looks(self, wait_seconds: float) -> Iterator[Snapshot]:
+        """Yield what the table holds in its five columns, until there is no claim of the lock.
+
+        Raises:
+            StorageError: Airtable cannot be reached or refuses, or a row is no record.
+        """
+        leave_room(self._table.urls.records, wait_seconds)
+        for look, _ in enumerate(arrivals(wait_seconds, self._pace)):
+            with explaining_errors(self._table):
+                rows = self._read_columns(without=OPTIONAL_COLUMNS)
+            yield self._snapshot(self._found(rows))
+            claims = [claim_of(row) for row in rows if is_claim(row)]
+            if not claims:
+                return
+            if look == 0:
+                log.info("Waiting for the lock, held by %s", first_of(claims))
+
+    def _found(self, rows: Sequence[RecordDict]) -> _Found:
         found = defaultdict(list)
-        for row in self._read_rows():
+        for row in filter(_holds_record, rows):
             record = self._record(row)
             found[record.migration_id].append((row, record))
-        self._rows, records, notes = {}, {}, {}
-        for migration_id, candidates in found.items():
-            self._rows[migration_id], records[migration_id] = min(candidates, key=_precedence)
-            if len(candidates) > 1:
-                notes[migration_id] = f"{len(candidates)} rows in the table"
+        return {migration_id: sorted(each, key=_precedence) for migration_id, each in found.items()}
+
+    def _snapshot(self, found: _Found) -> Snapshot:
+        records = {migration_id: record for migration_id, [(_, record), *_] in found.items()}
+        notes = {
+            migration_id: f"{len(candidates)} rows in the table"
+            for migration_id, candidates in found.items()
+            if len(candidates) > 1
+        }
         return Snapshot(records, notes, frozenset(self._missing))
 
     def save(self, record: MigrationRecord) -> None:
@@ -144,6 +183,8 @@ class AirtableRepository:
         """Hold the lock, by a lease that is renewed in the background; see `storage.lease`."""
         name = f"{origin.host}:{origin.process}:{os.urandom(4).hex()}"
         lease = self._lease = acquire(self._claims, name, wait_seconds, self._pace)
+        if wait_seconds:
+            leave_room(self._table.urls.records, SPREAD_SECONDS)
         try:
             age = self._pace.lease_seconds / RENEWALS_A_LEASE
             with renewed(lease, age, lost, self._urgent_claims):
@@ -205,23 +246,21 @@ class AirtableRepository:
         self._missing.add(column)
 
     def _read_rows(self) -> list[RecordDict]:
-        """Return all rows that hold anything of a record, and note which columns are missing."""
+        """Return all rows, and note which columns are missing."""
         with explaining_errors(self._table):
             while True:
                 try:
-                    rows = self._read_columns()
+                    return self._read_columns(without=self._missing)
                 except HTTPError as error:
                     self._note_missing(error)
-                else:
-                    return [row for row in rows if _holds_record(row)]
 
-    def _read_columns(self) -> list[RecordDict]:
+    def _read_columns(self, without: Collection[str]) -> list[RecordDict]:
         """Return all rows, in columns that are named, so that one that is missing is refused.
 
         Not `Table.all()`, which takes a reply without rows, of a proxy say, for an empty table:
         everything would run again.
         """
-        columns = [column for column in COLUMNS if column not in self._missing]
+        columns = [column for column in COLUMNS if column not in without]
         pages = self._table.api.iterate_requests(
             "get", self._table.urls.records, params={"fields[]": columns}
         )
@@ -276,8 +315,7 @@ def _time_out(lease_seconds: float) -> TimeOut:
 
 def _holds_record(row: RecordDict) -> bool:
     """Whether the row is neither empty nor a claim of the lock."""
-    fields = row["fields"]
-    return bool(fields) and not str(fields.get("migration_id", "")).startswith(PREFIX)
+    return bool(row["fields"]) and not is_claim(row)
 
 
 def _precedence(candidate: tuple[RecordDict, MigrationRecord]) -> tuple[bool, bool, str, str]:

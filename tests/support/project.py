@@ -24,8 +24,9 @@ FIRST_ORDER_ID = 20260101000000
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT")
 _BASES = {"data": "DataBaseMigration", "schema": "SchemaBaseMigration"}
 _HANGS_SECONDS = 60
-# Variables that nothing looks at before a command reads its settings.
+# Variables that nothing looks at before a command reads its settings, and those of scripts.
 _SETTINGS = ("AIRTABLE_", "DATA_", "MPT_", "SCHEMA_", "SERVICE_", "STORAGE_")
+_OF_SCRIPTS = ("DATABASE_URL", "HOLDS", "READY", "SHOP_", "SIGNING_KEY")
 
 
 def content(file: IO[bytes]) -> str:
@@ -140,7 +141,8 @@ class Project:
         command, folder = [COMMAND, *arguments], self.root / below
         environment = self.environment_of_run(env)
         if not anew and all(
-            name in _KEPT_VARIABLES or name.startswith(_SETTINGS) for name in environment
+            name in _KEPT_VARIABLES or name.startswith((*_SETTINGS, *_OF_SCRIPTS))
+            for name in environment
         ):
             return _launcher().start(command, folder, environment, stdout, stderr)
         return subprocess.Popen(

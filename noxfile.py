@@ -27,8 +27,11 @@ nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = "CI" in os.environ or not HERE
 nox.options.sessions = ["lint", "types", "tests", "lowest"]
 
-# More than there are cores: many tests wait for a lock, a lease or a pace.
-WORKERS = ("--numprocesses=8", "--dist=worksteal")
+# More than there are cores: many tests wait for a lock, a lease or a pace. No more than that asks
+# for: each worker imports all libraries and tests.
+WORKERS = ("--numprocesses=5", "--dist=worksteal")
+# Where it is set, each worker of each session would compile all libraries and tests anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # What takes long is about processes and time, and what asks nothing of Python or of a library does
 # not differ between releases of them: once is enough.
 QUICK = ("-m", "not slow")

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from support.project import COMMAND, STATE_FILE, Project, record
+from support.project import STATE_FILE, Project, record
 
 from mpt_tool.clients.settings import PlatformSettings
 from mpt_tool.enums import MigrationTypeEnum
@@ -387,14 +386,6 @@ def test_scripts_made_at_once_have_a_timestamp_each_and_an_id_goes_to_exactly_on
 
 def at_once(project: Project, commands: Sequence[Sequence[str]]) -> list[int]:
     """Run the commands side by side and return their exit codes."""
-    processes = [
-        subprocess.Popen(
-            [COMMAND, *command],
-            cwd=project.root,
-            env=project.environment_of_run(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        for command in commands
-    ]
-    return [process.wait(timeout=60) for process in processes]
+    with Path(os.devnull).open("wb") as nowhere:
+        processes = [project.start(command, nowhere, nowhere) for command in commands]
+        return [process.wait(timeout=60) for process in processes]

@@ -77,7 +77,7 @@ CASES: Mapping[str, Case] = {
     ),
     "long-waits": Case(
         partial(long_waits.figures, every=1),
-        partial(long_waits.figures, every=9),
+        partial(long_waits.figures, every=9, busy_seconds=3),
     ),
     "broken-inputs": Case(
         partial(broken_inputs.figures, inputs=1700),

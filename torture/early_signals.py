@@ -76,7 +76,7 @@ def _figure(case: str, trials: Sequence[Callable[[], Ending]]) -> Figure:
 def _after_lock(root: Path, sent: signal.Signals, seconds: float) -> Ending:
     subject = journal.create(root, 1, between=_SCRIPT)
     holder = root / f"{LOCK_FILE}.json"
-    with Process(subject.project, *_RUN) as process:
+    with Process(subject.project, *_RUN, anew=True) as process:
         while process.is_running and not holder.exists():
             time.sleep(0.001)
         time.sleep(seconds)
@@ -93,7 +93,7 @@ def _around_request(root: Path, number: int, sent: signal.Signals, *, late: bool
         server.delay(_REPLY_SECONDS)
         subject = journal.create(root, 1, between=_SCRIPT)
         subject.project.environment = server.settings
-        with Process(subject.project, *_RUN) as process:
+        with Process(subject.project, *_RUN, anew=True) as process:
             while process.is_running and len(server.requests()) <= number:
                 time.sleep(0.005)
             if late:

@@ -121,12 +121,12 @@ def _faults(folder: Path, number: int, moment: str) -> Iterator[Fault]:
             "FREEZE_AT": str(number),
             "FREEZE_MOMENT": moment,
         }
-        with Process(project, *_RUN, env=env) as frozen:
+        with Process(project, *_RUN, env=env, anew=True) as frozen:
             if not _is_frozen(frozen.pid):
                 yield Fault(NOT_FROZEN, f"{place}: {frozen.wait()}")
                 return
             before = _begun(project)
-            with Process(project, *_RUN, *_WAITING, env={"HOLDS": "1"}) as other:
+            with Process(project, *_RUN, *_WAITING, env={"HOLDS": "1"}, anew=True) as other:
                 wait_until(lambda: not other.is_running or other.pid in _begun(project))
                 frozen.send(signal.SIGCONT)
                 ended = frozen.wait()

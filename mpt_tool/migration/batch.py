@@ -54,7 +54,8 @@ class BatchDataMigration[Item](DataBaseMigration):
     - A checkpoint is saved at least every `batch_size` items or `checkpoint_seconds`, whichever
       comes first.
     - SIGTERM and SIGINT stop taking new items, let those in flight end, save the checkpoint and
-      exit with 75.
+      exit with 75. An item that waits for its next try, or for a service that put it off, is left
+      to the next run.
     - SIGKILL replays at most what came after the last checkpoint.
     - The next run resumes there, says so, and goes on counting from there.
 

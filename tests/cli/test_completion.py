@@ -100,7 +100,6 @@ def test_a_malformed_id_is_never_offered(project: Project) -> None:
     assert completions(project, "bash", "mpt-tool migrate --fake malformed") == []
 
 
-@pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
@@ -114,9 +113,9 @@ def test_a_malformed_id_is_never_offered(project: Project) -> None:
     ],
 )
 def test_offers_options_and_pending_migrations_of_the_right_type(
-    project: Project, shell: str, line: str, expected: list[str]
+    project: Project, line: str, expected: list[str]
 ) -> None:
-    assert completions(project, shell, line) == expected
+    assert completions(project, "bash", line) == expected
 
 
 @pytest.fixture
@@ -147,7 +146,6 @@ def batches(project: Project) -> Project:
     return project
 
 
-@pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
@@ -161,9 +159,26 @@ def batches(project: Project) -> Project:
     ],
 )
 def test_each_command_offers_what_it_can_be_given(
-    batches: Project, shell: str, line: str, expected: list[str]
+    batches: Project, line: str, expected: list[str]
 ) -> None:
-    assert [word.replace("\\\\", "") for word in completions(batches, shell, line)] == expected
+    assert completions(batches, "bash", line) == expected
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_each_shell_is_offered_the_same(batches: Project, shell: str) -> None:
+    offered = [
+        completions(batches, shell, f"mpt-tool {words}")
+        for words in ("migrate --data ", "migrate --data data_n", "migrate --dry", "unlock ")
+    ]
+
+    # In zsh the colon of a holder is escaped.
+    holder = ["web-1\\\\:4711" if shell == "zsh" else "web-1:4711"]
+    assert offered == [
+        ["data_failed", "data_new", "walk_failed", "walk_new"],
+        ["data_new"],
+        ["--dry-run"],
+        holder,
+    ]
 
 
 @pytest.mark.parametrize(

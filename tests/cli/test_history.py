@@ -411,6 +411,19 @@ def test_a_migration_that_is_found_dead_and_dies_again_has_both_on_record(
     assert found[0]["started_at"] == DAY < found[1]["started_at"]
 
 
+def test_who_finds_a_run_dead_is_on_record_for_it_and_a_fake_finds_none(project: Project) -> None:
+    project.script("first", body="import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    for release in ("1.3.0", "1.4.0"):
+        project.run("migrate", "--data", env={"SERVICE_VERSION": release})
+    project.run("migrate", "--fake", "first")
+
+    found, faked = project.attempts()
+
+    assert (found["outcome"], found["version"]) == ("found dead", "1.4.0")
+    assert {"ended_at", "seconds"} & found.keys() == set()
+    assert faked["outcome"] == "faked"
+
+
 def test_the_whole_chain_of_causes_is_kept(project: Project) -> None:
     project.script(
         "first",

@@ -215,7 +215,7 @@ def test_the_process_list_holds_no_secret(careless: Project, gate: Gate) -> None
         pytest.skip("this system has no /proc")
     careless.script("first", body=f"self.log.info('script runs')\n{gate.wait}")
 
-    with Process(careless, "migrate", "--data") as process:
+    with Process(careless, "migrate", "--data", anew=True) as process:
         process.wait_for("script runs")
         command_lines = {}
         for path in processes.glob("[0-9]*/cmdline"):

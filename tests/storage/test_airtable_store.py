@@ -142,6 +142,16 @@ def test_requests_are_few_and_within_the_rate_limit(
     assert [request.status for request in server.requests()] == [200] * (5 + 3 + 3 * 3)
 
 
+def test_each_optional_column_that_is_missing_costs_a_request(
+    server: AirtableServer, project: Project
+) -> None:
+    project.script("first")
+
+    assert project.run("pending").exit_code == 3
+
+    assert [request.status for request in server.requests()] == [422, 422, 200]
+
+
 def test_store_and_scripts_keep_to_the_rate_limit_together(
     server: AirtableServer, project: Project
 ) -> None:

@@ -11,6 +11,7 @@ import atexit
 import gc
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -22,12 +23,14 @@ from types import ModuleType
 from typing import IO, Any
 
 _LIBRARIES = (
-    *("asyncio", "concurrent.futures.thread", "dotenv", "dotenv.parser", "email.utils", "filelock"),
-    *("getpass", "httpx", "importlib.metadata", "mpt_api_client", "platform", "pyairtable"),
-    *("pydantic", "requests", "rich.console", "rich.logging", "rich.table"),
-    *("rich.text", "tenacity", "tomllib", "typer"),
+    *("asyncio", "concurrent.futures.thread", "csv", "dotenv", "dotenv.parser", "email.utils"),
+    *("filelock", "getpass", "httpx", "importlib.metadata", "mpt_api_client", "platform"),
+    *("pyairtable", "pydantic", "pydantic.functional_serializers", "pydantic.networks"),
+    *("pydantic_settings", "requests", "rich.console", "rich.logging", "rich.table", "rich.text"),
+    *("tenacity", "tomllib", "typer"),
 )
 _LONGEST_REQUEST = 1 << 20
+_LONGEST_NUMBER = 20
 
 
 class Launcher:
@@ -44,39 +47,71 @@ class Launcher:
             )
         atexit.register(self._close)
 
-    def run(
+    def start(
         self,
         command: Sequence[str],
         folder: Path,
         environment: Mapping[str, str],
         stdout: IO[bytes],
         stderr: IO[bytes],
-        seconds: float,
-    ) -> int:
-        """Run a console script of ours; return its exit code, negative after a signal.
-
-        Raises:
-            subprocess.TimeoutExpired: it took longer than so many seconds, and was killed.
-        """
+    ) -> "Command":
+        """Start a console script of ours."""
         request = {"command": command, "folder": str(folder), "environment": environment}
-        ours, theirs = socket.socketpair()
-        with ours:
-            with theirs:
-                descriptors = array.array("i", [stdout.fileno(), stderr.fileno(), theirs.fileno()])
-                rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)
-                self._socket.sendmsg([json.dumps(request).encode()], [rights])
-            ours.settimeout(seconds)
-            with ours.makefile() as told:
-                process = int(told.readline())
-                try:
-                    return os.waitstatus_to_exitcode(int(told.readline()))
-                except TimeoutError:
-                    os.kill(process, signal.SIGKILL)
-                    raise subprocess.TimeoutExpired(command, seconds) from None
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            descriptors = array.array("i", [stdout.fileno(), stderr.fileno(), theirs.fileno()])
+            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)
+            self._socket.sendmsg([json.dumps(request).encode()], [rights])
+        return Command(command, ours)
 
     def _close(self) -> None:
         self._socket.close()
         self._process.wait()
+
+
+class Command:
+    """A command that was started, to be used as a `Popen`.
+
+    Args:
+        command: its words.
+        teller: what tells the number of its process, and at its end how that ended.
+    """
+
+    def __init__(self, command: Sequence[str], teller: socket.socket) -> None:
+        self._command, self._teller = command, teller
+        self.pid = int(teller.recv(_LONGEST_NUMBER))
+        self._exit_code: int | None = None
+
+    def poll(self) -> int | None:
+        """Return its exit code, negative after a signal, or None while it runs."""
+        return self._exit_code_within(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return its exit code once it has ended.
+
+        Raises:
+            subprocess.TimeoutExpired: it did not end within so many seconds.
+        """
+        exit_code = self._exit_code_within(timeout)
+        if exit_code is None:
+            raise subprocess.TimeoutExpired(self._command, timeout or 0)
+        return exit_code
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.send_signal(signal.SIGKILL)
+
+    def _exit_code_within(self, seconds: float | None) -> int | None:
+        if self._exit_code is None and select.select([self._teller], [], [], seconds)[0]:
+            with self._teller:
+                status = int(self._teller.recv(_LONGEST_NUMBER))
+            self._exit_code = os.waitstatus_to_exitcode(status)
+        return self._exit_code
 
 
 def _next_command(requests: socket.socket) -> dict[str, Any]:
@@ -98,12 +133,19 @@ def _next_command(requests: socket.socket) -> dict[str, Any]:
                     os.close(descriptor)
                 request: dict[str, Any] = json.loads(content)
                 return request
-            os.write(teller, f"{process}\n".encode())
+            os.write(teller, str(process).encode())
             _, status = os.waitpid(process, 0)
-            os.write(teller, f"{status}\n".encode())
+            os.write(teller, str(status).encode())
             os._exit(0)
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def _forget(libraries: dict[str, Any]) -> None:
+    """Leave it to the system to tidy up the libraries at the end of a command."""
+    # Python would clear each of their modules, for which every page has to be copied first.
+    for name in libraries.keys() - {"__main__", "builtins", "sys"}:
+        sys.modules.pop(name, None)
 
 
 def _become(command: Sequence[str], folder: str, environment: Mapping[str, str]) -> None:
@@ -123,8 +165,13 @@ def _become(command: Sequence[str], folder: str, environment: Mapping[str, str])
 
 
 if __name__ == "__main__":
+    libraries: dict[str, Any] = {}
+    # First, so that it is called last.
+    atexit.register(_forget, libraries)
     for library in _LIBRARIES:
         import_module(library)
+    # It holds itself, so that nothing ends it.
+    libraries |= {**sys.modules, "": libraries}
     # Or each command would go through all objects of the libraries at its end, and copy them.
     gc.freeze()
     # Those that wait for a command are waited for by nobody.

@@ -1,7 +1,6 @@
 """The installed command at work, while the test looks on and interferes."""
 
 import signal
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -9,7 +8,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from .project import COMMAND, Project, Result, content
+from .project import Project, Result, content
 
 HANGS_SECONDS = 30
 _POLL_SECONDS = 0.02
@@ -22,22 +21,20 @@ class Process:
         project: where it runs.
         arguments: those of the command.
         env: variables beyond those of the project.
+        anew: whether it is to import its libraries itself, as a user's does.
     """
 
     def __init__(
-        self, project: Project, *arguments: str, env: Mapping[str, str] | None = None
+        self,
+        project: Project,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        anew: bool = False,
     ) -> None:
         with ExitStack() as opened:
             self._stdout = opened.enter_context(tempfile.TemporaryFile())
             self._stderr = opened.enter_context(tempfile.TemporaryFile())
-            self._child = subprocess.Popen(
-                [COMMAND, *arguments],
-                cwd=project.root,
-                env=project.environment_of_run(env),
-                stdin=subprocess.DEVNULL,
-                stdout=self._stdout,
-                stderr=self._stderr,
-            )
+            self._child = project.start(arguments, self._stdout, self._stderr, env=env, anew=anew)
             self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:

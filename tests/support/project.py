@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
-from .launcher import Launcher
+from .launcher import Command, Launcher
 
 COMMAND = str(Path(sysconfig.get_path("scripts")) / "mpt-tool")
 STATE_FILE = ".migrations-state.json"
@@ -24,8 +24,9 @@ FIRST_ORDER_ID = 20260101000000
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT")
 _BASES = {"data": "DataBaseMigration", "schema": "SchemaBaseMigration"}
 _HANGS_SECONDS = 60
-# Variables that nothing looks at before a command reads its settings.
+# Variables that nothing looks at before a command reads its settings, and those of scripts.
 _SETTINGS = ("AIRTABLE_", "DATA_", "MPT_", "SCHEMA_", "SERVICE_", "STORAGE_")
+_OF_SCRIPTS = ("DATABASE_URL", "HOLDS", "READY", "SHOP_", "SIGNING_KEY")
 
 
 def content(file: IO[bytes]) -> str:
@@ -112,19 +113,46 @@ class Project:
         return path
 
     def run(self, *arguments: str, env: Mapping[str, str] | None = None, below: str = "") -> Result:
-        """Run `mpt-tool` to its end away from any terminal, in the root or a folder below.
-
-        It is started anew only if something in its environment might matter to how it starts.
-        """
-        command, environment = [COMMAND, *arguments], self.environment_of_run(env)
-        if not all(name in _KEPT_VARIABLES or name.startswith(_SETTINGS) for name in environment):
-            return self.execute(command, env=env, below=below)
+        """Run `mpt-tool` to its end away from any terminal, in the root or a folder below."""
         with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
-            exit_code = _launcher().run(
-                command, self.root / below, environment, stdout, stderr, _HANGS_SECONDS
-            )
+            child = self.start(arguments, stdout, stderr, env=env, below=below)
+            try:
+                exit_code = child.wait(_HANGS_SECONDS)
+            finally:
+                child.kill()
             written = [content(stdout), content(stderr)]
         return Result(exit_code, *(text.replace("\r\n", "\n") for text in written))
+
+    def start(
+        self,
+        arguments: Sequence[str],
+        stdout: IO[bytes],
+        stderr: IO[bytes],
+        *,
+        env: Mapping[str, str] | None = None,
+        below: str = "",
+        anew: bool = False,
+    ) -> Command | subprocess.Popen[bytes]:
+        """Start `mpt-tool` away from any terminal, in the root or a folder below.
+
+        It has the libraries in memory already, unless it is to be started anew or something in its
+        environment might matter to how it starts.
+        """
+        command, folder = [COMMAND, *arguments], self.root / below
+        environment = self.environment_of_run(env)
+        if not anew and all(
+            name in _KEPT_VARIABLES or name.startswith((*_SETTINGS, *_OF_SCRIPTS))
+            for name in environment
+        ):
+            return _launcher().start(command, folder, environment, stdout, stderr)
+        return subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+        )
 
     def execute(
         self, command: Sequence[str], env: Mapping[str, str] | None = None, below: str = ""

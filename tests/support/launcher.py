@@ -25,7 +25,7 @@ _LIBRARIES = (
     *("asyncio", "concurrent.futures.thread", "dotenv", "dotenv.parser", "email.utils", "filelock"),
     *("getpass", "httpx", "importlib.metadata", "mpt_api_client", "platform", "pyairtable"),
     *("pydantic", "pydantic_settings", "requests", "rich.console", "rich.logging", "rich.table"),
-    *("rich.text", "tenacity", "tomllib", "typer"),
+    *("rich.text", "tomllib", "typer"),
 )
 _LONGEST_REQUEST = 1 << 20
 

@@ -6,42 +6,63 @@ wait as long. A 502, 503 or 504 without that, and a connection that failed, are 
 the method may be repeated; a connection that was never made, always.
 """
 
+from collections.abc import AsyncGenerator, Mapping
 from inspect import signature
 from ssl import SSLError
+from typing import TYPE_CHECKING, Any
 
 import httpx
-from mpt_api_client import MPTClient
+from mpt_api_client import AsyncMPTClient, MPTClient
 
 from mpt_tool.clients.limiter import Limiter
 from mpt_tool.clients.retries import RETRY_SECONDS, Attempt, Policy, asked_pause
 from mpt_tool.clients.settings import PlatformSettings
+
+if TYPE_CHECKING:
+    # Too slow to import where nothing is asynchronous.
+    from asyncio import AbstractEventLoop
 
 _PASSING = frozenset({502, 503, 504})
 
 
 def open_client(settings: PlatformSettings) -> MPTClient:
     """Return a client of the platform that the settings name; it may be used by several threads."""
-    client = _make(settings.api_token.get_secret_value(), settings.base_url)
+    client = _make(MPTClient, settings)
     made = client.http_client.httpx_client
-    client.http_client.httpx_client = httpx.Client(
-        base_url=made.base_url,
-        headers=made.headers,
-        auth=made.auth,
-        timeout=made.timeout,
-        follow_redirects=made.follow_redirects,
-        transport=PlatformTransport(httpx.HTTPTransport()),
-    )
+    transport = PlatformTransport(httpx.HTTPTransport())
+    client.http_client.httpx_client = httpx.Client(**_options(made), transport=transport)
     made.close()
     return client
 
 
-def _make(token: str, base_url: str) -> MPTClient:
-    if "api_token" in signature(MPTClient.from_config).parameters:
-        return MPTClient.from_config(api_token=token, base_url=base_url)  # type: ignore[call-arg] # before 6.3
+def open_async_client(settings: PlatformSettings) -> AsyncMPTClient:
+    """Return an asynchronous client; it may be used in several event loops.
+
+    What it opens in one is closed at the end of that.
+    """
+    client = _make(AsyncMPTClient, settings)
+    options = _options(client.http_client.httpx_client)
+    transport = AsyncPlatformTransport()
+    client.http_client.httpx_client = httpx.AsyncClient(**options, transport=transport)
+    return client
+
+
+def _make[Client: (MPTClient, AsyncMPTClient)](
+    kind: type[Client], settings: PlatformSettings
+) -> Client:
+    token, base_url = settings.api_token.get_secret_value(), settings.base_url
+    if "api_token" in signature(kind.from_config).parameters:
+        return kind.from_config(api_token=token, base_url=base_url)  # type: ignore[call-arg] # before 6.3
 
     from mpt_api_client import BearerTokenAuthentication
 
-    return MPTClient.from_config(authentication=BearerTokenAuthentication(token), base_url=base_url)
+    return kind.from_config(authentication=BearerTokenAuthentication(token), base_url=base_url)
+
+
+def _options(made: httpx.Client | httpx.AsyncClient) -> Mapping[str, Any]:
+    """Return what a client was made with, but for how it sends."""
+    names = ("base_url", "headers", "auth", "timeout", "follow_redirects")
+    return {name: getattr(made, name) for name in names}
 
 
 class PlatformTransport(httpx.BaseTransport):
@@ -74,6 +95,56 @@ class PlatformTransport(httpx.BaseTransport):
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()
+
+
+class AsyncPlatformTransport(httpx.AsyncBaseTransport):
+    """Does the same for an asynchronous client, which may be used in several event loops.
+
+    Args:
+        retry_seconds: how long after its beginning a request may still wait, or be sent again.
+    """
+
+    def __init__(self, retry_seconds: float = RETRY_SECONDS) -> None:
+        self._policy: Policy[httpx.Response] = Policy("The platform", _judge, retry_seconds)
+        # Connections live in the event loop that opened them.
+        self._opened: dict[AbstractEventLoop, AsyncGenerator[httpx.AsyncHTTPTransport, None]] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Return the first reply that is final, or the last one there was time for.
+
+        Raises:
+            httpx.TransportError: there is no reply, and asking again could do harm or is no use.
+        """
+        transport = await anext(self._opened_here())
+        return await self._policy.send_async(
+            request.method,
+            str(request.url),
+            _limiter(request),
+            lambda: transport.handle_async_request(request),
+        )
+
+    def _opened_here(self) -> AsyncGenerator[httpx.AsyncHTTPTransport, None]:
+        """Return what yields the transport of the running event loop, time and again."""
+        from asyncio import get_running_loop
+
+        here = get_running_loop()
+        if here not in self._opened:
+            for loop in list(self._opened):
+                if loop.is_closed():
+                    self._opened.pop(loop, None)
+            self._opened[here] = _opened()
+        return self._opened[here]
+
+
+async def _opened() -> AsyncGenerator[httpx.AsyncHTTPTransport, None]:
+    """Yield the same transport again and again, and close it at last.
+
+    That is when the event loop ends, which closes all asynchronous generators that began in it:
+    that of a batch, of `async def run` and of a script's own `asyncio.run` alike.
+    """
+    async with httpx.AsyncHTTPTransport() as transport:
+        while True:
+            yield transport
 
 
 # Shared by all clients of the process: the platform counts what a token sends, from wherever.

@@ -1,18 +1,20 @@
-"""Sends a request when it may be sent, and again where that can do no harm: for both clients.
+"""Sends a request when it may be sent, and again where that can do no harm: for all clients.
 
 Sent again is what was not acted upon, and what failed for a passing reason if the method may be
 repeated. The pause before is the one that the reply asks for, else 1, 2, 4 and so on seconds.
 """
 
+import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import cache
+from operator import methodcaller
 from typing import Protocol
 
-from tenacity import RetryCallState, Retrying
-
+from mpt_tool.clients.at_once import result_at_once
 from mpt_tool.clients.limiter import Limiter, NotBegunError, parts
 from mpt_tool.clients.read_only import BeforeSend, allow_all, is_read, require_allowed
 from mpt_tool.process.log import get_log
@@ -97,68 +99,144 @@ class Policy[R: Reply]:
             NotBegunError: it would have to wait, and the run is to stop.
             Exception: what `attempt` raised the last time.
         """
-        ends_at = time.monotonic() + self.seconds
-        is_repeatable = method in self.repeatable or is_read(method, url)
 
-        def patience() -> float:
-            rest = ends_at - time.monotonic()
-            return min(rest, _PATIENCE_AT_STOP) if self.is_stopped() else rest
+        async def attempt_at_once() -> R:
+            return attempt()
 
-        def send_once() -> R:
-            for part in limiter.pauses(patience, goes_first=self.is_urgent):
-                time.sleep(part)
+        async def sleep_at_once(seconds: float) -> None:
+            time.sleep(seconds)
+
+        async def close_at_once(reply: R) -> None:
+            reply.close()
+
+        if _holds_up_others():
+            _warn_of_blocking(self.service)
+        ways = (attempt_at_once, sleep_at_once, close_at_once)
+        return result_at_once(_Request(self, method, url, limiter, *ways).send())
+
+    async def send_async(
+        self, method: str, url: str, limiter: Limiter, attempt: Callable[[], Awaitable[R]]
+    ) -> R:
+        """Do as `send` does, while others go on."""
+        from asyncio import sleep
+
+        ways = (attempt, sleep, methodcaller("aclose"))
+        return await _Request(self, method, url, limiter, *ways).send()
+
+
+class _Request[R: Reply]:
+    """A request on its way: sent by a client that waits, or by one that lets others go on.
+
+    Not by tenacity, which would have to be told each of the decisions in a callback.
+
+    Args:
+        policy: how it is sent.
+        method: its method.
+        url: its address.
+        limiter: of whom it goes to.
+        attempt: sends it once.
+        sleep: waits for so many seconds.
+        close: gives back the connection of a reply.
+    """
+
+    def __init__(
+        self,
+        policy: Policy[R],
+        method: str,
+        url: str,
+        limiter: Limiter,
+        attempt: Callable[[], Awaitable[R]],
+        sleep: Callable[[float], Awaitable[None]],
+        close: Callable[[R], Awaitable[None]],
+    ) -> None:
+        self._policy = policy
+        self._method = method
+        self._url = url
+        self._limiter = limiter
+        self._attempt = attempt
+        self._sleep = sleep
+        self._close = close
+        self._ends_at = time.monotonic() + policy.seconds
+
+    async def send(self) -> R:
+        """Send it until that is final."""
+        number = 1
+        while True:
             try:
-                require_allowed(method, url)
-                self.before_send(method, url)
-                return attempt()
-            finally:
-                limiter.end()
+                reply = await self._send_once()
+            except Exception as error:
+                pause = self._pause_after(error, number)
+                if pause is None:
+                    raise
+            else:
+                pause = self._pause_after(reply, number)
+                if pause is None:
+                    return reply
+                await self._close(reply)
+            await self._wait(pause)
+            number += 1
 
-        def is_to_be_sent_again(state: RetryCallState) -> bool:
-            ended = self._ended(state)
-            if ended and ended.holds_all:
-                limiter.hold_back(ended.pause(state.attempt_number))
-            return ended is not None and (ended.was_refused or (ended.may_pass and is_repeatable))
+    async def _send_once(self) -> R:
+        """Send it as soon as it may be."""
+        for part in self._limiter.pauses(self._patience, goes_first=self._policy.is_urgent):
+            await self._sleep(part)
+        try:
+            require_allowed(self._method, self._url)
+            self._policy.before_send(self._method, self._url)
+            return await self._attempt()
+        finally:
+            self._limiter.end()
 
-        def is_over(state: RetryCallState) -> bool:
-            if self.is_stopped() and state.upcoming_sleep > _PATIENCE_AT_STOP:
-                raise NotBegunError(f"{self.service} is not waited for: the run is to stop")
-            return state.upcoming_sleep > ends_at - time.monotonic()
+    def _pause_after(self, ended: R | Exception, number: int) -> float | None:
+        """Return for how many seconds to wait until it is sent again; None if it is not."""
+        policy = self._policy
+        attempt = policy.judge(ended)
+        if attempt is None:
+            return None
+        pause = attempt.pause(number)
+        if attempt.holds_all:
+            self._limiter.hold_back(pause)
+        is_repeatable = self._method in policy.repeatable or is_read(self._method, self._url)
+        if not (attempt.was_refused or (attempt.may_pass and is_repeatable)):
+            return None
+        if policy.is_stopped() and pause > _PATIENCE_AT_STOP:
+            raise NotBegunError(f"{policy.service} is not waited for: the run is to stop")
+        if pause > self._ends_at - time.monotonic():
+            return None
+        log.warning("%s %s: trying again in %.0f s", policy.service, attempt.how, pause)
+        return pause
 
-        retrying = Retrying(
-            retry=is_to_be_sent_again,
-            wait=self._pause,
-            stop=is_over,
-            before_sleep=self._tell,
-            sleep=self._sleep,
-            retry_error_callback=lambda state: state.outcome and state.outcome.result(),
-        )
-        return retrying(send_once)
-
-    def _ended(self, state: RetryCallState) -> Attempt | None:
-        assert state.outcome is not None
-        return self.judge(state.outcome.exception() or state.outcome.result())
-
-    def _pause(self, state: RetryCallState) -> float:
-        ended = self._ended(state)
-        return ended.pause(state.attempt_number) if ended else 0.0
-
-    def _tell(self, state: RetryCallState) -> None:
-        """Log that a request waits to be sent again, and give back its connection."""
-        assert state.outcome is not None
-        ended = self._ended(state)
-        how, seconds = ended.how if ended else "", state.upcoming_sleep
-        log.warning("%s %s: trying again in %.0f s", self.service, how, seconds)
-        if not state.outcome.failed:
-            state.outcome.result().close()
-
-    def _sleep(self, seconds: float) -> None:
-        """Sleep; at a stop not for long, so that the request is sent at once, and once more."""
+    async def _wait(self, seconds: float) -> None:
+        """Wait; at a stop not for long, so that it is sent at once, and once more."""
         ends_at = time.monotonic() + seconds
         for part in parts(seconds):
-            if self.is_stopped() and ends_at - time.monotonic() > _PATIENCE_AT_STOP:
+            if self._policy.is_stopped() and ends_at - time.monotonic() > _PATIENCE_AT_STOP:
                 return
-            time.sleep(part)
+            await self._sleep(part)
+
+    def _patience(self) -> float:
+        """Return for how many seconds it can still wait."""
+        rest = self._ends_at - time.monotonic()
+        return min(rest, _PATIENCE_AT_STOP) if self._policy.is_stopped() else rest
+
+
+def _holds_up_others() -> bool:
+    """Whether an event loop runs in this thread that has other tasks: they wait as long."""
+    if not (asyncio := sys.modules.get("asyncio")):
+        return False
+    try:
+        return len(asyncio.all_tasks()) > 1
+    except RuntimeError:
+        return False
+
+
+@cache
+def _warn_of_blocking(service: str) -> None:
+    log.warning(
+        "%s is asked by a synchronous client in an event loop, where all else waits meanwhile:"
+        " use self.async_mpt_client, or asyncio.to_thread for what has no asynchronous client",
+        service,
+    )
 
 
 def asked_pause(retry_after: str) -> float | None:

@@ -2,11 +2,11 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from inspect import iscoroutinefunction
 from typing import Any, ClassVar, Literal, final
 
-from mpt_tool.clients.paging import walk_service, walk_table
+from mpt_tool.clients.paging import Walk, walk
 from mpt_tool.migration.data_base import DataBaseMigration
 
 
@@ -118,28 +118,23 @@ class BatchDataMigration[Item](DataBaseMigration):
         after: str | None = None,
         filter: Any = None,  # noqa: A002 - the word of both clients
         page_size: int = 100,
-    ) -> Iterator[Any]:
+    ) -> Walk:
         """Return all items of a service or a table, in an order that is always the same.
 
         Args:
-            source: a collection service of `self.mpt_client`, or a table of `self.airtable_client`.
+            source: a collection service of `self.mpt_client` or `self.async_mpt_client`, or a table
+                of `self.airtable_client`.
             after: the id to begin after: the cursor.
             filter: selects some: an `RQLQuery` of mpt-api-client, or a formula of Airtable.
             page_size: how many to ask for at once.
 
         Raises:
-            TypeError: the source is neither, or what is given is not of the type that it takes.
+            TypeError: the source is neither, or was given an order, or what is given is not of the
+                type that it takes.
             ValueError: the size of a page is not a whole number from 1 on.
         """
-        if not (hasattr(source, "fetch_page") or hasattr(source, "iterate")):
-            raise TypeError(f"each() walks a service or a table, not {type(source).__name__}")
-        if not (after is None or isinstance(after, str)):
-            raise TypeError(f"each() begins after an id, which is text, not after {after!r}")
-        if isinstance(filter, str) and hasattr(source, "fetch_page"):
-            raise TypeError("each() filters a service by an RQLQuery, not by text")
         if not _is_count(page_size):
             raise ValueError(f"page_size is {page_size!r}: use {_COUNT[1]}")
-        walk = walk_service if hasattr(source, "fetch_page") else walk_table
         return walk(source, after, filter, page_size)
 
     @final

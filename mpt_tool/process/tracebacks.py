@@ -61,7 +61,7 @@ def frames_in(error: BaseException, path: Path) -> tuple[str, ...]:
 
 
 def _is_left_out(path: Path) -> bool:
-    return str(path).startswith(_FRAMES_LEFT_OUT) or path.parent.name == "tenacity"
+    return str(path).startswith(_FRAMES_LEFT_OUT)
 
 
 def _all_in(report: traceback.TracebackException) -> Iterator[traceback.TracebackException]:

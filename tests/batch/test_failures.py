@@ -1,6 +1,5 @@
 """Items of a batch migration that fail: the run stops or collects them, and they are retried."""
 
-import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -160,7 +159,7 @@ def test_the_first_failure_of_a_kind_is_logged_with_the_frames_of_the_script(
     _, second, third, fourth, *_ = result.stderr.splitlines()
     assert "2 failed: KeyError: '2'\\nTraceback" in second
     assert f"{migration.path.name}" in second
-    assert not re.search("mpt_tool|tenacity", second)
+    assert "mpt_tool" not in second
     assert third.endswith("3 failed: KeyError: '3'")
     assert "4 failed: several (2 sub-exceptions): one; other" in fourth
     assert "ValueError: other" in fourth

@@ -1,5 +1,6 @@
 """How a batch migration and its clients keep to what the other side takes."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -36,12 +37,28 @@ def platform() -> Iterator[MPTServer]:
         yield server
 
 
-@pytest.fixture
-def session(platform: MPTServer) -> Iterator[httpx.Client]:
-    """What sends the requests of the mixin's client."""
-    client = mpt.open_client(PlatformSettings.model_validate(platform.settings))
-    with client.http_client.httpx_client as session:
-        yield session
+class AsyncSession:
+    """An asynchronous client that is waited for."""
+
+    def __init__(self, client: httpx.AsyncClient, runner: asyncio.Runner) -> None:
+        self._client, self._runner = client, runner
+
+    def request(self, method: str, url: str, json: object = None) -> httpx.Response:
+        return self._runner.run(self._client.request(method, url, json=json))
+
+
+@pytest.fixture(params=[SYNC, ASYNC])
+def session(
+    platform: MPTServer, request: pytest.FixtureRequest
+) -> Iterator[httpx.Client | AsyncSession]:
+    """What sends the requests of the mixin's clients."""
+    settings = PlatformSettings.model_validate(platform.settings)
+    if request.param == ASYNC:
+        with asyncio.Runner() as runner:
+            yield AsyncSession(mpt.open_async_client(settings).http_client.httpx_client, runner)
+    else:
+        with mpt.open_client(settings).http_client.httpx_client as session:
+            yield session
 
 
 # --- max_per_second
@@ -88,6 +105,13 @@ def calling_platform(platform: MPTServer) -> Iterator[Callable[[], object]]:
     client = mpt.open_client(PlatformSettings.model_validate(platform.settings))
     with client.http_client.httpx_client:
         yield lambda: client.commerce.agreements.get("AGR-1")
+
+
+@contextmanager
+def calling_platform_async(platform: MPTServer) -> Iterator[Callable[[], object]]:
+    """Return a read by an asynchronous client of its own, in an event loop of its own each time."""
+    client = mpt.open_async_client(PlatformSettings.model_validate(platform.settings))
+    yield lambda: asyncio.run(client.commerce.agreements.get("AGR-1"))
 
 
 @contextmanager
@@ -146,7 +170,12 @@ def test_one_that_asks_for_no_pause_again_and_again_gets_one() -> None:
 
 @pytest.mark.parametrize("status", BUSY)
 @pytest.mark.parametrize(
-    ("service", "calling"), [("platform", calling_platform), ("server", calling_airtable)]
+    ("service", "calling"),
+    [
+        ("platform", calling_platform),
+        ("platform", calling_platform_async),
+        ("server", calling_airtable),
+    ],
 )
 def test_a_pause_that_one_worker_is_asked_for_holds_all_workers_and_clients(
     request: pytest.FixtureRequest,
@@ -222,7 +251,7 @@ def test_a_pause_of_one_token_holds_no_other(platform: MPTServer) -> None:
 )
 def test_a_refused_request_is_sent_again_if_that_helps_and_does_no_harm(
     platform: MPTServer,
-    session: httpx.Client,
+    session: httpx.Client | AsyncSession,
     status: int,
     headers: dict[str, str],
     method: str,
@@ -255,7 +284,7 @@ def test_a_platform_that_stays_busy_is_asked_for_so_long_and_no_longer(
 
 @pytest.mark.parametrize(("method", "attempts"), [("GET", 2), ("PUT", 2), ("POST", 1)])
 def test_a_request_whose_reply_was_lost_is_sent_again_unless_it_is_a_post(
-    platform: MPTServer, session: httpx.Client, method: str, attempts: int
+    platform: MPTServer, session: httpx.Client | AsyncSession, method: str, attempts: int
 ) -> None:
     platform.drop(method=method, after_write=True)
     path = AGREEMENTS if method == "POST" else f"{AGREEMENTS}/AGR-1"

@@ -23,11 +23,11 @@ def pending(
     """
     # Here, so that nobody who imports a part of the package pays for all of it.
     from mpt_tool.enums import MigrationTypeEnum
-    from mpt_tool.project import find_root, open_project, plan_of
+    from mpt_tool.project import find_root, open_project
     from mpt_tool.scripts import plan
     from mpt_tool.settings import working_folder
 
     wanted = MigrationTypeEnum(migration_type) if migration_type is not None else None
     root = Path(root) if root else find_root()
     project = open_project(root if root.is_absolute() else working_folder() / root)
-    return plan.pending(plan_of(project.scripts(), project.repository.load()), wanted)
+    return plan.pending(project.plan(project.scripts(), project.repository.load()), wanted)

@@ -30,10 +30,14 @@ class ResumeEnum(StrEnum):
 
 
 class OutcomeEnum(StrEnum):
-    """How an attempt at a migration ended; `found dead` if nobody lived to see its end."""
+    """How an attempt at a migration ended.
+
+    `found dead` if nobody lived to see its end, `tried` if it was to handle only some items.
+    """
 
     APPLIED = "applied"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
     FAKED = "faked"
     FOUND_DEAD = "found dead"
+    TRIED = "tried"

@@ -6,6 +6,7 @@
     ├── ScriptFailedError        a script raised; the exit code is its own if it asked for one
     ├── SelectionError           the asked-for migration cannot be run or faked
     ├── ItemsFailedError         a batch migration came to its end, but items failed
+    ├── TargetsFailedError       several targets of a migration failed
     ├── LockedError              exit code 75: another run holds the lock
     ├── StoppedError             a run was stopped from outside; the exit code says by what
     └── StorageError             the state store cannot be reached, read or written
@@ -17,6 +18,7 @@ Each is raised once, with a message that says what is wrong, where, and what to 
 once, in `mpt_tool.cli.session`, which prints the message and exits with `exit_code`.
 """
 
+from collections.abc import Mapping
 from enum import IntEnum
 
 
@@ -65,6 +67,25 @@ class SelectionError(MptToolError):
 
 class ItemsFailedError(MptToolError):
     """A batch migration handled all items, and some of them failed."""
+
+
+class TargetsFailedError(MptToolError):
+    """A migration failed for several of its targets.
+
+    Args:
+        migration_id: of the migration.
+        count: how many targets it has.
+        failures: what each of those ended with that failed.
+    """
+
+    def __init__(self, migration_id: str, count: int, failures: Mapping[str, MptToolError]) -> None:
+        names = ", ".join(failures)
+        super().__init__(
+            f"Migration {migration_id} failed for {len(failures)} of {count} targets: {names}"
+        )
+        causes = [error.__cause__ for error in failures.values() if error.__cause__]
+        if causes:
+            self.__cause__ = BaseExceptionGroup("in its targets", causes)
 
 
 class LockedError(MptToolError):

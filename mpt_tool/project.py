@@ -3,7 +3,8 @@
 import os
 import stat
 import tomllib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +12,12 @@ from pathlib import Path
 from mpt_tool.enums import OutcomeEnum
 from mpt_tool.errors import NoHistoryError, SelectionError, SettingsError, StorageError
 from mpt_tool.process.log import get_log
-from mpt_tool.records import Attempt
+from mpt_tool.records import Attempt, MigrationRecord
 from mpt_tool.scripts import folder, plan
 from mpt_tool.scripts.folder import Script
 from mpt_tool.scripts.plan import Entry
 from mpt_tool.scripts.syntax import checksum, read_syntax
+from mpt_tool.scripts.targets import targets_in
 from mpt_tool.settings import (
     PROJECT_FILE,
     Settings,
@@ -88,13 +90,61 @@ class Project:
     def store_notes(self, entries: Sequence[Entry], missing: Collection[str]) -> list[str]:
         """Return what the store lacks, of what is missing, that the migrations would use."""
         used = {"version"} if self.settings.service_version else set()
-        pending = plan.pending(entries) if "checkpoint" in missing else []
-        if any(entry.script and read_syntax(entry.script.path).is_batch for entry in pending):
-            used.add("checkpoint")
+        pending = plan.pending(entries) if missing else []
+        read = [read_syntax(entry.script.path) for entry in pending if entry.script]
+        used |= {"checkpoint"} if any(each.is_batch for each in read) else set()
+        used |= {"targets"} if any(each.targets for each in read) else set()
         return [
             f"the store has no column {column}, so that is not recorded; --init adds it"
             for column in sorted(used.intersection(missing))
         ]
+
+    @cached_property
+    def environment(self) -> Mapping[str, str]:
+        """The variables that scripts find: those of the process, and what `.env` sets beside."""
+        return {**read_env_file(self.root), **os.environ}
+
+    def plan(
+        self, scripts: Sequence[Script], snapshot: Snapshot, attempts: Iterable[Attempt] = ()
+    ) -> list[Entry]:
+        """Return the plan of scripts and records; imports no script.
+
+        Args:
+            scripts: what was found in the folder.
+            snapshot: what is in the store.
+            attempts: the history, the newest first, if what became of those that are applied is to
+                be noted.
+        """
+        records = snapshot.records
+        # Of those that are applied for whatever they are made for nothing is to be known.
+        read = {
+            script.migration_id: read_syntax(script.path)
+            for script in scripts
+            if not (record := records.get(script.migration_id))
+            or record.targets
+            or not record.applied_at
+        }
+        targets = {
+            migration_id: targets_in(syntax.targets, self.environment)
+            for migration_id, syntax in read.items()
+            if syntax.targets
+        }
+        notes: dict[str, list[str]] = {key: [note] for key, note in snapshot.notes.items()}
+        for migration_id, found in targets.items():
+            if not found:
+                listing = read[migration_id].targets
+                notes.setdefault(migration_id, []).append(f"{listing} lists no target")
+        newest = _newest_applied(attempts)
+        for script in scripts:
+            of_targets = newest.get(script.migration_id)
+            if of_targets and _is_changed(script, records.get(script.migration_id), of_targets):
+                notes.setdefault(script.migration_id, []).append("changed since it was applied")
+        outcomes = {
+            migration_id: sum((Counter(each.outcomes) for each in of_targets), Counter[str]())
+            for migration_id, of_targets in newest.items()
+        }
+        declared = {migration_id: syntax.type for migration_id, syntax in read.items()}
+        return plan.build(scripts, records, declared, targets, notes, outcomes)
 
     def require_known(self, migration_id: str) -> None:
         """Raise `SelectionError` if no script, no record and no attempt has this id."""
@@ -192,33 +242,17 @@ def _has_table(candidate: Path) -> bool:
     return isinstance(tool, dict) and "mpt-tool" in tool
 
 
-def plan_of(
-    scripts: Sequence[Script], snapshot: Snapshot, attempts: Iterable[Attempt] = ()
-) -> list[Entry]:
-    """Return the plan of scripts and records; imports no script.
-
-    Args:
-        scripts: what was found in the folder.
-        snapshot: what is in the store.
-        attempts: the history, the newest first, if what was changed since it was applied is to be
-            noted.
-    """
-    records = snapshot.records
-    declared = {
-        script.migration_id: read_syntax(script.path).type
-        for script in scripts
-        if script.migration_id not in records
-    }
-    applied_as: dict[str, str | None] = {}
+def _newest_applied(attempts: Iterable[Attempt]) -> dict[str, list[Attempt]]:
+    """Return, by migration id, the last attempt for each target that applied it, newest first."""
+    newest: dict[str, dict[str | None, Attempt]] = {}
     for attempt in attempts:
         if attempt.outcome in (OutcomeEnum.APPLIED, OutcomeEnum.FAKED):
-            applied_as.setdefault(attempt.migration_id, attempt.checksum)
-    changed = {
-        script.migration_id
-        for script in scripts
-        if (known := applied_as.get(script.migration_id))
-        and script.migration_id in records
-        and records[script.migration_id].applied_at
-        and known != checksum(script.path)
-    }
-    return plan.build(scripts, records, declared, snapshot.notes, changed)
+            newest.setdefault(attempt.migration_id, {}).setdefault(attempt.target, attempt)
+    return {migration_id: list(each.values()) for migration_id, each in newest.items()}
+
+
+def _is_changed(script: Script, record: MigrationRecord | None, applied: Sequence[Attempt]) -> bool:
+    """Whether a script is another than the one that was applied last."""
+    known = applied[0].checksum
+    is_applied = record is not None and record.applied_at is not None
+    return is_applied and known is not None and known != checksum(script.path)

@@ -1,5 +1,6 @@
 """What is kept: the record of a migration with its transitions, and of each attempt at it."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
@@ -42,11 +43,25 @@ class FailedItem(_Value):
     error: str
 
 
+class KeptStep(_Value):
+    """A durable step that was begun: its key, the item that it is of if any, and what it made.
+
+    As long as it is not made, nobody knows whether it was: the run may have died in it.
+    """
+
+    key: str
+    cursor: Any = None
+    value: Any = None
+    is_made: bool = False
+
+
 class Checkpoint(_Value):
-    """How far a batch migration is: all items up to the cursor are done, or among the failures.
+    """How far a migration is: all items up to the cursor are done, or failed.
 
     `since` is when the first run began, `checksum` that of the script, `total` how many items there
-    are in all if that is known. `done` tells that no item is left but failed ones.
+    are in all if that is known, `outcomes` how many items came to each. `done` tells that no item
+    is left but failed ones. The failed items are in the history, numbered: `retried` is the number
+    of the first of them, `retried + failed` that of the next one.
     """
 
     cursor: Any
@@ -56,7 +71,9 @@ class Checkpoint(_Value):
     since: Timestamp
     checksum: str | None = None
     done: bool = False
-    failures: tuple[FailedItem, ...] = ()
+    retried: Annotated[int, Field(ge=0)] = 0
+    outcomes: dict[str, int] = {}
+    steps: tuple[KeptStep, ...] = ()
 
     @property
     def handled(self) -> int:
@@ -72,34 +89,27 @@ class Checkpoint(_Value):
         """The same with its noun."""
         return in_items(self.handled, self.total)
 
+    def document(self) -> dict[str, Any]:
+        """Return the checkpoint as JSON values, without what few migrations have."""
+        document = self.model_dump(mode="json")
+        for optional in ("retried", "outcomes", "steps"):
+            if not document[optional]:
+                del document[optional]
+        return document
 
-class MigrationRecord(BaseModel):
-    """The state of one migration, as the store keeps it.
 
-    Timestamps are in UTC; one that comes without an offset is taken for UTC. Keys that are not
-    known here are kept in `model_extra`.
+class RunRecord(BaseModel):
+    """When a run of a migration, or of one of its targets, began and ended, and how far it came.
+
+    Timestamps are in UTC; one that comes without an offset is taken for UTC.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True)
 
-    migration_id: Annotated[str, Field(strict=True, min_length=1)]
-    order_id: Annotated[int, Field(strict=True, ge=0)]
-    started_at: Timestamp
-    applied_at: Timestamp
-    type: MigrationTypeEnum
+    started_at: Timestamp = None
+    applied_at: Timestamp = None
     version: str | None = None
     checkpoint: Checkpoint | None = None
-
-    @classmethod
-    def new(cls, migration_id: str, order_id: int, migration_type: MigrationTypeEnum) -> Self:
-        """Return the record of a migration that has not begun."""
-        return cls(
-            migration_id=migration_id,
-            order_id=order_id,
-            started_at=None,
-            applied_at=None,
-            type=migration_type,
-        )
 
     @property
     def status(self) -> MigrationStatusEnum:
@@ -130,14 +140,105 @@ class MigrationRecord(BaseModel):
         return self.model_copy(update={"started_at": None, "applied_at": None})
 
     def fake(self, now: datetime, version: str | None) -> Self:
-        """Return the record of a migration marked as applied without a run."""
-        update = {"started_at": None, "applied_at": now, "version": version, "checkpoint": None}
+        """Return the record of what is marked as applied without a run."""
+        update = {
+            "started_at": None,
+            "applied_at": now,
+            "version": version,
+            "checkpoint": None,
+        }
+        return self.model_copy(update=update)
+
+    def document(self) -> dict[str, Any]:
+        """Return the record as JSON values: timestamps always, the rest where it is set."""
+        document = self.model_dump(mode="json", exclude={"checkpoint", "targets"})
+        if self.version is None:
+            del document["version"]
+        if self.checkpoint:
+            document["checkpoint"] = self.checkpoint.document()
+        return document
+
+
+class MigrationRecord(RunRecord):
+    """The state of one migration, as the store keeps it; keys not known here are kept, too.
+
+    One that has targets has a record of each that was begun, and is as a whole what those are that
+    were wanted last: running if one runs, applied if all are.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    migration_id: Annotated[str, Field(strict=True, min_length=1)]
+    order_id: Annotated[int, Field(strict=True, ge=0)]
+    started_at: Timestamp
+    applied_at: Timestamp
+    type: MigrationTypeEnum
+    targets: dict[str, RunRecord] | None = None
+
+    @classmethod
+    def new(cls, migration_id: str, order_id: int, migration_type: MigrationTypeEnum) -> Self:
+        """Return the record of a migration that has not begun."""
+        return cls(
+            migration_id=migration_id,
+            order_id=order_id,
+            started_at=None,
+            applied_at=None,
+            type=migration_type,
+        )
+
+    def run_of(self, target: str) -> RunRecord | None:
+        """Return the record of a target; None if it was not begun.
+
+        A migration that is applied without a record of any target is so for all of them: it was
+        when it had none, or is kept where there is no place for them.
+        """
+        if self.applied_at and not self.targets:
+            return RunRecord(started_at=self.started_at, applied_at=self.applied_at)
+        return (self.targets or {}).get(target)
+
+    @property
+    def failed(self) -> int:
+        """How many items of a batch migration failed, of all of its targets."""
+        runs = (self, *(self.targets or {}).values())
+        return sum(run.checkpoint.failed for run in runs if run.checkpoint)
+
+    def narrowed(self, run: RunRecord) -> Self:
+        """Return the record of the migration as if it were that of one of its targets."""
+        return self.model_copy(update={**dict(run), "targets": None})
+
+    def with_run(self, target: str, run: RunRecord, wanted: Sequence[str]) -> Self:
+        """Return the record in which this is the run of a target.
+
+        Args:
+            target: the one that runs, or has run.
+            run: its record.
+            wanted: all targets that the migration has now.
+        """
+        runs = {**(self.targets or {}), target: run}
+        update: dict[str, Any] = {
+            "targets": runs,
+            "version": run.version,
+            "started_at": None,
+            "applied_at": None,
+        }
+        of_wanted = [runs.get(each) for each in wanted]
+        started = [each.started_at for each in of_wanted if each and each.started_at]
+        applied = [each.applied_at for each in of_wanted if each and each.applied_at]
+        if len(applied) == len(wanted):
+            update |= {"started_at": min(started, default=None), "applied_at": max(applied)}
+        elif run.status is MigrationStatusEnum.RUNNING:
+            update |= {"started_at": run.started_at}
         return self.model_copy(update=update)
 
     def document(self) -> dict[str, Any]:
         """Return the record as JSON values: the five columns always, the rest where it is set."""
-        unset = {key for key in ("version", "checkpoint") if getattr(self, key) is None}
-        return self.model_dump(mode="json", exclude=unset)
+        document = super().document()
+        if self.targets:
+            document["targets"] = {name: run.document() for name, run in self.targets.items()}
+        return {name: document.pop(name) for name in COLUMNS} | document
+
+
+COLUMNS = ("migration_id", "order_id", "started_at", "applied_at", "type")
 
 
 class Origin(_Value):
@@ -164,7 +265,7 @@ class Attempt(Origin):
     """One attempt at a migration, as the history keeps it. Timestamps are in UTC.
 
     `ended_at` is empty if nobody knows when it ended. `checksum` is of the script's syntax tree.
-    `counts` are those of a batch migration.
+    `counts` and `outcomes` are those of a batch migration.
     """
 
     migration_id: str
@@ -175,11 +276,30 @@ class Attempt(Origin):
     ended_at: Timestamp = None
     seconds: Annotated[float, Field(allow_inf_nan=False)] | None = None
     checksum: str | None = None
+    target: str | None = None
     counts: dict[str, int] | None = None
+    outcomes: dict[str, int] | None = None
     error: ErrorReport | None = None
 
     def document(self) -> dict[str, Any]:
         """Return the attempt as JSON values, without what is not known."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+class FailedItems(_Value):
+    """Failed items of one run of a batch migration, in the order in which they failed.
+
+    `since` is that of the checkpoint, which tells the run; `first` is the number of the first one.
+    """
+
+    migration_id: str
+    target: str | None = None
+    since: Timestamp
+    first: int
+    failed: tuple[FailedItem, ...]
+
+    def document(self) -> dict[str, Any]:
+        """Return the items as JSON values."""
         return self.model_dump(mode="json", exclude_none=True)
 
 

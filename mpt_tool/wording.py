@@ -1,5 +1,6 @@
 """What people are shown: what a stream can show, and how times and counts read."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 # How much of an error is repeated where it is told in full beside it, in characters.
@@ -36,6 +37,17 @@ def in_items(handled: int, total: int | None = None) -> str:
     return f"{counted} item" if counted == "1" else f"{counted} items"
 
 
+def in_targets(count: int) -> str:
+    """Return how many targets that are, with the noun."""
+    return f"{count:,} target" if count == 1 else f"{count:,} targets"
+
+
+def in_outcomes(outcomes: Mapping[str, int]) -> str:
+    """Return how many items came to each outcome, most first: 40 changed, 2 right already."""
+    most_first = sorted(outcomes.items(), key=lambda item: -item[1])
+    return ", ".join(f"{count:,} {outcome}" for outcome, count in most_first)
+
+
 def shortened(text: str, length: int) -> str:
     """Return so many characters of the text at most, without its middle."""
     half = length // 2
@@ -54,3 +66,8 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """Return the same of a text of several lines, which stay lines."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def name_of(migration_id: str, target: str) -> str:
+    """Return what messages call a migration, or what it is made for of its targets."""
+    return f"{migration_id} ({target})" if target else migration_id

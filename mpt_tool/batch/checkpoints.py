@@ -2,17 +2,21 @@
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from mpt_tool.errors import MptToolError
+from mpt_tool.migration.steps import Steps
 from mpt_tool.process.log import get_log
 from mpt_tool.records import Checkpoint, FailedItem
 
 log = get_log(__name__)
+
+type Save = Callable[[Checkpoint, Sequence[FailedItem]], None]
+"""Keeps a checkpoint and, before it, the items that failed since the last one, durably."""
 
 
 @dataclass(slots=True)
@@ -23,16 +27,20 @@ class Tally:
         processed: how many items are done, those of earlier runs among them.
         failed: how many failed for good.
         total: how many there are in all, if that is known.
+        outcomes: how many came to each outcome that `process` returned.
     """
 
     processed: int = 0
     failed: int = 0
     total: int | None = None
+    outcomes: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def since(cls, checkpoint: Checkpoint | None) -> Self:
         """Return the tally of a run that begins at the checkpoint."""
-        return cls(checkpoint.processed, checkpoint.failed) if checkpoint else cls()
+        if checkpoint is None:
+            return cls()
+        return cls(checkpoint.processed, checkpoint.failed, outcomes=Counter(checkpoint.outcomes))
 
     @property
     def handled(self) -> int:
@@ -51,37 +59,56 @@ class Checkpoints:
     Args:
         begin: where the run begins.
         tally: what counts the items, those before the beginning among them.
-        save: keeps a checkpoint, durably on return.
+        save: keeps a checkpoint.
         every: after how many items one is saved at the latest.
         seconds: after how many seconds one is saved at the latest.
     """
 
     def __init__(
-        self,
-        begin: Checkpoint,
-        tally: Tally,
-        save: Callable[[Checkpoint], None],
-        every: float,
-        seconds: float,
+        self, begin: Checkpoint, tally: Tally, save: Save, every: float, seconds: float
     ) -> None:
         self._begin = begin
         self.tally = tally
-        self._save = save
+        self._save_checkpoint = save
         self._every = every
         self._seconds = seconds
         self.cursor = begin.cursor
-        self._failures = deque(begin.failures)
+        self.steps = Steps(begin.steps, self.save)
+        """The durable steps of the run, saved as they are taken."""
+        self._retried = begin.retried
+        self._unsaved_failures: list[FailedItem] = []
         # Held while any of this changes, and while it is saved.
         self._turn = threading.Lock()
         self._error: Exception | None = None
         self._note_saved()
 
-    def current(self) -> Checkpoint:
-        """Return how far the run is now."""
+    def reached(self) -> tuple[Checkpoint, Sequence[FailedItem]]:
+        """Return how far the run is now, and the failed items that are not saved yet."""
         tally = self.tally
-        counts = {"processed": tally.processed, "failed": tally.failed, "total": tally.total}
-        place = {"cursor": self.cursor, "failures": tuple(self._failures)}
-        return self._begin.model_copy(update={**counts, **place})
+        update = {
+            "cursor": self.cursor,
+            "processed": tally.processed,
+            "failed": tally.failed,
+            "total": tally.total,
+            "retried": self._retried,
+            "outcomes": dict(tally.outcomes),
+            "steps": self.steps.kept(),
+        }
+        return self._begin.model_copy(update=update), tuple(self._unsaved_failures)
+
+    @property
+    def has_unsaved_failures(self) -> bool:
+        """Whether items failed since the last save."""
+        return bool(self._unsaved_failures)
+
+    def save(self) -> None:
+        """Save how far the run is now.
+
+        Raises:
+            Exception: what the save failed with.
+        """
+        with self._turn:
+            self._save()
 
     @contextmanager
     def saved_in_time(self) -> Iterator[None]:
@@ -105,35 +132,62 @@ class Checkpoints:
             self._save_at_last()
             raise
 
-    def move_past(self, cursor: Any, failed: FailedItem | None = None) -> None:
-        """Move the cursor past an item that is done, or failed for good.
+    def move_past(self, cursor: Any, outcome: str | None = None) -> None:
+        """Move the cursor past an item that is done.
 
         Raises:
             Exception: what a save failed with.
         """
         with self._turn:
             self.cursor = cursor
-            if failed:
-                self.tally.failed += 1
-                self._failures.append(failed)
-            else:
-                self.tally.processed += 1
-            self._note_change()
+            self._note_done(cursor, outcome)
 
-    def settle_first_failure(self, failed: FailedItem | None) -> None:
+    def count(self, cursor: Any, outcome: str | None) -> None:
+        """Count an item that was handled out of its turn; the cursor stays.
+
+        Raises:
+            Exception: what a save failed with.
+        """
+        with self._turn:
+            self._note_done(cursor, outcome)
+
+    def move_past_failed(self, failed: FailedItem) -> None:
+        """Move the cursor past an item that failed for good.
+
+        Raises:
+            Exception: what a save failed with.
+        """
+        with self._turn:
+            self.cursor = failed.cursor
+            self.tally.failed += 1
+            self._note_failed(failed)
+
+    def settle_first_failure(
+        self, cursor: Any, failed: FailedItem | None, outcome: str | None = None
+    ) -> None:
         """Take the first failure away, as its item was retried; if it failed again, add that.
 
         Raises:
             Exception: what a save failed with.
         """
         with self._turn:
-            self._failures.popleft()
+            self._retried += 1
             if failed:
-                self._failures.append(failed)
+                self._note_failed(failed)
             else:
-                self.tally.processed += 1
                 self.tally.failed -= 1
-            self._note_change()
+                self._note_done(cursor, outcome)
+
+    def _note_done(self, cursor: Any, outcome: str | None) -> None:
+        self.tally.processed += 1
+        if outcome is not None:
+            self.tally.outcomes[outcome] += 1
+        self.steps.forget(cursor)
+        self._note_change()
+
+    def _note_failed(self, failed: FailedItem) -> None:
+        self._unsaved_failures.append(failed)
+        self._note_change()
 
     def _note_change(self) -> None:
         if self._error:
@@ -143,10 +197,14 @@ class Checkpoints:
 
     def _save_if_due(self) -> None:
         if self._unsaved >= self._every or time.monotonic() >= self._due_at:
-            self._save(self.current())
-            self._note_saved()
+            self._save()
+
+    def _save(self) -> None:
+        self._save_checkpoint(*self.reached())
+        self._note_saved()
 
     def _note_saved(self) -> None:
+        self._unsaved_failures.clear()
         self._unsaved = 0
         self._due_at = time.monotonic() + self._seconds
 
@@ -171,6 +229,6 @@ class Checkpoints:
             if not self.tally.handled:
                 return
             try:
-                self._save(self.current())
+                self._save()
             except MptToolError as error:
                 log.error("What was done since the last checkpoint could not be saved: %s", error)

@@ -7,7 +7,7 @@ Whoever drives begins tasks, in their order; an executor processes the item of e
 import inspect
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -16,31 +16,41 @@ from typing import TYPE_CHECKING, Any
 from mpt_tool.batch.loop import EventLoop
 from mpt_tool.errors import ScriptError
 from mpt_tool.process.isolation import end_if_forked, generation
+from mpt_tool.process.item import Handled, in_hand
 
 if TYPE_CHECKING:
     # Not needed, and too slow to import, where there is no batch migration.
     from concurrent.futures import Executor as Pool
 
 type Process = Callable[[Any], Any]
+type NameOf = Callable[[Any, Any], str]
 
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """An item on its way.
+    """An item on its way, or a bundle of items.
 
     Args:
-        item: what is processed.
+        item: what is processed; the list of items of a bundle.
         cursor: where it stands in the order.
+        parts: the items of a bundle, each with its cursor.
         tries: how many times it was processed.
+        result: what processing it returned.
         error: what the last try raised.
         is_over: whether it is done, or has failed for good.
     """
 
     item: Any
     cursor: Any
+    parts: Sequence[tuple[Any, Any]] = ()
     tries: int = 0
+    result: Any = None
     error: BaseException | None = None
     is_over: bool = False
+
+    def in_hand(self, name_of: NameOf) -> Handled:
+        """Return what tells that this is handled."""
+        return Handled(self.item, self.cursor, name_of, len(self.parts) > 0)
 
 
 class Inline:
@@ -49,24 +59,29 @@ class Inline:
     Args:
         process: what processes an item; what it returns is awaited in the loop if it has to be.
         loop: the event loop for that.
+        name_of: tells what messages call an item of a cursor.
     """
 
-    def __init__(self, process: Process, loop: EventLoop) -> None:
+    def __init__(self, process: Process, loop: EventLoop, name_of: NameOf) -> None:
         self.ended = SimpleQueue[Task]()
         """The tasks whose try has ended."""
         self._process = process
         self._loop = loop
+        self._name_of = name_of
         self._generation = generation()
 
     def begin(self, task: Task) -> None:
         """Process the task's item."""
         task.error = None
+        before = in_hand.set(task.in_hand(self._name_of))
         try:
             result = self._process(task.item)
-            if result is not None:
-                self._loop.result_of(sound(result))
+            if not (result is None or type(result) is str):
+                result = self._loop.result_of(sound(result))
+            task.result = result
         except BaseException as error:  # noqa: BLE001 - raised by whoever drives, in its turn
             task.error = error
+        in_hand.reset(before)
         end_if_forked(self._generation)
         self.ended.put(task)
 
@@ -81,8 +96,10 @@ class Inline:
 class Threads(Inline):
     """Processes items in the threads of a pool."""
 
-    def __init__(self, process: Process, loop: EventLoop, pool: "Pool", line: "Line") -> None:
-        super().__init__(process, loop)
+    def __init__(
+        self, process: Process, loop: EventLoop, name_of: NameOf, pool: "Pool", line: "Line"
+    ) -> None:
+        super().__init__(process, loop, name_of)
         self._pool = pool
         self._line = line
 
@@ -108,13 +125,16 @@ class Threads(Inline):
 class Coroutines:
     """Awaits an asynchronous `process` for so many items at a time, in one event loop."""
 
-    def __init__(self, process: Process, loop: EventLoop, workers: int, line: "Line") -> None:
+    def __init__(
+        self, process: Process, loop: EventLoop, name_of: NameOf, workers: int, line: "Line"
+    ) -> None:
         from asyncio import Semaphore
 
         self.ended = SimpleQueue[Task]()
         """The tasks whose try has ended."""
         self._process = process
         self._loop = loop
+        self._name_of = name_of
         self._generation = generation()
         self._free = Semaphore(workers)
         self._line = line
@@ -136,8 +156,9 @@ class Coroutines:
         async with self._free:
             if task := self._line.take():
                 task.error = None
+                in_hand.set(task.in_hand(self._name_of))
                 try:
-                    await self._process(task.item)
+                    task.result = await self._process(task.item)
                 except BaseException as error:  # noqa: BLE001 - raised by whoever drives
                     task.error = error
                 end_if_forked(self._generation)
@@ -187,18 +208,22 @@ class Line:
 
 @contextmanager
 def executor_of(
-    process: Process, workers: int, loop: EventLoop, is_stopped: Callable[[], bool]
+    process: Process,
+    workers: int,
+    loop: EventLoop,
+    name_of: NameOf,
+    is_stopped: Callable[[], bool],
 ) -> Iterator[Executor]:
     """Return what processes so many items at a time: in the way that suits `process`."""
     if workers == 1:
-        yield Inline(process, loop)
+        yield Inline(process, loop, name_of)
     elif inspect.iscoroutinefunction(process):
-        yield Coroutines(process, loop, workers, Line(is_stopped))
+        yield Coroutines(process, loop, name_of, workers, Line(is_stopped))
     else:
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(workers, thread_name_prefix="worker") as pool:
-            yield Threads(process, loop, pool, Line(is_stopped))
+            yield Threads(process, loop, name_of, pool, Line(is_stopped))
 
 
 def sound(result: object) -> object:

@@ -1,27 +1,30 @@
 """The items of a batch migration: each with its cursor, its name in messages, and why it failed."""
 
 import json
+import math
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from mpt_tool.batch.executors import Task
 from mpt_tool.batch.loop import EventLoop
 from mpt_tool.clients.limiter import NotBegunError
 from mpt_tool.errors import ScriptError, message_of
-from mpt_tool.migration.batch import BatchDataMigration
+from mpt_tool.migration import BatchMigration
 from mpt_tool.process.log import get_log
 from mpt_tool.process.tracebacks import script_traceback
 from mpt_tool.records import FailedItem
 from mpt_tool.redaction import Redact
 from mpt_tool.wording import LONGEST_REPEATED, shortened
 
-_LONGEST_MESSAGE = 100
+_LONGEST_MESSAGE = 1000
+_LONGEST_OUTCOME = 60
 _BEYOND_COUNTING = 10**18
 
 log = get_log(__name__)
 
 
-def items_after(migration: BatchDataMigration[Any], cursor: Any, loop: EventLoop) -> Iterator[Any]:
+def items_after(migration: BatchMigration[Any], cursor: Any, loop: EventLoop) -> Iterator[Any]:
     """Return the items after a cursor.
 
     Raises:
@@ -37,7 +40,7 @@ def items_after(migration: BatchDataMigration[Any], cursor: Any, loop: EventLoop
 
 
 def with_cursors(
-    migration: BatchDataMigration[Any], cursor: Any, loop: EventLoop
+    migration: BatchMigration[Any], cursor: Any, loop: EventLoop
 ) -> Iterator[tuple[Any, Any]]:
     """Yield the items after a cursor, each with its own, which `process` might change.
 
@@ -50,25 +53,25 @@ def with_cursors(
         yield item, own if _is_surely_json(own) else _copy_of(own)
 
 
-def total_of(migration: BatchDataMigration[Any]) -> int | None:
-    """Return how many items there are in all, if the migration knows.
-
-    Raises:
-        ScriptError: what `count` returned is no number of items.
-    """
+def total_of(migration: BatchMigration[Any], loop: EventLoop) -> int | None:
+    """Return how many items there are in all, if the migration knows; an error is a warning."""
     try:
-        total: object = migration.count()
+        total: object = loop.result_of(migration.count())
     except NotBegunError:
         # A request for it would have had to wait, and the run is to stop.
         return None
+    except Exception as error:  # noqa: BLE001 - the number is worth a message, not the run
+        log.warning("How many items there are is not known: count() failed: %s", message_of(error))
+        return None
     if total is None or (isinstance(total, int) and 0 <= total < _BEYOND_COUNTING):
         return total
-    raise ScriptError(f"count() returned {_told(total)}: use a whole number, or None")
+    log.warning("count() returned %s: use a whole number, or None", _told(total))
+    return None
 
 
-def name_of(migration: BatchDataMigration[Any], item: Any, cursor: Any) -> str:
+def name_of(migration: BatchMigration[Any], item: Any, cursor: Any) -> str:
     """Return what messages call an item, even if `process` has changed it."""
-    if type(migration).describe is BatchDataMigration.describe:
+    if type(migration).describe is BatchMigration.describe:
         return str(cursor)
     try:
         return str(migration.describe(item))
@@ -80,6 +83,39 @@ def failed_item(cursor: Any, error: BaseException, redact: Redact) -> FailedItem
     """Return what is kept of an item that failed for good."""
     # In this order: a part of a secret would not be known for one.
     return FailedItem(cursor=cursor, error=redact(message_of(error))[:_LONGEST_MESSAGE])
+
+
+def outcome_of(task: Task) -> str | None:
+    """Return the outcome of an item that is done, if `process` told one."""
+    if task.result is None:
+        return None
+    [outcome] = outcomes_of(task)
+    return outcome
+
+
+def outcomes_of(task: Task) -> Sequence[str | None]:
+    """Return the outcome of each item of a task that is done."""
+    result, count = task.result, len(task.parts) or 1
+    each = result if isinstance(result, list | tuple) and len(result) == count else [result] * count
+    return [shortened(one, _LONGEST_OUTCOME) if isinstance(one, str) else None for one in each]
+
+
+class Budget:
+    """How many items a run may handle, over all of its targets; as many as there are by default."""
+
+    def __init__(self, items: float = math.inf) -> None:
+        self._left = items
+        self.is_spent = False
+        """Whether items were left out, as there was none left."""
+
+    def share_of(self, source: Iterator[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
+        """Yield as many items of a source as may still be handled."""
+        for item in source:
+            if self._left < 1:
+                self.is_spent = True
+                return
+            self._left -= 1
+            yield item
 
 
 def failure_log(redact: Redact) -> Callable[[str, BaseException], None]:

@@ -8,7 +8,7 @@ from typing import Any
 from mpt_tool.batch.drive import preview
 from mpt_tool.clients.read_only import writes_refused
 from mpt_tool.errors import ScriptFailedError, message_of
-from mpt_tool.migration import BatchDataMigration
+from mpt_tool.migration import BatchMigration
 from mpt_tool.records import Checkpoint
 from mpt_tool.redaction import Redact
 
@@ -37,7 +37,7 @@ class Sight:
 
 
 def look_at(
-    migration: BatchDataMigration[Any],
+    migration: BatchMigration[Any],
     checkpoint: Checkpoint | None,
     limit: int,
     redact: Redact,
@@ -76,7 +76,7 @@ def look_at(
     return sight
 
 
-def _rehearse(handle: Callable[[], None], refused: Sized) -> str | None:
+def _rehearse(handle: Callable[[], object], refused: Sized) -> str | None:
     """Return why an item fails; None if it does not, or only as a write of it was refused."""
     refused_before = len(refused)
     try:

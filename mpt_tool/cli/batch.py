@@ -5,31 +5,37 @@ from typing import TYPE_CHECKING
 from mpt_tool.cli import completion
 from mpt_tool.cli.command import command
 from mpt_tool.cli.options import DEFAULT_LIMIT, Rules
-from mpt_tool.enums import MigrationTypeEnum, ResumeEnum
+from mpt_tool.enums import ResumeEnum
 from mpt_tool.view.results import Result
 
 if TYPE_CHECKING:
     from mpt_tool.cli.session import Session
 
-RESUME, LOOK = "Where to begin", "A look beforehand"
+RESUME, LOOK, PACE = "Where to begin", "A look beforehand", "How much, and how fast"
 EXAMPLES = """\
  Examples
    mpt-tool batch sync_users                  run it, from where it was stopped
    mpt-tool batch sync_users --rehearse       process items, refuse all writes
    mpt-tool batch sync_users --retry-failed   handle just what failed
    mpt-tool batch sync_users --restart        begin at the first item again
+   mpt-tool batch sync_users --limit 10       handle ten items, go on later
 """
 RULES = Rules(
-    goes_with={"--limit": ("--dry-run", "--rehearse"), "--json": ("--dry-run", "--rehearse")},
+    goes_with={"--json": ("--dry-run", "--rehearse")},
     excluding=[
         ("--restart", "--resume-anyway", "--retry-failed"),
         ("--retry-failed", "--dry-run"),
         ("--retry-failed", "--rehearse"),
+        ("--only", "--limit"),
+        ("--only", "--restart"),
+        ("--only", "--retry-failed"),
+        ("--only", "--dry-run"),
+        ("--only", "--rehearse"),
     ],
 )
 _ANNOUNCEMENTS = {"batch": "Running batch migration {migration_id}..."}
 ANYWAY = "go on although the script was changed meanwhile."
-LIMIT = f"look at so many items at most; {DEFAULT_LIMIT:,} without it."
+LIMIT = f"handle so many items, and go on later; a look is at {DEFAULT_LIMIT:,} without it."
 WAIT = "wait that long for another run's lock."
 _flag, _option = RULES.flag, RULES.option
 
@@ -45,11 +51,25 @@ def batch(
     retry_failed: bool = _flag("--retry-failed", "handle just the items that failed.", RESUME),
     dry_run: bool = _flag("--dry-run", "show which items a run would handle.", LOOK),
     rehearse: bool = _flag("--rehearse", "process the items, but refuse all writes.", LOOK),
-    limit: int | None = _option("--limit", LIMIT, LOOK, min=1, metavar="N"),
+    limit: int | None = _option("--limit", LIMIT, PACE, min=1, metavar="N"),
+    only: list[str] | None = _option(
+        "--only", "handle this item alone; may be repeated.", PACE, metavar="CURSOR"
+    ),
+    target: str | None = _option("--target", "run for this target alone.", PACE, metavar="NAME"),
+    workers: int | None = _option(
+        "--workers", "process so many items side by side.", PACE, min=1, metavar="N"
+    ),
+    max_per_second: float | None = _option(
+        "--max-per-second", "begin so many items a second.", PACE, min=0, metavar="X"
+    ),
+    max_requests_per_second: float | None = _option(
+        "--max-requests-per-second", "send so many requests a second.", PACE, min=0, metavar="X"
+    ),
     wait: float | None = _option("--wait", WAIT, min=0, metavar="SECONDS"),
 ) -> Result:
     """Run one batch migration: resume it, restart it, rehearse it."""
     from mpt_tool.cli import running
+    from mpt_tool.runner.prepare import Selection
 
     asked = {
         ResumeEnum.RESTART: restart,
@@ -57,7 +77,15 @@ def batch(
         ResumeEnum.RETRY_FAILED: retry_failed,
     }
     resume = next((each for each in asked if asked[each]), ResumeEnum.IF_UNCHANGED)
-    request = running.Request(MigrationTypeEnum.DATA, migration_id, is_batch=True, resume=resume)
+    given = {
+        "workers": workers,
+        "max_per_second": max_per_second,
+        "max_requests_per_second": max_requests_per_second,
+    }
+    overrides = {name: value for name, value in given.items() if value is not None}
+    selection = Selection(None, migration_id, resume, target or "", overrides, is_batch=True)
     if dry_run or rehearse:
-        return running.dry_run(session, request, limit or DEFAULT_LIMIT, rehearses=rehearse)
-    return running.run(session, request, wait or 0)
+        return running.dry_run(session, selection, limit or DEFAULT_LIMIT, rehearses=rehearse)
+    if only:
+        return running.handle_some(session, selection, only, wait)
+    return running.run(session, selection, wait, limit)

@@ -82,9 +82,9 @@ def ids_with_failures(project: "Project", _: typer.Context) -> Offers:
     if not _is_local(project):
         return _pending_batches(project)
     return [
-        (record.migration_id, f"{len(record.checkpoint.failures):,} failed")
+        (record.migration_id, f"{failed:,} failed")
         for record in project.repository.load().records.values()
-        if record.checkpoint and record.checkpoint.failures
+        if (failed := record.failed)
     ]
 
 
@@ -119,12 +119,11 @@ def _is_local(project: "Project") -> bool:
 
 
 def _entries(project: "Project") -> "list[Entry]":
-    from mpt_tool.project import plan_of
     from mpt_tool.scripts.folder import find
     from mpt_tool.storage.repository import Snapshot
 
     snapshot = project.repository.load() if _is_local(project) else Snapshot()
-    return plan_of(find(project.folder), snapshot)
+    return project.plan(find(project.folder), snapshot)
 
 
 def _pending(project: "Project", migration_type: MigrationTypeEnum | None) -> Offers:
@@ -139,7 +138,7 @@ def _pending_batches(project: "Project") -> Offers:
 
     return _offers(
         entry
-        for entry in pending(_entries(project), MigrationTypeEnum.DATA)
+        for entry in pending(_entries(project))
         if entry.script and read_syntax(entry.script.path).is_batch
     )
 

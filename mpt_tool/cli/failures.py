@@ -21,10 +21,17 @@ def failures(
     ),
 ) -> Result:
     """Show every failed item of a batch migration with its error."""
+    from mpt_tool.storage.repository import failures_of
+
     project = session.project
     record = project.repository.load().records.get(migration_id)
     if record is None:
         project.require_known(migration_id)
-    items = record.checkpoint.failures if record and record.checkpoint else ()
+    runs = {"": record, **(record.targets or {})} if record else {}
+    items = {
+        target: failures_of(project.repository, migration_id, target, run.checkpoint)
+        for target, run in runs.items()
+        if run and run.checkpoint and run.checkpoint.failed
+    }
     said = [] if items else [f"Migration {migration_id} has no failed items."]
     return Result(Failures(migration_id, items), said)

@@ -96,11 +96,12 @@ def migrate(
     match session.command:
         case "data" | "schema":
             from mpt_tool.cli import running
+            from mpt_tool.runner.prepare import Selection
 
-            request = running.Request(MigrationTypeEnum(session.command), migration_id)
+            selection = Selection(MigrationTypeEnum(session.command), migration_id)
             if dry_run:
-                return running.dry_run(session, request)
-            return running.run(session, request, wait)
+                return running.dry_run(session, selection)
+            return running.run(session, selection, wait)
         case "fake":
             from mpt_tool.cli import running
 
@@ -147,17 +148,18 @@ def _initialize(session: "Session", wait: float | None) -> Result:
 
 def _list(session: "Session") -> Result:
     """Show all migrations and where they stand."""
-    from mpt_tool.project import plan_of
+    from mpt_tool.scripts.plan import by_target
 
     project = session.project
     scripts, snapshot = project.scripts_if_any(), project.repository.load()
-    entries = plan_of(scripts, snapshot, project.attempts_if_any())
+    entries = project.plan(scripts, snapshot, project.attempts_if_any())
+    if session.output.verbose and not session.output.as_json:
+        entries = by_target(entries)
     return Result(Listing(entries, project.store_notes(entries, snapshot.missing)))
 
 
 def _check(session: "Session", *, strict: bool, missing_ok: bool) -> Result:
     """Report everything that is wrong with the scripts; if strict, held against the store too."""
-    from mpt_tool.project import plan_of
     from mpt_tool.scripts import check
     from mpt_tool.scripts.folder import find
 
@@ -168,7 +170,7 @@ def _check(session: "Session", *, strict: bool, missing_ok: bool) -> Result:
     findings = check.check(scripts)
     if strict:
         snapshot = project.repository.load()
-        entries = plan_of(scripts, snapshot, project.attempts())
+        entries = project.plan(scripts, snapshot, project.attempts())
         findings += check.drift(entries, project.store_notes(entries, snapshot.missing))
     if findings:
         failure = ScriptError(f"{len(findings)} problem(s) found in {project.folder}")

@@ -75,7 +75,7 @@ def _given(context: typer.Context) -> set[str]:
     return {
         name if name.startswith("-") else name.upper()
         for name, value in values.items()
-        if value is not None and value is not False
+        if value is not None and value is not False and value not in ([], ())
     }
 
 

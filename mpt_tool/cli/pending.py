@@ -17,11 +17,10 @@ def pending(
     session: "Session", type_: MigrationTypeEnum | None = ANY.option("--type", "of this type only.")
 ) -> Result:
     """List what is pending; exit with 3 if anything is."""
-    from mpt_tool.project import plan_of
     from mpt_tool.scripts import plan
 
     project = session.project
-    entries = plan.pending(plan_of(project.scripts(), project.repository.load()), type_)
+    entries = plan.pending(project.plan(project.scripts(), project.repository.load()), type_)
     if entries:
         return Result(Pending(entries), exit_code=ExitCode.PENDING)
     return Result(Pending([]), ["Nothing is pending."])

@@ -1,20 +1,23 @@
 """Runs migrations, or shows what would run: what `migrate` and `batch` have in common."""
 
+import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from math import inf
 
+from mpt_tool.batch.items import Budget
 from mpt_tool.batch.rehearsal import look_at
 from mpt_tool.cli.options import DEFAULT_LIMIT
 from mpt_tool.cli.session import Session
 from mpt_tool.clients.read_only import writes_refused
-from mpt_tool.enums import MigrationTypeEnum, ResumeEnum
-from mpt_tool.errors import ScriptError, SelectionError
-from mpt_tool.project import plan_of
-from mpt_tool.runner import prepare
+from mpt_tool.enums import MigrationTypeEnum
+from mpt_tool.errors import ScriptError
 from mpt_tool.runner import run as runs
+from mpt_tool.runner import some
+from mpt_tool.runner.prepare import Prepared, Selection, prepare
 from mpt_tool.runner.work import BatchWork
 from mpt_tool.scripts import plan
 from mpt_tool.scripts.folder import Script
@@ -24,46 +27,53 @@ from mpt_tool.view.progress import LiveReporter, LogReporter
 from mpt_tool.view.results import DryRun, Result
 from mpt_tool.view.terminal import is_live
 from mpt_tool.view.text import summary
+from mpt_tool.wording import in_items, in_outcomes
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """Which migrations are to run.
+def run(
+    session: Session, selection: Selection, wait: float | None, limit: int | None = None
+) -> Result:
+    """Run what is pending of a type, or just the one migration.
 
     Args:
-        migration_type: all pending ones of this type run,
-        migration_id: or just this one.
-        is_batch: whether the one has to be a batch migration.
-        resume: what becomes of its checkpoint.
+        session: the command at work.
+        selection: which migrations run.
+        wait: for how many seconds another run's lock is waited for.
+        limit: how many items are handled, at most.
     """
-
-    migration_type: MigrationTypeEnum
-    migration_id: str | None = None
-    is_batch: bool = False
-    resume: ResumeEnum = ResumeEnum.IF_UNCHANGED
-
-
-def run(session: Session, request: Request, wait: float | None) -> Result:
-    """Run what is pending of a type, or just the one migration."""
-    project = session.project
     shows_progress = is_live(sys.stderr) and not session.output.quiet
     reporter = LiveReporter(sys.stdout, sys.stderr) if shows_progress else LogReporter()
-    repository, scripts = project.repository, _scripts(session)
+    repository, scripts = session.project.repository, _scripts(session)
     with (
-        env_file_exported(project.root),
-        _state_to_run_on(session, request, scripts, wait or 0) as snapshot,
+        env_file_exported(session.project.root),
+        _state_to_run_on(session, selection, scripts, wait or 0) as snapshot,
     ):
-        prepared = _prepared(session, request, scripts, snapshot)
-        context = replace(session.context(reporter), missing=snapshot.missing)
+        prepared = _prepared(session, selection, scripts, snapshot)
+        context = session.context(reporter)
+        context = replace(context, missing=snapshot.missing, budget=Budget(limit or inf))
         outcome = runs.run(prepared, repository, context)
     if outcome.failure:
         return Result(outcome, failure=outcome.failure)
-    return Result(said=[*summary(outcome), _done(request)])
+    return Result(said=[*summary(outcome), _done(selection)])
+
+
+def handle_some(
+    session: Session, selection: Selection, only: Sequence[str], wait: float | None
+) -> Result:
+    """Handle the items of these cursors of one batch migration, and nothing else of it."""
+    repository, scripts = session.project.repository, _scripts(session)
+    with env_file_exported(session.project.root), session.lock(wait):
+        snapshot = repository.load()
+        [step] = _prepared(session, selection, scripts, snapshot).steps
+        context = replace(session.context(LogReporter()), missing=snapshot.missing)
+        tally = some.handle_some(step, list(map(_cursor, only)), repository, context)
+    outcomes = f": {in_outcomes(tally.outcomes)}" if tally.outcomes else ""
+    return Result(said=[f"Handled {in_items(tally.processed)}{outcomes}."])
 
 
 @contextmanager
 def _state_to_run_on(
-    session: Session, request: Request, scripts: Sequence[Script], wait: float
+    session: Session, selection: Selection, scripts: Sequence[Script], wait: float
 ) -> Iterator[Snapshot]:
     """Yield the state, under the lock; one that may wait takes none if nothing is pending.
 
@@ -75,8 +85,9 @@ def _state_to_run_on(
     gives_up_at = time.monotonic() + wait
     if wait:
         for snapshot in repository.looks(wait):
-            pending = plan.pending(plan_of(scripts, snapshot), request.migration_type)
-            if not any(request.migration_id in (None, each.migration_id) for each in pending):
+            entries = session.project.plan(scripts, snapshot)
+            pending = plan.pending(entries, selection.migration_type)
+            if not any(selection.migration_id in (None, each.migration_id) for each in pending):
                 yield snapshot
                 return
     with session.lock(max(0.0, gives_up_at - time.monotonic())):
@@ -84,13 +95,13 @@ def _state_to_run_on(
 
 
 def dry_run(
-    session: Session, request: Request, limit: int = DEFAULT_LIMIT, *, rehearses: bool = False
+    session: Session, selection: Selection, limit: int = DEFAULT_LIMIT, *, rehearses: bool = False
 ) -> Result:
     """Show what a run would run, of the one batch migration also its items; change nothing.
 
     Args:
         session: the command at work.
-        request: which migrations would run.
+        selection: which migrations would run.
         limit: how many items are looked at, at most.
         rehearses: whether they are processed, with all writes refused.
     """
@@ -100,12 +111,16 @@ def dry_run(
     snapshot = repository.load()
     # What a script prints while it is loaded is no part of the plan.
     with redirect_stdout(sys.stderr), writes_refused(), env_file_exported(session.project.root):
-        steps = _prepared(session, request, scripts, snapshot).steps
-        sight = None
-        if request.migration_id and isinstance(work := steps[0].work, BatchWork):
-            checkpoint = steps[0].record.checkpoint
-            sight = look_at(work.migration, checkpoint, limit, session.redact, rehearses=rehearses)
-    return Result(DryRun(request.migration_type, [step.record for step in steps], sight))
+        steps = _prepared(session, selection, scripts, snapshot).steps
+        works = steps[0].works if selection.migration_id else {}
+        sights = {
+            target: look_at(
+                work.migration, work.checkpoint, limit, session.redact, rehearses=rehearses
+            )
+            for target, work in works.items()
+            if isinstance(work, BatchWork)
+        }
+    return Result(DryRun(selection.migration_type, [step.record for step in steps], sights))
 
 
 def fake(session: Session, migration_id: str, wait: float | None) -> Result:
@@ -113,9 +128,9 @@ def fake(session: Session, migration_id: str, wait: float | None) -> Result:
     project = session.project
     scripts, repository = project.scripts(), project.repository
     with env_file_exported(project.root), session.lock(wait):
-        entries = plan_of(scripts, repository.load())
+        entries = project.plan(scripts, repository.load())
         context = session.context(LogReporter())
-        runs.fake(entries, migration_id, repository, context, project.root)
+        runs.fake(entries, migration_id, repository, context, project.root, project.environment)
     return Result(said=[f"Migration {migration_id} applied successfully."])
 
 
@@ -127,20 +142,24 @@ def _scripts(session: Session) -> list[Script]:
 
 
 def _prepared(
-    session: Session, request: Request, scripts: Sequence[Script], snapshot: Snapshot
-) -> prepare.Prepared:
-    """Return what is asked for, loaded; `SelectionError` if it is no batch migration but has to."""
-    entries, root = plan_of(scripts, snapshot), session.project.root
-    migration_id = request.migration_id
-    prepared = prepare.prepare(entries, request.migration_type, migration_id, root, request.resume)
-    if request.is_batch and not isinstance(prepared.steps[0].work, BatchWork):
-        raise SelectionError(f"Migration {migration_id} is no batch migration: it has no items")
-    return prepared
+    session: Session, selection: Selection, scripts: Sequence[Script], snapshot: Snapshot
+) -> Prepared:
+    project = session.project
+    entries = project.plan(scripts, snapshot)
+    return prepare(entries, selection, project.root, project.environment)
 
 
-def _done(request: Request) -> str:
-    if request.is_batch:
-        return f"Migration {request.migration_id} applied successfully."
-    if request.migration_type is MigrationTypeEnum.DATA:
+def _cursor(given: str) -> object:
+    """Return a cursor, given as `failures --json` shows it or as plain text."""
+    try:
+        return json.loads(given)
+    except ValueError:
+        return given
+
+
+def _done(selection: Selection) -> str:
+    if selection.is_batch:
+        return f"Migration {selection.migration_id} applied successfully."
+    if selection.migration_type is MigrationTypeEnum.DATA:
         return "Migrations completed successfully."
     return "schema migrations applied successfully."

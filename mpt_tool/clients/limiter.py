@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Self
 
 from mpt_tool.process.log import get_log
@@ -183,3 +184,9 @@ class Limiter:
             log.warning("%s takes no request for another %.0f s: waiting", self._name, held_for)
         else:
             log.info("%s takes no more requests a second: waiting", self._name)
+
+
+@contextmanager
+def requests_capped(per_second: float) -> Iterator[None]:
+    """Let the clients of the process send so many requests a second at most meanwhile."""
+    yield

@@ -2,20 +2,29 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from mpt_tool.enums import MigrationTypeEnum
+from mpt_tool.migration.steps import Steps
 
 
 class BaseMigration(ABC):
     """One change, made once. The tool makes the instance, without arguments, and calls `run`."""
 
     type: ClassVar[MigrationTypeEnum]
+    targets: ClassVar[str | tuple[str, ...]] = ()
+    """What the migration is made for, one after the other: a tuple, or the name of an environment
+    variable with a list that commas separate. Written in the class as it is, for it is read without
+    importing the script."""
+    requires: ClassVar[tuple[str, ...]] = ()
+    """The ids of migrations that have to be applied before. Written in the class as it is, too."""
+    target: str = ""
+    """The one of `targets` that this instance is for."""
     project_root: Path = Path()
-    """The folder in which the command was started; `.env` and pyproject.toml are there."""
+    """The root of the project: `.env` and pyproject.toml are there."""
 
     @abstractmethod
     def run(self) -> Awaitable[None] | None:
@@ -24,7 +33,38 @@ class BaseMigration(ABC):
         No event loop is running. `async def run(self)` is awaited.
         """
 
+    def verify(self) -> Awaitable[None] | None:  # noqa: B027 - most have nothing to verify
+        """Raise if what the migration was to reach is not so.
+
+        Called after `run` or the last item, before the migration counts as applied; and by
+        `mpt-tool verify` on any day after, when every write is refused. It stands alone: nothing
+        that `run` or `prepare` set is there then.
+        """
+
+    def once(self, key: str, make: Callable[[], Any], find: Callable[[], Any] | None = None) -> Any:
+        """Return what `make` returns, which is called just once, however often this runs.
+
+        What it returned is kept before this returns. In `process` a key is one of the item, and
+        kept until the cursor has passed it. In asynchronous code this is to be awaited, and `make`
+        and `find` may be asynchronous.
+
+        Args:
+            key: names what is made.
+            make: makes it, and returns a JSON value: its id.
+            find: returns what an earlier run made that died before that was kept, or None if it
+                made nothing. It is asked in that case alone.
+
+        Raises:
+            ScriptError: an earlier run may have made it, and there is no `find`.
+        """
+        return self._steps.once(key, make, find)
+
     @cached_property
     def log(self) -> logging.Logger:
         """The migration's own logger."""
         return logging.getLogger(type(self).__module__)
+
+    @cached_property
+    def _steps(self) -> Steps:
+        """What keeps the steps: set by whoever drives the migration, else nothing beyond it."""
+        return Steps()

@@ -1,49 +1,28 @@
-"""The base class of data migrations that walk over many items."""
+"""The base classes of migrations that walk over many items."""
 
-import math
-from abc import abstractmethod
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from inspect import iscoroutinefunction
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, Self, final
 
-from mpt_tool.clients.paging import Walk, walk
+from mpt_tool.clients.paging import (
+    Child,
+    Walk,
+    count_of,
+    find_in,
+    id_of,
+    walk,
+    walk_children,
+)
+from mpt_tool.migration.attributes import COUNT, is_count, require_sound
+from mpt_tool.migration.base import BaseMigration
 from mpt_tool.migration.data_base import DataBaseMigration
+from mpt_tool.migration.schema_base import SchemaBaseMigration
+
+type Outcomes = str | Sequence[str | None] | None
 
 
-def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 1
-
-
-def _is_amount(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value) and value >= 0
-
-
-def _is_limit(value: object) -> bool:
-    return _is_amount(value) and (type(value) is int or 0 <= float(str(value)) <= 1)
-
-
-def _are_errors(value: object) -> bool:
-    return isinstance(value, tuple) and all(
-        isinstance(each, type) and issubclass(each, Exception) for each in value
-    )
-
-
-_COUNT, _AMOUNT = (_is_count, "a whole number from 1 on"), (_is_amount, "a number from 0 on")
-_WANTED: Mapping[str, tuple[Callable[[object], bool], str]] = {
-    "workers": _COUNT,
-    "batch_size": _COUNT,
-    "checkpoint_seconds": _AMOUNT,
-    "on_error": (lambda value: value in ("stop", "collect"), "stop or collect"),
-    "max_failures": (_is_limit, "a whole number from 0 on, or a share as a float up to 1.0"),
-    "attempts": _COUNT,
-    "retry_on": (_are_errors, "a tuple of classes of exceptions"),
-    "retry_seconds": _AMOUNT,
-    "max_per_second": _AMOUNT,
-}
-
-
-class BatchDataMigration[Item](DataBaseMigration):
-    """A data migration that is stopped and resumed between items.
+class BatchMigration[Item](BaseMigration):
+    """A migration that is stopped and resumed between items.
 
     Its promise:
 
@@ -82,34 +61,79 @@ class BatchDataMigration[Item](DataBaseMigration):
     """How long the first pause before another try is; each one after it is twice as long."""
     max_per_second: ClassVar[float] = 0
     """How many items a second are begun, by all workers together; 0 for as many as can be."""
+    max_requests_per_second: ClassVar[float] = 0
+    """How many requests a second the mixins' clients send, for all workers together; 0 for as many
+    as whoever is asked takes."""
+    many: ClassVar[int] = 1
+    """How many items `process_many` gets at once, at most."""
 
-    @abstractmethod
+    def prepare(self) -> Awaitable[None] | None:
+        """Make sure of what all items need, before the first one.
+
+        Called once a run in the main thread, before `count`, `items` and `find`, in a dry run, a
+        rehearsal and `--retry-failed` too. What must not be made again is made by `once`.
+        """
+
+    def source(self) -> Any:
+        """Return what the items are in: a service of a client of the platform, or a table.
+
+        `items`, `count` and `find` follow from it: what it selects and filters holds for all three.
+        It is given no order, for it is walked in that of its ids.
+        """
+        raise NotImplementedError
+
     def items(self, cursor: Any) -> Iterable[Item] | AsyncIterable[Item]:
         """Return what comes after the cursor, in an order that is always the same.
+
+        By default, the items of `source`.
 
         Args:
             cursor: what `cursor` returned of the last item that is done; None for the beginning.
         """
+        items: Iterable[Item] | AsyncIterable[Item] = self.each(self.source(), after=cursor)
+        return items
 
-    @abstractmethod
-    def process(self, item: Item) -> Awaitable[None] | None:
-        """Handle one item; it may be one that was handled before."""
+    def process(self, item: Item) -> Awaitable[str | None] | str | None:
+        """Handle one item; it may be one that was handled before.
+
+        Returns:
+            The outcome, by which it is counted, such as `changed`; or nothing.
+        """
+        raise NotImplementedError
+
+    def process_many(self, items: Sequence[Item]) -> Awaitable[Outcomes] | Outcomes:
+        """Handle up to `many` items at once, instead of `process`.
+
+        If this raises, it is called for each of them alone, so that failures are told apart.
+
+        Returns:
+            The outcome of all, or those of each, or nothing.
+        """
+        raise NotImplementedError
 
     def cursor(self, item: Item) -> Any:
         """Return a JSON value that tells where the item stands in the order: its id."""
-        return item["id"] if isinstance(item, dict) else getattr(item, "id", item)
+        return item.cursor if isinstance(item, Child) else id_of(item)
 
-    def count(self) -> int | None:
-        """Return how many items there are in all, if that is known."""
-        return None
+    def count(self) -> Awaitable[int | None] | int | None:
+        """Return how many items there are in all, if that is known.
+
+        By default, those of `source`. An error is a warning: the run goes on without the number.
+        """
+        total: Awaitable[int | None] | int | None = None
+        return count_of(self.source()) if self.has_source() else total
 
     def describe(self, item: Item) -> str:
         """Return a short name of the item for messages."""
         return str(self.cursor(item))
 
-    def find(self, cursor: Any) -> Item | Awaitable[Item]:
-        """Return the item of a cursor, for `--retry-failed`."""
-        raise NotImplementedError
+    def find(self, cursor: Any) -> Awaitable[Item | None] | Item | None:
+        """Return the item of a cursor, for `--retry-failed` and `--only`; None if it is gone.
+
+        By default, that of `source`.
+        """
+        item: Awaitable[Item | None] | Item | None = find_in(self.source(), cursor)
+        return item
 
     def each(
         self,
@@ -133,9 +157,31 @@ class BatchDataMigration[Item](DataBaseMigration):
                 type that it takes.
             ValueError: the size of a page is not a whole number from 1 on.
         """
-        if not _is_count(page_size):
-            raise ValueError(f"page_size is {page_size!r}: use {_COUNT[1]}")
+        if not is_count(page_size):
+            raise ValueError(f"page_size is {page_size!r}: use {COUNT}")
         return walk(source, after, filter, page_size)
+
+    def each_of(
+        self,
+        parents: Any,
+        children: Callable[[Any], Any],
+        *,
+        after: Sequence[Any] | None = None,
+    ) -> Walk:
+        """Return the items of every parent, each a pair of the two, in an order always the same.
+
+        The cursor of a pair is `[parent id, item id]`, so that a run goes on in the middle of a
+        parent.
+
+        Args:
+            parents: a service, a table, or an iterable whose order is always the same.
+            children: returns the same of a parent.
+            after: the cursor.
+
+        Raises:
+            TypeError: there is something else, or a service that was given an order.
+        """
+        return walk_children(parents, children, after)
 
     @final
     def run(self) -> None:
@@ -150,16 +196,48 @@ class BatchDataMigration[Item](DataBaseMigration):
                 method is asynchronous that cannot be; or a value of an attribute makes no sense.
         """
         super().__init_subclass__(**kwargs)
-        others = (base for base in cls.__mro__ if base not in BatchDataMigration.__mro__)
+        others = (base for base in cls.__mro__ if base not in BatchMigration.__mro__)
         if any("run" in vars(base) for base in others):
             raise TypeError(
                 f"{cls.__name__} defines run() and is driven by items() and process():"
-                " remove run(), or derive from DataBaseMigration"
+                " remove run(), or derive from another base"
             )
-        for name in ("cursor", "count", "describe"):
+        for name in ("cursor", "describe"):
             if iscoroutinefunction(getattr(cls, name)):
                 raise TypeError(f"{name} of {cls.__name__} is asynchronous: leave out async")
-        for name, (is_fine, wanted) in _WANTED.items():
-            value = getattr(cls, name)
-            if not is_fine(value):
-                raise TypeError(f"{name} of {cls.__name__} is {value!r}: use {wanted}")
+        require_sound(cls)
+
+    def __new__(cls) -> Self:
+        """Refuse what cannot be driven.
+
+        Raises:
+            TypeError: the class says nothing of its items, or not what is to be done with each.
+        """
+        if cls.items is BatchMigration.items and not cls.has_source():
+            raise TypeError(f"{cls.__name__} has no items: define source() or items()")
+        if cls.process is BatchMigration.process and not cls.handles_many():
+            raise TypeError(f"{cls.__name__} handles no item: define process() or process_many()")
+        return super().__new__(cls)
+
+    @classmethod
+    def finds(cls) -> bool:
+        """Whether the item of a cursor can be found again."""
+        return cls.find is not BatchMigration.find or cls.has_source()
+
+    @classmethod
+    def has_source(cls) -> bool:
+        """Whether the items are those of a source."""
+        return cls.source is not BatchMigration.source
+
+    @classmethod
+    def handles_many(cls) -> bool:
+        """Whether items are handled by `process_many`."""
+        return cls.process_many is not BatchMigration.process_many
+
+
+class BatchDataMigration[Item](BatchMigration[Item], DataBaseMigration):
+    """A data migration that is stopped and resumed between items; see `BatchMigration`."""
+
+
+class BatchSchemaMigration[Item](BatchMigration[Item], SchemaBaseMigration):
+    """A schema migration that is stopped and resumed between items; see `BatchMigration`."""

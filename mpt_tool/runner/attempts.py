@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from mpt_tool.batch.checkpoints import Tally
 from mpt_tool.enums import OutcomeEnum
 from mpt_tool.errors import StorageError, said_by
 from mpt_tool.process.tracebacks import chain_of, frames_in
@@ -16,22 +17,26 @@ _LONGEST_CHAIN = 100
 
 def attempt_at(
     record: MigrationRecord,
+    target: str,
+    started_at: datetime | None,
     origin: Origin,
     checksum: str | None,
     outcome: OutcomeEnum,
     ended_at: datetime | None,
-    counts: dict[str, int] | None = None,
+    tally: Tally | None = None,
     error: ErrorReport | None = None,
 ) -> Attempt:
-    """Return the attempt that began as the record says.
+    """Return an attempt for the history.
 
     Args:
         record: of the migration that was attempted.
+        target: the one of its targets that it was made for, if it has any.
+        started_at: when it began; None if nobody knows.
         origin: who made the attempt.
         checksum: of the syntax tree of the script.
         outcome: how it ended.
         ended_at: when; None if nobody knows.
-        counts: those of a batch migration.
+        tally: counts the items of a batch migration.
         error: what it ended with.
     """
     return Attempt(
@@ -40,11 +45,13 @@ def attempt_at(
         order_id=record.order_id,
         type=record.type,
         outcome=outcome,
-        started_at=record.started_at,
+        target=target or None,
+        started_at=started_at,
         ended_at=ended_at,
-        seconds=seconds_between(record.started_at, ended_at),
+        seconds=seconds_between(started_at, ended_at),
         checksum=checksum,
-        counts=counts,
+        counts=tally.counts() if tally else None,
+        outcomes=(dict(tally.outcomes) or None) if tally else None,
         error=error,
     )
 
@@ -65,15 +72,18 @@ def report_of(error: BaseException, path: Path, redact: Redact) -> ErrorReport:
     return report
 
 
-def known_end(record: MigrationRecord, repository: StateRepository) -> datetime | None:
-    """Return when the run that began as the record says ended well, if the history tells."""
+def known_end(
+    migration_id: str, target: str, started_at: datetime, repository: StateRepository
+) -> datetime | None:
+    """Return when the run ended well that began then, if the history tells."""
     try:
         attempts = repository.attempts()
     except StorageError:
         return None
     for attempt in attempts:
-        if attempt.migration_id == record.migration_id and attempt.outcome is OutcomeEnum.APPLIED:
-            is_that = _is_same_moment(attempt.started_at, record.started_at)
+        is_of_it = (attempt.migration_id, attempt.target or "") == (migration_id, target)
+        if is_of_it and attempt.outcome is OutcomeEnum.APPLIED:
+            is_that = _is_same_moment(attempt.started_at, started_at)
             return attempt.ended_at if is_that else None
     return None
 

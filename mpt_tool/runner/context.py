@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from mpt_tool.batch.checkpoints import Tally
+from mpt_tool.batch.items import Budget
 from mpt_tool.enums import MigrationTypeEnum
 from mpt_tool.process.signals import Stop
 from mpt_tool.records import Origin
@@ -19,9 +20,9 @@ class Reporter(Protocol):
     """Shows how a run goes on."""
 
     def running(
-        self, migration_id: str, number: int, total: int, tally: Tally | None
+        self, name: str, number: int, total: int, tally: Tally | None
     ) -> AbstractContextManager[None]:
-        """Return a context in which the migration runs, as this number of the total.
+        """Return a context in which the migration of this name runs, as this number of the total.
 
         The tally of a batch migration goes on meanwhile.
         """
@@ -32,7 +33,7 @@ class Context:
     """What a run needs of the world around it.
 
     `time_limits` are in seconds, 0 for none. `missing` are the optional keys of records that the
-    store cannot keep.
+    store cannot keep. `budget` is what a run may handle of items.
     """
 
     origin: Origin
@@ -42,3 +43,4 @@ class Context:
     time_limits: Mapping[MigrationTypeEnum, float]
     reporter: Reporter
     missing: Collection[str] = ()
+    budget: Budget = field(default_factory=Budget)

@@ -1,41 +1,59 @@
 """Loads what a run is to run, and says where each of it begins."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from mpt_tool.batch.checkpoints import Tally
 from mpt_tool.enums import MigrationTypeEnum, ResumeEnum
-from mpt_tool.errors import (
-    ScriptError,
-    SelectionError,
-)
-from mpt_tool.migration import BatchDataMigration
-from mpt_tool.records import MigrationRecord
+from mpt_tool.errors import ScriptError, SelectionError
+from mpt_tool.migration import BaseMigration, BatchMigration
+from mpt_tool.records import Checkpoint, MigrationRecord, RunRecord
 from mpt_tool.runner.work import BatchWork, ScriptWork, Work
 from mpt_tool.scripts import plan
-from mpt_tool.scripts.load import load
+from mpt_tool.scripts.folder import Script
+from mpt_tool.scripts.load import load, make
 from mpt_tool.scripts.plan import Entry
 from mpt_tool.scripts.syntax import checksum
+from mpt_tool.scripts.targets import require_targets
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a run is to run, and how.
+
+    Args:
+        migration_type: all pending ones of this type run; None for the one of whichever type,
+        migration_id: or just this one.
+        resume: what becomes of its checkpoint.
+        target: the only one of its targets that it runs for, if not all.
+        overrides: attributes of the migration that have another value in this run.
+        is_batch: whether the one has to be a batch migration.
+    """
+
+    migration_type: MigrationTypeEnum | None
+    migration_id: str | None = None
+    resume: ResumeEnum = ResumeEnum.IF_UNCHANGED
+    target: str = ""
+    overrides: Mapping[str, float] = field(default_factory=dict)
+    is_batch: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """A migration that is loaded and ready to run, and the record that it leaves.
 
-    `checksum` is of the syntax tree of the script at `path`.
+    `works` is what there is to do for each target; without targets, for the empty name. `targets`
+    are all that it has, those that are done too. `requires` are the ids of what has to be applied
+    before. `checksum` is of the syntax tree of the script at `path`.
     """
 
     record: MigrationRecord
-    work: Work
+    targets: Sequence[str]
+    requires: Sequence[str]
+    works: Mapping[str, Work]
     path: Path
     checksum: str | None
-
-    @property
-    def counts(self) -> dict[str, int] | None:
-        """How many items of a batch migration were handled so far."""
-        return self.work.tally.counts() if self.work.tally else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,68 +65,162 @@ class Prepared:
 
 
 def prepare(
-    entries: Sequence[Entry],
-    migration_type: MigrationTypeEnum,
-    migration_id: str | None,
-    root: Path,
-    resume: ResumeEnum = ResumeEnum.IF_UNCHANGED,
+    entries: Sequence[Entry], selection: Selection, root: Path, environment: Mapping[str, str]
 ) -> Prepared:
     """Load what a run is to run: all pending migrations of the type, or the one that is named.
 
+    Args:
+        entries: the plan.
+        selection: what of it is to run.
+        root: of the project.
+        environment: the variables that may list targets.
+
     Raises:
-        SelectionError: the named one is unknown, applied already or of the other type.
+        SelectionError: the named one is unknown, applied already or of the other type; or what one
+            requires is not applied.
+        SettingsError: what a migration is made for is not set.
         ScriptError: a script that may have to run holds no migration, or one of another type than
             recorded.
         ScriptFailedError: a script that may have to run cannot be loaded.
     """
+    migration_type, migration_id = selection.migration_type, selection.migration_id
     if migration_id is not None:
-        step = _step(plan.pending_one(entries, migration_id, migration_type), root, resume)
-        if step.record.type is not migration_type:
+        entry = plan.pending_one(entries, migration_id, migration_type)
+        step = _step(entry, selection, root, environment)
+        if migration_type not in (None, step.record.type):
             raise plan.wrong_type(migration_id, migration_type)
-        return Prepared([step], [])
-    steps = [_step(entry, root, resume) for entry in plan.pending(entries, migration_type)]
-    skipped = [entry.migration_id for entry in plan.applied(entries, migration_type)]
-    return Prepared([step for step in steps if step.record.type is migration_type], skipped)
+        steps, skipped = [step], []
+    else:
+        assert migration_type
+        pending = plan.pending(entries, migration_type)
+        loaded = [_step(entry, selection, root, environment) for entry in pending]
+        steps = [step for step in loaded if step.record.type is migration_type]
+        skipped = [entry.migration_id for entry in plan.applied(entries, migration_type)]
+    _require_required(entries, steps)
+    return Prepared(steps, skipped)
 
 
-def _step(entry: Entry, root: Path, resume: ResumeEnum) -> Step:
+def _step(entry: Entry, selection: Selection, root: Path, environment: Mapping[str, str]) -> Step:
     assert entry.script is not None
     migration = load(entry.script, root)
-    path = root / entry.script.path
-    record = record_of(entry, migration.type)
-    if isinstance(migration, BatchDataMigration):
-        return _batch_step(record, migration, path, resume)
-    if resume is not ResumeEnum.IF_UNCHANGED:
-        raise SelectionError(
-            f"Migration {record.migration_id} is no batch migration: it has no progress"
-        )
-    return Step(record.reach(None), ScriptWork(migration), path, checksum(path))
+    record, path = record_of(entry, migration.type), root / entry.script.path
+    targets: Sequence[str] = ()
+    if migration.targets:
+        targets = require_targets(migration.targets, environment, entry.migration_id)
+    source = checksum(path)
+    works: dict[str, Work] = {}
+    for target in _targets_left(record, targets, selection.target):
+        own = make(type(migration), entry.script, root, target) if target else migration
+        run = record.run_of(target) if target else record
+        works[target] = _work(own, run, entry.script, source, selection)
+    if selection.resume is ResumeEnum.RETRY_FAILED and not any(
+        isinstance(work, BatchWork) and work.retries_failed for work in works.values()
+    ):
+        raise SelectionError(f"Migration {record.migration_id} has no failed items")
+    return Step(record, targets, migration.requires, works, path, source)
 
 
-def _batch_step(
-    record: MigrationRecord, migration: BatchDataMigration[Any], path: Path, resume: ResumeEnum
-) -> Step:
-    """Return the step that goes on from the record's checkpoint, or begins anew.
+def _targets_left(record: MigrationRecord, targets: Sequence[str], wanted: str) -> Sequence[str]:
+    """Return the targets that are not applied, or the one that is wanted; without any, no name.
+
+    Raises:
+        SelectionError: the one that is wanted is none of them, or applied already.
+    """
+    if wanted and wanted not in targets:
+        known = f"use one of {', '.join(targets)}" if targets else "it has none"
+        raise SelectionError(f"{wanted} is no target of {record.migration_id}: {known}")
+    left = [each for each in targets if not ((run := record.run_of(each)) and run.applied_at)]
+    if not wanted:
+        return left or [""]
+    if wanted not in left:
+        raise SelectionError(f"Migration {record.migration_id} already applied for {wanted}")
+    return [wanted]
+
+
+def _work(
+    migration: BaseMigration,
+    run: RunRecord | None,
+    script: Script,
+    source: str | None,
+    selection: Selection,
+) -> Work:
+    """Return what is to be done: from the checkpoint of the run on, or anew.
 
     Raises:
         SelectionError: it is not said what to do with the checkpoint of another script, or the
-            migration has no failed items to retry.
+            migration is not of a kind for which it could be said.
     """
-    migration_id, source = record.migration_id, checksum(path)
-    checkpoint = None if resume is ResumeEnum.RESTART else record.checkpoint
-    retries_failed = resume is ResumeEnum.RETRY_FAILED
-    if retries_failed and not (checkpoint and checkpoint.failures):
-        raise SelectionError(f"Migration {migration_id} has no failed items")
-    is_changed = checkpoint is not None and checkpoint.checksum not in (None, source)
-    if checkpoint and is_changed and resume is ResumeEnum.IF_UNCHANGED:
+    checkpoint = run.checkpoint if run else None
+    if not isinstance(migration, BatchMigration):
+        if selection.is_batch:
+            raise SelectionError(
+                f"Migration {script.migration_id} is no batch migration: it has no items"
+            )
+        if selection.resume is not ResumeEnum.IF_UNCHANGED:
+            raise SelectionError(
+                f"Migration {script.migration_id} is no batch migration: it has no progress"
+            )
+        return ScriptWork(migration, checkpoint, source)
+    for name, value in selection.overrides.items():
+        vars(migration)[name] = value
+    if selection.resume is ResumeEnum.RESTART:
+        checkpoint = _anew(checkpoint)
+    elif checkpoint and selection.resume is ResumeEnum.IF_UNCHANGED:
+        _require_unchanged(checkpoint, script, source)
+    return BatchWork(
+        migration,
+        checkpoint,
+        source,
+        Tally.since(checkpoint),
+        retries_failed=selection.resume is ResumeEnum.RETRY_FAILED
+        and checkpoint is not None
+        and checkpoint.failed > 0,
+    )
+
+
+def _anew(checkpoint: Checkpoint | None) -> Checkpoint | None:
+    """Return the checkpoint of a run that begins anew: what was made once is not made again."""
+    if checkpoint is None or not checkpoint.steps:
+        return None
+    # Numbers behind those of the failed items before.
+    free = checkpoint.retried + checkpoint.failed
+    return Checkpoint(
+        cursor=None, processed=0, since=checkpoint.since, retried=free, steps=checkpoint.steps
+    )
+
+
+def _require_unchanged(checkpoint: Checkpoint, script: Script, source: str | None) -> None:
+    """Return if a checkpoint is one of this script.
+
+    Raises:
+        SelectionError: it is of another, and it is not said what to do with it.
+    """
+    migration_id, is_to_be_verified = script.migration_id, checkpoint.done and not checkpoint.failed
+    if is_to_be_verified or not checkpoint.handled:
+        return
+    if checkpoint.checksum not in (None, source):
         raise SelectionError(
-            f"{path.name} was changed since it came to {checkpoint.in_items}. Begin anew:"
+            f"{script.path.name} was changed since it came to {checkpoint.in_items}. Begin anew:"
             f" mpt-tool batch {migration_id} --restart; or go on from there with the changed"
             f" script: mpt-tool batch {migration_id} --resume-anyway"
         )
-    tally = Tally.since(checkpoint)
-    work = BatchWork(migration, checkpoint, source, tally, retries_failed=retries_failed)
-    return Step(record.reach(checkpoint), work, path, source)
+
+
+def _require_required(entries: Sequence[Entry], steps: Sequence[Step]) -> None:
+    """Return if all that the steps require is applied, or runs before them.
+
+    Raises:
+        SelectionError: it is not; the message names what is to run first.
+    """
+    done = {entry.migration_id for entry in entries if entry.is_applied}
+    for step in steps:
+        for required in step.requires:
+            if required not in done:
+                raise SelectionError(
+                    f"Migration {step.record.migration_id} requires {required}, which is not"
+                    " applied: run that one first"
+                )
+        done.add(step.record.migration_id)
 
 
 def record_of(entry: Entry, migration_type: MigrationTypeEnum) -> MigrationRecord:

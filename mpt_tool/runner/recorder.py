@@ -1,8 +1,10 @@
 """Records one run of a migration, in the store and in the history: start, checkpoints and end."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from mpt_tool.batch.checkpoints import Tally
 from mpt_tool.batch.drive import ItemError
 from mpt_tool.enums import MigrationStatusEnum, OutcomeEnum
 from mpt_tool.errors import (
@@ -16,47 +18,56 @@ from mpt_tool.errors import (
     UnbegunError,
 )
 from mpt_tool.process.log import get_log
-from mpt_tool.records import Checkpoint, ErrorReport, MigrationRecord
+from mpt_tool.records import (
+    Attempt,
+    Checkpoint,
+    FailedItem,
+    FailedItems,
+    RunRecord,
+)
 from mpt_tool.runner.attempts import attempt_at, known_end, report_of
 from mpt_tool.runner.context import Context
-from mpt_tool.storage.repository import StateRepository
-from mpt_tool.wording import timestamp
-
-type Counts = dict[str, int] | None
+from mpt_tool.runner.ledger import Ledger
+from mpt_tool.storage.repository import StateRepository, failures_of
+from mpt_tool.wording import name_of, timestamp
 
 log = get_log(__name__)
 
 
 class Recorder:
-    """Records one run of one migration.
+    """Records one run of one migration, or of one of its targets.
 
     Args:
-        record: what the store has of the migration, or is to have.
+        ledger: keeps the record of the migration.
+        target: what it runs for; empty if it has no targets.
         path: its script.
         checksum: of the syntax tree of the script.
-        repository: where it is recorded.
         context: who runs it, and when.
     """
 
     def __init__(
-        self,
-        record: MigrationRecord,
-        path: Path,
-        checksum: str | None,
-        repository: StateRepository,
-        context: Context,
+        self, ledger: Ledger, target: str, path: Path, checksum: str | None, context: Context
     ) -> None:
+        self._ledger = ledger
+        self._target = target
         # As it was saved last, and with what is known since.
-        self._saved = self._reached = record
+        self._saved = self._reached = ledger.run_of(target)
         self._path = path
         self._checksum = checksum
-        self._repository = repository
+        self._repository = ledger.repository
         self._context = context
+        self.keeps_failures = True
+        """Whether the store has had a place for the items that failed."""
 
     @property
     def migration_id(self) -> str:
         """The id of the migration."""
-        return self._saved.migration_id
+        return self._ledger.record.migration_id
+
+    @property
+    def name(self) -> str:
+        """What messages call the migration, or what it is made for."""
+        return name_of(self.migration_id, self._target)
 
     @property
     def saves_by_request(self) -> bool:
@@ -64,9 +75,14 @@ class Recorder:
         return self._repository.is_remote
 
     @property
+    def column(self) -> str:
+        """Where a checkpoint is kept."""
+        return "targets" if self._target else "checkpoint"
+
+    @property
     def keeps_checkpoints(self) -> bool:
         """Whether the store has a place for them."""
-        return "checkpoint" not in self._context.missing
+        return self.column not in self._context.missing
 
     def recover(self) -> float | None:
         """Say what became of a run that died in this migration, if one did.
@@ -77,23 +93,23 @@ class Recorder:
         Raises:
             StorageError: it could not be recorded now either.
         """
-        record = self._saved
-        if record.status is not MigrationStatusEnum.RUNNING or record.started_at is None:
+        run = self._saved
+        if run.status is not MigrationStatusEnum.RUNNING or run.started_at is None:
             return None
-        if ended_at := known_end(record, self._repository):
+        if ended_at := known_end(self.migration_id, self._target, run.started_at, self._repository):
             log.warning(
                 "Migration %s was applied by a run that could not record it: recorded now,"
                 " not run again",
-                record.migration_id,
+                self.name,
             )
-            self._save(record.finish(ended_at))
+            self._save(run.finish(ended_at))
             return self._saved.seconds
         log.warning(
             "Migration %s began at %s in a run that died: it runs again",
-            record.migration_id,
-            timestamp(record.started_at),
+            self.name,
+            timestamp(run.started_at),
         )
-        self._append(OutcomeEnum.FOUND_DEAD, record, ended_at=None)
+        self._append(OutcomeEnum.FOUND_DEAD, run, ended_at=None)
         return None
 
     def start(self) -> None:
@@ -103,31 +119,65 @@ class Recorder:
             UnbegunError: that could not be saved.
         """
         try:
-            record = self._saved.start(self._context.clock(), self._context.origin.version)
-            self._repository.save(record)
+            run = self._saved.start(self._context.clock(), self._context.origin.version)
+            self._ledger.save(self._target, run)
             # The process may have been frozen in the save, until another took the lock.
             self._repository.require_lock()
         except StorageError as error:
-            unbegun = UnbegunError(f"Migration {self.migration_id} was not begun: {error}")
+            unbegun = UnbegunError(f"Migration {self.name} was not begun: {error}")
             if stopped_by := self._context.stop.cause:
                 unbegun.exit_code = stopped_by.exit_code
             raise unbegun from error
-        self._saved = self._reached = record
+        self._saved = self._reached = run
 
-    def reach(self, checkpoint: Checkpoint) -> None:
+    def reach(self, checkpoint: Checkpoint, failed: Sequence[FailedItem] = ()) -> None:
         """Save how far the migration is.
+
+        Args:
+            checkpoint: how far.
+            failed: the last items that failed, which are kept in the history.
 
         Raises:
             StorageError: it could not be saved.
         """
+        if failed and self.keeps_failures:
+            self._keep(checkpoint, failed)
         self._save(self._saved.reach(checkpoint))
+
+    def _keep(self, checkpoint: Checkpoint, failed: Sequence[FailedItem]) -> None:
+        """Keep failed items in the history; without one, say that they are not kept.
+
+        Raises:
+            StorageError: they could not be kept.
+        """
+        try:
+            self._repository.append(
+                FailedItems(
+                    migration_id=self.migration_id,
+                    target=self._target or None,
+                    since=checkpoint.since,
+                    first=checkpoint.retried + checkpoint.failed - len(failed),
+                    failed=tuple(failed),
+                )
+            )
+        except NoHistoryError as missing:
+            log.warning("Which items of %s fail is not kept: %s", self.name, missing)
+            self.keeps_failures = False
+
+    def failures(self, checkpoint: Checkpoint) -> list[FailedItem]:
+        """Return the failed items of a checkpoint, as far as they were kept, in their order.
+
+        Raises:
+            StorageError: they cannot be read.
+        """
+        return failures_of(self._repository, self.migration_id, self._target, checkpoint)
 
     def note(self, checkpoint: Checkpoint) -> None:
         """Note how far the migration came, to be saved with its end."""
-        if checkpoint.handled:
+        if checkpoint.handled or checkpoint.steps:
             self._reached = self._saved.reach(checkpoint)
 
-    def finish(self, counts: Counts) -> float:
+    def finish(self, tally: Tally | None) -> float:
         """Record that the migration is applied; return how many seconds it took.
 
         Raises:
@@ -136,43 +186,39 @@ class Recorder:
         running, now = self._saved, self._context.clock()
         applied = running.finish(now)
         try:
-            self._repository.save(applied)
+            self._ledger.save(self._target, applied)
         except StorageError as error:
             raise StorageError(
-                f"Migration {self.migration_id} was applied, but that could not be recorded:"
+                f"Migration {self.name} was applied, but that could not be recorded:"
                 f" {error}. Do not run it again; once it can be recorded:"
                 f" mpt-tool migrate --fake {self.migration_id}"
             ) from error
         finally:
-            self._append(OutcomeEnum.APPLIED, running, ended_at=now, counts=counts)
+            self._append(OutcomeEnum.APPLIED, running, ended_at=now, tally=tally)
         return applied.seconds or 0.0
 
-    def fail(self, error: BaseException, counts: Counts) -> MptToolError:
+    def fail(self, error: BaseException, tally: Tally | None) -> MptToolError:
         """Record that the migration failed, or was interrupted; return the error to end the run."""
         running, stop = self._saved, self._context.stop
         try:
             self._save_failure()
         except StorageError as unsaved:
-            log.error("The failure of %s could not be recorded: %s", self.migration_id, unsaved)
-        failure = self._failure(error)
-        report = report_of(failure.__cause__ or failure, self._path, self._context.redact)
-        outcome = OutcomeEnum.INTERRUPTED if stop.cause else OutcomeEnum.FAILED
-        self._append(outcome, running, ended_at=self._context.clock(), counts=counts, error=report)
+            log.error("The failure of %s could not be recorded: %s", self.name, unsaved)
+        failure = self.failure_of(error)
+        is_stopped = stop.cause or isinstance(failure, StoppedError)
+        outcome = OutcomeEnum.INTERRUPTED if is_stopped else OutcomeEnum.FAILED
+        self._append(outcome, running, ended_at=self._context.clock(), tally=tally, error=failure)
         return failure
 
-    def fake(self) -> None:
-        """Record that the migration is applied without having run.
+    def note_try(self, began: datetime, tally: Tally, error: MptToolError | None = None) -> None:
+        """Note in the history that some items were handled out of their turn, and what failed."""
+        run, now = RunRecord(started_at=began), self._context.clock()
+        outcome = OutcomeEnum.FAILED if error else OutcomeEnum.TRIED
+        self._append(outcome, run, ended_at=now, tally=tally, error=error)
 
-        Raises:
-            StorageError: it could not be recorded.
-        """
-        now = self._context.clock()
-        self._save(self._saved.fake(now, self._context.origin.version))
-        self._append(OutcomeEnum.FAKED, self._saved, ended_at=now)
-
-    def _save(self, record: MigrationRecord) -> None:
-        self._repository.save(record)
-        self._saved = self._reached = record
+    def _save(self, run: RunRecord) -> None:
+        self._ledger.save(self._target, run)
+        self._saved = self._reached = run
 
     def _save_failure(self) -> None:
         """Save the failure; if how far it came cannot be kept, with what was saved last.
@@ -188,12 +234,14 @@ class Recorder:
             log.error("What was done since the last checkpoint could not be saved: %s", error)
             self._save(self._saved.fail())
 
-    def _failure(self, error: BaseException) -> MptToolError:
+    def failure_of(self, error: BaseException) -> MptToolError:
         """Return the error to end the run with, for whatever ended the migration."""
-        failed = f"Migration {self.migration_id} failed"
+        failed = f"Migration {self.name} failed"
         match error:
             case ItemsFailedError() | StoppedError() | StorageError():
                 return error
+            case ItemError(__cause__=StorageError() as cause):
+                return cause
             case ScriptError():
                 return ScriptError(f"{failed}: {error}")
             case ItemError(__cause__=ScriptError() as cause):
@@ -208,19 +256,34 @@ class Recorder:
     def _append(
         self,
         outcome: OutcomeEnum,
-        record: MigrationRecord,
+        run: RunRecord,
         *,
         ended_at: datetime | None,
-        counts: Counts = None,
-        error: ErrorReport | None = None,
+        tally: Tally | None = None,
+        error: MptToolError | None = None,
     ) -> None:
         """Add an attempt to the history; if that fails, it only warns."""
+        cause = error and (error.__cause__ or error)
         attempt = attempt_at(
-            record, self._context.origin, self._checksum, outcome, ended_at, counts, error
+            self._ledger.record,
+            self._target,
+            run.started_at,
+            self._context.origin,
+            self._checksum,
+            outcome,
+            ended_at,
+            tally,
+            report_of(cause, self._path, self._context.redact) if cause else None,
         )
-        try:
-            self._repository.append(attempt)
-        except NoHistoryError as missing:
-            log.debug("%s", missing)
-        except StorageError as unwritten:
-            log.warning("The history lacks this attempt at %s: %s", self.migration_id, unwritten)
+        append(attempt, self._repository)
+
+
+def append(attempt: Attempt, repository: StateRepository) -> None:
+    """Add an attempt to the history; if that fails, it only warns."""
+    try:
+        repository.append(attempt)
+    except NoHistoryError as missing:
+        log.debug("%s", missing)
+    except StorageError as unwritten:
+        name = name_of(attempt.migration_id, attempt.target or "")
+        log.warning("The history lacks this attempt at %s: %s", name, unwritten)

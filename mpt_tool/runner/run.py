@@ -1,22 +1,38 @@
 """Walks a plan: runs its steps in order, and records how each went."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mpt_tool.errors import MptToolError, StoppedError
+from mpt_tool.enums import OutcomeEnum
+from mpt_tool.errors import (
+    ExitCode,
+    ItemsFailedError,
+    MptToolError,
+    ScriptError,
+    ScriptFailedError,
+    StoppedError,
+    TargetsFailedError,
+)
 from mpt_tool.process.isolation import isolated
 from mpt_tool.process.log import get_log
-from mpt_tool.process.signals import Stop
+from mpt_tool.records import RunRecord
+from mpt_tool.runner.attempts import attempt_at
 from mpt_tool.runner.context import Context
+from mpt_tool.runner.ledger import Ledger
 from mpt_tool.runner.prepare import Prepared, Step, record_of
-from mpt_tool.runner.recorder import Recorder
+from mpt_tool.runner.recorder import Recorder, append
+from mpt_tool.runner.work import Work
 from mpt_tool.scripts import plan
 from mpt_tool.scripts.load import load
 from mpt_tool.scripts.plan import Entry, RunResult
-from mpt_tool.scripts.syntax import checksum
+from mpt_tool.scripts.syntax import checksum, read_syntax
+from mpt_tool.scripts.targets import require_targets
 from mpt_tool.storage.repository import StateRepository
 from mpt_tool.wording import LONGEST_REPEATED, duration, shortened
+
+# What ends one target and leaves the others their turn.
+_ERRORS_OF_TARGET = (ScriptError, ScriptFailedError, ItemsFailedError)
 
 log = get_log(__name__)
 
@@ -33,19 +49,38 @@ def run(prepared: Prepared, repository: StateRepository, context: Context) -> Ru
     ids = [step.record.migration_id for step in prepared.steps]
     with context.stop.deferred():
         for number, step in enumerate(prepared.steps):
-            try:
-                _require_unstopped(ids[number], context.stop)
-                log.info("Running migration: %s", ids[number])
-                with context.reporter.running(ids[number], number + 1, len(ids), step.work.tally):
-                    seconds = _run_step(step, repository, context)
-                log.info("Applied migration: %s in %s", ids[number], duration(seconds))
-            except MptToolError as error:
-                log.error("%s", shortened(context.redact(str(error)), LONGEST_REPEATED))
+            if failure := _run_step(step, number + 1, len(ids), repository, context):
                 seconds = time.monotonic() - began
                 return RunResult(
-                    ids[:number], prepared.skipped, ids[number + 1 :], seconds, ids[number], error
+                    ids[:number], prepared.skipped, ids[number + 1 :], seconds, ids[number], failure
                 )
     return RunResult(ids, prepared.skipped, [], time.monotonic() - began)
+
+
+def _run_step(
+    step: Step, number: int, total: int, repository: StateRepository, context: Context
+) -> MptToolError | None:
+    """Run one migration, for each of its targets in turn; return why it is not applied, if so.
+
+    A target that fails does not keep the others from their turn.
+    """
+    ledger, failures = Ledger(step.record, step.targets, repository), {}
+    for target, work in step.works.items():
+        recorder = Recorder(ledger, target, step.path, step.checksum, context)
+        try:
+            _require_unstopped(recorder.name, context)
+            log.info("Running migration: %s", recorder.name)
+            with context.reporter.running(recorder.name, number, total, work.tally):
+                seconds = _run_work(work, recorder, context)
+            log.info("Applied migration: %s in %s", recorder.name, duration(seconds))
+        except MptToolError as error:
+            log.error("%s", shortened(context.redact(str(error)), LONGEST_REPEATED))
+            if not isinstance(error, _ERRORS_OF_TARGET) or context.stop.cause:
+                return error
+            failures[target] = error
+    if len(failures) < 2:
+        return next(iter(failures.values()), None)
+    return TargetsFailedError(ledger.record.migration_id, len(step.targets), failures)
 
 
 def fake(
@@ -54,25 +89,40 @@ def fake(
     repository: StateRepository,
     context: Context,
     root: Path,
+    environment: Mapping[str, str],
 ) -> None:
-    """Record a migration as applied without running it.
+    """Record a migration as applied without running it, for all targets that it has now.
 
     It is imported only if neither its record nor its syntax tree tells its type.
 
     Raises:
         SelectionError: the migration is unknown or applied already.
+        SettingsError: what it is made for is not set.
         ScriptFailedError: its type cannot be told, as the script cannot be loaded.
         StorageError: it could not be recorded.
     """
     entry = plan.pending_one(entries, migration_id)
     assert entry.script is not None
+    declared = read_syntax(entry.script.path).targets
+    targets = require_targets(declared, environment, migration_id) if declared else ()
     record = record_of(entry, entry.type or load(entry.script, root).type)
-    path = root / entry.script.path
-    Recorder(record, path, checksum(path), repository, context).fake()
+    path, now = root / entry.script.path, context.clock()
+    for target in targets:
+        run = record.run_of(target) or RunRecord()
+        if not run.applied_at:
+            faked = run.fake(now, context.origin.version)
+            record = record.with_run(target, faked, targets)
+    if not targets:
+        record = record.fake(now, context.origin.version)
+    repository.save(record)
+    append(
+        attempt_at(record, "", None, context.origin, checksum(path), OutcomeEnum.FAKED, now),
+        repository,
+    )
 
 
-def _run_step(step: Step, repository: StateRepository, context: Context) -> float:
-    """Run one migration: record that it starts, do its work, and record how that went.
+def _run_work(work: Work, recorder: Recorder, context: Context) -> float:
+    """Do the work for one target: record that it starts, do it, and record how that went.
 
     Returns:
         How many seconds it took.
@@ -83,21 +133,27 @@ def _run_step(step: Step, repository: StateRepository, context: Context) -> floa
         StoppedError: a batch migration was stopped; its progress is kept.
         StorageError: the record could not be saved, before or after the author's code ran.
     """
-    recorder = Recorder(step.record, step.path, step.checksum, repository, context)
     if (seconds := recorder.recover()) is not None:
         return seconds
     recorder.start()
     try:
         # Saving may take long: there may be a reason by now not to begin what takes hours.
-        _require_unstopped(recorder.migration_id, context.stop)
+        _require_unstopped(recorder.name, context)
         with isolated():
-            step.work.do(recorder, context)
+            work.do(recorder, context)
     except BaseException as error:  # noqa: BLE001 - raised as ours, once it is recorded
-        failure = recorder.fail(error, step.counts)
+        failure = recorder.fail(error, work.tally)
         raise failure from failure.__cause__
-    return recorder.finish(step.counts)
+    return recorder.finish(work.tally)
 
 
-def _require_unstopped(migration_id: str, stop: Stop) -> None:
-    if cause := stop.cause:
-        raise StoppedError(f"Migration {migration_id} was not begun: {cause}", cause.exit_code)
+def _require_unstopped(name: str, context: Context) -> None:
+    """Return if what has this name may begin.
+
+    Raises:
+        StoppedError: the run was stopped, or has handled as many items as it was to handle.
+    """
+    if cause := context.stop.cause:
+        raise StoppedError(f"Migration {name} was not begun: {cause}", cause.exit_code)
+    if context.budget.is_spent:
+        raise StoppedError(f"Migration {name} was not begun: limited", ExitCode.TRY_LATER)

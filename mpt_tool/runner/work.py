@@ -1,19 +1,22 @@
 """What a step does: calls the script's `run`, or drives a batch migration over its items."""
 
-from collections.abc import AsyncGenerator, Awaitable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from mpt_tool.batch.checkpoints import Tally
-from mpt_tool.batch.drive import all_items, begin_at, checkpoints_of, failed_items
-from mpt_tool.batch.items import total_of
-from mpt_tool.errors import ExitCode, ItemsFailedError, ScriptError, StoppedError
-from mpt_tool.migration import BaseMigration, BatchDataMigration
+from mpt_tool.batch.drive import Batch, all_items, begin_at, checkpoints_of, failed_items
+from mpt_tool.batch.items import Budget, total_of
+from mpt_tool.batch.loop import EventLoop
+from mpt_tool.clients.limiter import requests_capped
+from mpt_tool.errors import ExitCode, ItemsFailedError, ScriptError, StoppedError, StorageError
+from mpt_tool.migration import BaseMigration, BatchMigration
+from mpt_tool.migration.steps import Steps, attach
 from mpt_tool.process.limits import time_limit
 from mpt_tool.process.log import get_log
 from mpt_tool.process.signals import Interrupted
-from mpt_tool.records import Checkpoint
+from mpt_tool.records import Checkpoint, FailedItem
 from mpt_tool.runner.context import Context
 from mpt_tool.runner.recorder import Recorder
 from mpt_tool.wording import in_items
@@ -25,9 +28,17 @@ log = get_log(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ScriptWork:
-    """Calls `run` of a migration, which goes to its end or fails."""
+    """Calls `run` of a migration, which goes to its end or fails.
+
+    Args:
+        migration: whose it is.
+        checkpoint: what earlier runs made by durable steps, and whether only `verify` is left.
+        checksum: of the syntax tree of its script.
+    """
 
     migration: BaseMigration
+    checkpoint: Checkpoint | None
+    checksum: str | None
     tally: None = None
 
     def do(self, recorder: Recorder, context: Context) -> None:
@@ -36,12 +47,35 @@ class ScriptWork:
         Raises:
             BaseException: what the author's code raised, or what stopped it.
         """
+        begin = begin_at(self.checkpoint, context.clock(), self.checksum)
+        steps = Steps(begin.steps, lambda: recorder.reach(reached()))
+
+        def reached() -> Checkpoint:
+            return begin.model_copy(update={"steps": steps.kept()})
+
+        attach(self.migration, steps)
         with context.stop.allowed(), _limit(self.migration, recorder, context):
+            if self.checkpoint and self.checkpoint.done and _is_verified(self.migration, recorder):
+                return
             try:
-                _finish(self.migration.run())
+                finish(self.migration.run())
             except SystemExit as error:
                 if error.code is not None and not (isinstance(error.code, int) and error.code == 0):
                     raise
+            if verifies(self.migration):
+                recorder.reach(reached().model_copy(update={"done": True}))
+                finish(self.migration.verify(), "verify")
+
+
+def _is_verified(migration: BaseMigration, recorder: Recorder) -> bool:
+    """Whether a migration that ran to its end in an earlier run is found to be right now."""
+    log.info("Verifying %s, which ran to its end before", recorder.name)
+    try:
+        finish(migration.verify(), "verify")
+    except Exception as error:  # noqa: BLE001 - it runs again, and is verified once more
+        log.warning("%s is not as it should be, so it runs again: %s", recorder.name, error)
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +90,7 @@ class BatchWork:
         retries_failed: whether the failed items of the checkpoint come first.
     """
 
-    migration: BatchDataMigration[Any]
+    migration: BatchMigration[Any]
     checkpoint: Checkpoint | None
     checksum: str | None
     tally: Tally
@@ -70,52 +104,99 @@ class BatchWork:
             ItemsFailedError: it came to its end, but items failed.
             BaseException: what the author's code raised.
         """
-        migration, stop = self.migration, context.stop
+        migration, checkpoint, stop = self.migration, self.checkpoint, context.stop
         self._announce(recorder)
-        begin = begin_at(self.checkpoint, context.clock(), self.checksum)
+        begin = begin_at(checkpoint, context.clock(), self.checksum)
         checkpoints = checkpoints_of(
             migration, begin, self.tally, recorder.reach, by_time_alone=recorder.saves_by_request
         )
-        is_done = self.checkpoint is not None and self.checkpoint.done
-        with _limit(migration, recorder, context):
-            self.tally.total = total_of(migration)
-            if self.retries_failed:
-                with failed_items(migration, checkpoints, stop.is_set, context.redact) as walk:
-                    walk.run()
-            if not (self.retries_failed and self.tally.failed):
-                with all_items(migration, checkpoints, stop.is_set, context.redact) as walk:
-                    is_done = walk.run()
-            reached = checkpoints.current().model_copy(update={"done": is_done})
+        pace = migration.max_requests_per_second
+        with _limit(migration, recorder, context), requests_capped(pace), EventLoop() as loop:
+            batch = Batch(migration, checkpoints, loop, stop.is_set, context.redact)
+            is_done = checkpoint is not None and checkpoint.done
+            if not is_done or self.tally.failed:
+                is_done = self._drive(batch, recorder, context.budget)
+            if checkpoints.has_unsaved_failures:
+                checkpoints.save()
+            reached = checkpoints.reached()[0].model_copy(update={"done": is_done})
             recorder.note(reached)
-        _require_end(recorder, reached, stop.cause)
+            if is_done and not reached.failed and verifies(migration):
+                recorder.reach(reached)
+                loop.result_of(migration.verify())
+        _require_end(recorder, reached, stop.cause, context.budget)
+
+    def _drive(self, batch: Batch, recorder: Recorder, budget: Budget) -> bool:
+        """Handle the failed items if they come first, then all others; return if none is left."""
+        batch.prepare()
+        self.tally.total = total_of(self.migration, batch.loop)
+        is_done = self.checkpoint is not None and self.checkpoint.done
+        if self.checkpoint and self.retries_failed:
+            with failed_items(batch, _all_failures(recorder, self.checkpoint)) as walk:
+                walk.run()
+            if self.tally.failed:
+                return is_done
+        with all_items(batch, budget) as walk:
+            is_done = walk.run() and not budget.is_spent
+        if is_done and self.migration.has_source():
+            self._compare_with_source(batch, recorder)
+        return is_done
+
+    def _compare_with_source(self, batch: Batch, recorder: Recorder) -> None:
+        """Warn if there are not as many items now as were handled: some came, or some went."""
+        total = total_of(self.migration, batch.loop)
+        if total is not None and total != self.tally.handled:
+            log.warning(
+                "%s handled %s, and its source has %s now",
+                recorder.name,
+                in_items(self.tally.handled),
+                in_items(total),
+            )
 
     def _announce(self, recorder: Recorder) -> None:
         """Log where the run begins, and whether its progress will be kept."""
-        migration_id, checkpoint = recorder.migration_id, self.checkpoint
+        checkpoint = self.checkpoint
         if not recorder.keeps_checkpoints:
             log.warning(
-                "The store has no column checkpoint: the progress of %s will not survive its end;"
+                "The store has no column %s: the progress of %s will not survive its end;"
                 " mpt-tool migrate --init adds the column",
-                migration_id,
+                recorder.column,
+                recorder.name,
             )
         if checkpoint and self.retries_failed:
-            log.info("Retrying %s of %s", in_items(checkpoint.failed), migration_id)
-        elif checkpoint:
-            log.info("Resuming %s after %s", migration_id, checkpoint.in_items)
+            log.info("Retrying %s of %s", in_items(checkpoint.failed), recorder.name)
+        elif checkpoint and checkpoint.done and not checkpoint.failed:
+            log.info("Verifying %s, which came to its end before", recorder.name)
+        elif checkpoint and checkpoint.handled:
+            log.info("Resuming %s after %s", recorder.name, checkpoint.in_items)
+
+
+def _all_failures(recorder: Recorder, checkpoint: Checkpoint) -> Sequence[FailedItem]:
+    """Return the failed items of a checkpoint.
+
+    Raises:
+        ScriptError: not all of them were kept.
+    """
+    failures = recorder.failures(checkpoint)
+    if len(failures) == checkpoint.failed:
+        return failures
+    raise ScriptError(
+        f"{len(failures):,} of {in_items(checkpoint.failed)} that failed were kept: begin anew by"
+        f" mpt-tool batch {recorder.migration_id} --restart"
+    )
 
 
 type Work = ScriptWork | BatchWork
 
 
-def _finish(result: object) -> None:
-    """Await what `run` returned, if it has to be.
+def finish(result: object, name: str = "run") -> None:
+    """Await what an author's method returned, if it has to be.
 
     Raises:
-        ScriptError: `run` is a generator, so that nothing of it was run.
+        ScriptError: the method is a generator, so that nothing of it was run.
         BaseException: what the author's code raised.
     """
     if isinstance(result, Generator | AsyncGenerator):
-        raise ScriptError("run() holds a yield, so nothing of it was run: remove the yield")
+        raise ScriptError(f"{name}() holds a yield, so nothing of it was run: remove the yield")
     if isinstance(result, Awaitable):
         import asyncio
 
@@ -125,13 +206,24 @@ def _finish(result: object) -> None:
         asyncio.run(finish())
 
 
-def _require_end(recorder: Recorder, reached: Checkpoint, cause: Interrupted | None) -> None:
+def verifies(migration: BaseMigration) -> bool:
+    """Whether a migration has a `verify` of its own."""
+    return type(migration).verify is not BaseMigration.verify
+
+
+def _require_end(
+    recorder: Recorder,
+    reached: Checkpoint,
+    cause: Interrupted | None,
+    budget: Budget,
+) -> None:
     """Return if a batch migration came to its end, without a failed item.
 
     Args:
-        recorder: what knows its id, and whether its progress is kept.
+        recorder: what knows its name, and whether its progress is kept.
         reached: how far it came.
         cause: why it was to stop, if it was.
+        budget: whether it was to handle just some of its items.
 
     Raises:
         StoppedError: it was stopped on the way.
@@ -139,39 +231,42 @@ def _require_end(recorder: Recorder, reached: Checkpoint, cause: Interrupted | N
     """
     if reached.done and not reached.failed:
         return
-    migration_id = recorder.migration_id
-    if not cause:
-        raise ItemsFailedError(_failed_items(migration_id, reached))
+    if not cause and not budget.is_spent:
+        raise ItemsFailedError(_failed_items(recorder, reached))
+    stopped, code = (str(cause), cause.exit_code) if cause else ("limited", ExitCode.TRY_LATER)
     if not reached.handled:
-        message = f"Migration {migration_id} was {cause} before its first item was done"
-        raise StoppedError(message, cause.exit_code)
-    stopped = f"Migration {migration_id} was {cause} after {reached.in_items}"
+        message = f"Migration {recorder.name} was {stopped} before its first item was done"
+        raise StoppedError(message, code)
+    stopped = f"Migration {recorder.name} was {stopped} after {reached.in_items}"
     if not recorder.keeps_checkpoints:
         raise StoppedError(
-            f"{stopped}: the store has no column checkpoint, so its progress is lost;"
+            f"{stopped}: the store has no column {recorder.column}, so its progress is lost;"
             " mpt-tool migrate --init adds the column",
-            cause.exit_code,
+            code if cause else ExitCode.FAILED,
         )
-    was_asked = cause.exit_code != ExitCode.FAILED
-    again = f": mpt-tool batch {migration_id} --retry-failed" if reached.done else ""
+    again = f": mpt-tool batch {recorder.migration_id} --retry-failed" if reached.done else ""
     raise StoppedError(
         f"{stopped}: its progress is kept, run it again to go on{again}",
-        ExitCode.TRY_LATER if was_asked else ExitCode.FAILED,
+        ExitCode.FAILED if code == ExitCode.FAILED else ExitCode.TRY_LATER,
     )
 
 
-def _failed_items(migration_id: str, reached: Checkpoint) -> str:
-    listed = [f"{failure.cursor}: {failure.error}" for failure in reached.failures]
-    if len(listed) > _LISTED_ITEMS:
-        listed[_LISTED_ITEMS:] = [f"and {len(listed) - _LISTED_ITEMS:,} more"]
-    # A store may have had no room for all of them.
-    unknown = reached.failed - len(reached.failures)
-    how = "--restart, as not all of them were kept" if unknown else "--retry-failed"
-    return (
-        f"Migration {migration_id} failed for {in_items(reached.failed, reached.handled)}"
-        f" ({'; '.join(listed)}). Once they can succeed:"
-        f" mpt-tool batch {migration_id} {how}"
-    )
+def _failed_items(recorder: Recorder, reached: Checkpoint) -> str:
+    """Return which items failed, and what to do about it."""
+    try:
+        failures = recorder.failures(reached)
+    except StorageError:
+        failures = []
+    listed = [f"{failure.cursor}: {failure.error}" for failure in failures[:_LISTED_ITEMS]]
+    if listed and reached.failed > len(listed):
+        listed.append(f"and {reached.failed - len(listed):,} more")
+    migration_id = recorder.migration_id
+    are_kept = len(failures) == reached.failed
+    how = "--retry-failed" if are_kept else "--restart, as not all of them were kept"
+    advice = f"Once they can succeed: mpt-tool batch {migration_id} {how}"
+    told = f" ({'; '.join(listed)})" if listed else ""
+    failed = in_items(reached.failed, reached.handled)
+    return f"Migration {recorder.name} failed for {failed}{told}. {advice}"
 
 
 def _limit(

@@ -31,15 +31,29 @@ def load(script: Script, root: Path) -> BaseMigration:
         raise ScriptError(f"{script.path} cannot be read: {error.strerror}") from error
     try:
         migration_class = getattr(_import(path, source), "Migration", None)
-        if isinstance(migration_class, type) and issubclass(migration_class, BaseMigration):
-            migration = migration_class()
-            MigrationTypeEnum(migration.type)  # raises for a type of the author's own
-            migration.project_root = root
-            return migration
     except BaseException as error:
         raise ScriptFailedError(f"{script.path} cannot be loaded", error) from error
+    if isinstance(migration_class, type) and issubclass(migration_class, BaseMigration):
+        return make(migration_class, script, root)
     bases = " or ".join(BASES)
     raise ScriptError(f"{script.path} has no class Migration that derives from {bases}")
+
+
+def make(
+    migration_class: type[BaseMigration], script: Script, root: Path, target: str = ""
+) -> BaseMigration:
+    """Return an instance of the migration of a script, for a target if it has any.
+
+    Raises:
+        ScriptFailedError: it cannot be made.
+    """
+    try:
+        migration = migration_class()
+        MigrationTypeEnum(migration.type)  # raises for a type of the author's own
+    except BaseException as error:
+        raise ScriptFailedError(f"{script.path} cannot be loaded", error) from error
+    migration.project_root, migration.target = root, target
+    return migration
 
 
 def _import(path: Path, source: bytes) -> ModuleType:

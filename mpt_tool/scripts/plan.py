@@ -1,16 +1,26 @@
 """Scripts held against records: what is pending, what is odd, what was run. Does no I/O."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from mpt_tool.enums import MigrationStatusEnum, MigrationTypeEnum
 from mpt_tool.errors import MptToolError, SelectionError
 from mpt_tool.records import MigrationRecord
 from mpt_tool.scripts.folder import Script
-from mpt_tool.wording import in_items
+from mpt_tool.wording import in_items, in_outcomes, in_targets, name_of
 
 MALFORMED_NAME, DUPLICATE_ID = NAME_NOTES = ("malformed name", "duplicate id")
+
+
+# What some targets are the migration is not beyond.
+_LEAST_DONE_FIRST = (
+    MigrationStatusEnum.RUNNING,
+    MigrationStatusEnum.FAILED,
+    MigrationStatusEnum.NOT_APPLIED,
+    MigrationStatusEnum.APPLIED,
+    MigrationStatusEnum.FAKED,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +28,8 @@ class Entry:
     """One line of a plan: a script, its record, or both.
 
     `type` is the recorded one, or else the one that the script declares; None if neither tells.
+    `targets` are what the migration is made for now; None if the variable is not set that lists
+    them. `outcomes` are those of its items if it is applied, as far as the history tells.
     """
 
     order_id: int
@@ -26,16 +38,22 @@ class Entry:
     record: MigrationRecord | None
     type: MigrationTypeEnum | None
     notes: tuple[str, ...] = ()
+    targets: tuple[str, ...] | None = ()
+    outcomes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def status(self) -> MigrationStatusEnum:
-        """Where the migration stands."""
-        return self.record.status if self.record else MigrationStatusEnum.NOT_APPLIED
+        """Where the migration stands; one that has targets, where those do that it has now."""
+        if self.record is None:
+            return MigrationStatusEnum.NOT_APPLIED
+        runs = [self.record.run_of(target) for target in self.targets or ()]
+        of_runs = {run.status if run else MigrationStatusEnum.NOT_APPLIED for run in runs}
+        return next((each for each in _LEAST_DONE_FIRST if each in of_runs), self.record.status)
 
     @property
     def is_applied(self) -> bool:
-        """Whether the migration counts as done: applied or faked."""
-        return self.record is not None and self.record.applied_at is not None
+        """Whether the migration counts as done: applied or faked, for all of its targets."""
+        return self.status in (MigrationStatusEnum.APPLIED, MigrationStatusEnum.FAKED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +75,9 @@ def build(
     scripts: Sequence[Script],
     records: Mapping[str, MigrationRecord],
     declared: Mapping[str, MigrationTypeEnum | None],
-    store_notes: Mapping[str, str],
-    changed: Collection[str] = (),
+    targets: Mapping[str, tuple[str, ...] | None],
+    notes: Mapping[str, Sequence[str]],
+    outcomes: Mapping[str, Mapping[str, int]],
 ) -> list[Entry]:
     """Return an entry for every script and for every record whose file is gone, in order of runs.
 
@@ -66,11 +85,11 @@ def build(
         scripts: what is in the folder.
         records: what is in the store, by migration id.
         declared: the types that scripts without a record declare, by migration id.
-        store_notes: what the store found odd, by migration id.
-        changed: the ids of scripts that were changed since they were applied.
+        targets: what those are made for that have targets, as in an entry, by migration id.
+        notes: what else is odd, by migration id.
+        outcomes: those of the items of what is applied, by migration id.
     """
     times = Counter(script.migration_id for script in scripts)
-    of_store = {migration_id: (note,) for migration_id, note in store_notes.items()}
     in_order = sorted(records.values(), key=lambda record: record.order_id)
     newest: dict[MigrationTypeEnum | None, MigrationRecord] = {
         record.type: record for record in in_order if record.applied_at
@@ -80,32 +99,64 @@ def build(
         migration_id = script.migration_id
         record = records.get(migration_id)
         type_ = record.type if record else declared.get(migration_id)
-        notes = [
-            *_notes_on_record(script, record, newest.get(type_)),
-            *(["changed since it was applied"] if migration_id in changed else []),
+        own_notes = [
             *([MALFORMED_NAME] if script.name_problem else []),
             *([DUPLICATE_ID] if times[migration_id] > 1 else []),
-            *of_store.get(migration_id, ()),
+            *notes.get(migration_id, ()),
         ]
-        entries.append(Entry(script.order_id, migration_id, script, record, type_, tuple(notes)))
+        entry = Entry(
+            order_id=script.order_id,
+            migration_id=migration_id,
+            script=script,
+            record=record,
+            type=type_,
+            targets=targets.get(migration_id, ()),
+            outcomes=outcomes.get(migration_id, {}),
+        )
+        of_record = _notes_on_record(entry, newest.get(type_))
+        entries.append(replace(entry, notes=(*of_record, *own_notes)))
     for migration_id, record in records.items():
         if migration_id not in times:
-            gone = ("file gone", *of_store.get(migration_id, ()))
+            gone = ("file gone", *notes.get(migration_id, ()))
             entries.append(Entry(record.order_id, migration_id, None, record, record.type, gone))
     return sorted(entries, key=lambda entry: (entry.order_id, entry.migration_id))
 
 
-def _notes_on_record(
-    script: Script, record: MigrationRecord | None, later: MigrationRecord | None
-) -> Iterator[str]:
-    """Yield what is odd about a script beside its record and the newest applied one of its type."""
-    is_pending = record is None or record.applied_at is None
-    if is_pending and later and script.order_id < later.order_id:
+def by_target(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the entries, followed by one for each of its targets where an entry has some."""
+    return [each for entry in entries for each in (entry, *of_targets(entry))]
+
+
+def of_targets(entry: Entry) -> Iterator[Entry]:
+    """Yield an entry for each target that this one has, and for each that it had."""
+    known = entry.record.targets if entry.record else None
+    for target in dict.fromkeys([*(entry.targets or ()), *(known or ())]):
+        run = entry.record.run_of(target) if entry.record else None
+        record = entry.record.narrowed(run) if entry.record and run else None
+        gone = () if target in (entry.targets or ()) else ("target gone",)
+        name = name_of(entry.migration_id, target)
+        own = replace(entry, migration_id=name, record=record, targets=(), outcomes={})
+        yield replace(own, notes=(*_progress(record), *gone))
+
+
+def _notes_on_record(entry: Entry, later: MigrationRecord | None) -> Iterator[str]:
+    """Yield what is odd about an entry beside the newest applied one of its type."""
+    if not entry.is_applied and later and entry.order_id < later.order_id:
         yield f"older than {later.migration_id}, which is applied"
-    if record and record.checkpoint:
-        yield f"resumes after {record.checkpoint}"
-        if record.checkpoint.failed:
-            yield f"{in_items(record.checkpoint.failed)} failed"
+    if entry.targets and entry.record and not entry.is_applied:
+        runs = [entry.record.run_of(target) for target in entry.targets]
+        applied = sum(1 for run in runs if run and run.applied_at)
+        yield f"{applied:,} of {in_targets(len(entry.targets))}"
+    yield from _progress(entry.record)
+
+
+def _progress(record: MigrationRecord | None) -> Iterator[str]:
+    """Yield how far a batch migration is that is not at its end."""
+    if record and (checkpoint := record.checkpoint) and checkpoint.handled:
+        outcomes = in_outcomes(checkpoint.outcomes)
+        yield f"resumes after {checkpoint}{f' ({outcomes})' if outcomes else ''}"
+        if checkpoint.failed:
+            yield f"{in_items(checkpoint.failed)} failed"
 
 
 def pending(

@@ -8,20 +8,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpt_tool.enums import MigrationTypeEnum
-from mpt_tool.migration import BASES, BatchDataMigration
+from mpt_tool.migration import BASES
 
 _CHECKSUM_DIGITS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Syntax:
-    """The type of a script's migration, if it can be told, and what is wrong with it and where.
+    """What a script's migration is, as far as can be told, and what is wrong with it and where.
 
-    `is_batch` tells that it derives from `BatchDataMigration`.
+    Args:
+        type: of the migration; None if it cannot be told.
+        is_batch: whether it is a batch migration.
+        targets: what it is made for, or the variable that lists that.
+        requires: the ids of those that have to be applied before.
+        verifies: whether it has a `verify`.
+        problem: what is wrong with it,
+        line: and where.
     """
 
     type: MigrationTypeEnum | None = None
     is_batch: bool = False
+    targets: str | tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    verifies: bool = False
     problem: str | None = None
     line: int | None = None
 
@@ -98,16 +108,25 @@ def _syntax_of(tree: ast.Module) -> Syntax:
         return Syntax(problem="no Migration class")
     bases = list(_bases("Migration", classes, imported, frozenset()))
     known = [BASES[name] for name in bases if name in BASES]
-    is_batch = BatchDataMigration.__name__ in bases
-    methods = {getattr(node, "name", None): node for node in classes["Migration"].body}
-    if is_batch and "run" in methods:
-        problem = "Migration defines run() and is driven by its items"
-        return Syntax(problem=problem, line=methods["run"].lineno)
+    is_batch = any(name.startswith("Batch") for name in bases if name in BASES)
+    members = dict(_members("Migration", classes, frozenset()))
+    run = next((each for each in classes["Migration"].body if _name_of(each) == "run"), None)
+    if is_batch and run:
+        return Syntax(problem="Migration defines run() and is driven by its items", line=run.lineno)
     if not bases:
         problem = f"Migration derives from neither {' nor '.join(BASES)}"
         return Syntax(problem=problem, line=classes["Migration"].lineno)
+    for name in ("targets", "requires"):
+        if name in members and (wrong := _problem_of_names(name, members[name])):
+            return Syntax(problem=wrong, line=members[name].lineno)
     if known and not any(_sets_type(node) for node in classes.values()):
-        return Syntax(known[0], is_batch)
+        return Syntax(
+            known[0],
+            is_batch,
+            _names_in(members.get("targets")),
+            tuple(_names_in(members.get("requires"))),
+            "verify" in members,
+        )
     return Syntax()
 
 
@@ -124,6 +143,45 @@ def _sets_type(node: ast.ClassDef) -> bool:
     """Whether a class says its type itself, in a way that only running it would tell."""
     defined = {getattr(statement, "name", None) for statement in node.body}
     return "type" in defined | _assigned(node.body)
+
+
+def _members(
+    name: str, classes: Mapping[str, ast.ClassDef], seen: frozenset[str]
+) -> Iterator[tuple[str, ast.stmt]]:
+    """Yield what a class defines, after what the classes of the script do that it derives from."""
+    for base in reversed(classes[name].bases):
+        if isinstance(base, ast.Name) and base.id in classes and base.id not in seen:
+            yield from _members(base.id, classes, seen | {name})
+    for statement in classes[name].body:
+        for defined in (_name_of(statement), *_assigned([statement])):
+            if defined:
+                yield defined, statement
+
+
+def _name_of(statement: ast.stmt) -> str | None:
+    return getattr(statement, "name", None)
+
+
+def _names_in(statement: ast.stmt | None) -> str | tuple[str, ...]:
+    """Return the text that a statement assigns, or the texts; none if it assigns nothing else."""
+    value = getattr(statement, "value", None)
+    try:
+        names = ast.literal_eval(value) if value else ()
+    except ValueError:
+        return ()
+    if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
+        return tuple(names)
+    return names if isinstance(names, str) else ()
+
+
+def _problem_of_names(name: str, statement: ast.stmt) -> str | None:
+    found = _names_in(statement)
+    if name == "requires" and not isinstance(found, str) and found:
+        return None
+    if name == "targets" and found:
+        return None
+    wanted = "a tuple of ids" if name == "requires" else "a tuple, or the name of a variable"
+    return f"{name} cannot be read without running the script: write {wanted}, as it is"
 
 
 def _assigned(statements: Sequence[ast.stmt]) -> set[str | None]:

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from mpt_tool.errors import LockedError, LockLostError, StorageError
 from mpt_tool.process.log import get_log
-from mpt_tool.records import Attempt, MigrationRecord, Origin, describe
+from mpt_tool.records import Attempt, FailedItems, MigrationRecord, Origin, describe
 from mpt_tool.storage.repository import Snapshot
 from mpt_tool.wording import printable, timestamp
 
@@ -161,10 +161,10 @@ class LocalRepository:
             lock.release()
         raise StorageError("Nothing to unlock: nobody holds the lock")
 
-    def append(self, attempt: Attempt) -> None:
+    def append(self, entry: Attempt | FailedItems) -> None:
         """Add a line to the history file, on a line of its own even after one that was torn."""
         path = self._beside(HISTORY_FILE)
-        line = json.dumps(attempt.document()).encode() + b"\n"
+        line = json.dumps(entry.document()).encode() + b"\n"
         with _explaining(path, "written"), path.open("ab+", buffering=0) as file:
             if file.tell():
                 file.seek(-1, os.SEEK_END)
@@ -172,11 +172,19 @@ class LocalRepository:
             file.write(line)
 
     def attempts(self) -> Iterator[Attempt]:
-        """Return all attempts, the newest first; a line that is none, as if torn, is left out."""
+        """Return all attempts, the newest first; a line that is none is left out."""
+        return self._history(Attempt)
+
+    def failed_items(self, migration_id: str) -> Iterator[FailedItems]:
+        """Return the failed items of a migration, those added last first."""
+        return (each for each in self._history(FailedItems) if each.migration_id == migration_id)
+
+    def _history[Entry: BaseModel](self, kind: type[Entry]) -> Iterator[Entry]:
+        """Return the entries of a kind in the history, the newest first."""
         path = self._beside(HISTORY_FILE)
         with _explaining(path, "read"):
             try:
-                return _attempts(path.open("rb"))
+                return _entries(path.open("rb"), kind)
             except FileNotFoundError:
                 return iter(())
 
@@ -284,14 +292,14 @@ def _member(key: str, document: object) -> str:
     return f"{json.dumps(key)}: {json.dumps(document, indent=2)}".replace("\n", "\n  ")
 
 
-def _attempts(file: BinaryIO) -> Iterator[Attempt]:
-    """Yield the attempts of an open file, the last one first, and close it."""
+def _entries[Entry: BaseModel](file: BinaryIO, kind: type[Entry]) -> Iterator[Entry]:
+    """Yield the entries of a kind in an open file, the last one first, and close it."""
     with file:
         for line in filter(None, _lines_from_end(file)):
             try:
-                yield Attempt.model_validate_json(line)
+                yield kind.model_validate_json(line)
             except ValidationError:
-                log.debug("A line of %s is no attempt: left out", file.name)
+                log.debug("A line of %s is no %s: left out", file.name, kind.__name__)
 
 
 def _lines_from_end(file: BinaryIO) -> Iterator[bytes]:

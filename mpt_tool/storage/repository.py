@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from mpt_tool.records import Attempt, MigrationRecord, Origin
+from mpt_tool.records import Attempt, Checkpoint, FailedItem, FailedItems, MigrationRecord, Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +93,8 @@ class StateRepository(Protocol):
             StorageError: this one does not hold it, or it cannot be taken away.
         """
 
-    def append(self, attempt: Attempt) -> None:
-        """Add an attempt to the history, which nothing is ever removed from.
+    def append(self, entry: Attempt | FailedItems) -> None:
+        """Add an attempt, or failed items, to the history, which nothing is ever removed from.
 
         Raises:
             StorageError: it could not be added; `NoHistoryError` if the store keeps no history.
@@ -108,3 +108,35 @@ class StateRepository(Protocol):
         Raises:
             StorageError: they cannot be read; `NoHistoryError` if the store keeps no history.
         """
+
+    def failed_items(self, migration_id: str) -> Iterator[FailedItems]:
+        """Return the failed items of a migration, those added last first.
+
+        Raises:
+            StorageError: they cannot be read; `NoHistoryError` if the store keeps no history.
+        """
+
+
+def failures_of(
+    repository: StateRepository, migration_id: str, target: str, checkpoint: Checkpoint
+) -> list[FailedItem]:
+    """Return the failed items that a checkpoint counts, as far as they were kept, in their order.
+
+    What was kept under a number last is what holds: a run that died may have kept some that its
+    checkpoint does not count.
+
+    Raises:
+        StorageError: they cannot be read.
+    """
+    numbers = range(checkpoint.retried, checkpoint.retried + checkpoint.failed)
+    found: dict[int, FailedItem] = {}
+    if not numbers:
+        return []
+    for items in repository.failed_items(migration_id):
+        if (items.target or "", items.since) == (target, checkpoint.since):
+            for number, item in enumerate(items.failed, items.first):
+                if number in numbers:
+                    found.setdefault(number, item)
+        if len(found) == len(numbers):
+            break
+    return [found[number] for number in sorted(found)]

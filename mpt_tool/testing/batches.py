@@ -1,15 +1,24 @@
 """For authors of batch migrations: drives one in memory."""
 
 import inspect
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from mpt_tool.batch.checkpoints import Checkpoints, Tally
-from mpt_tool.batch.drive import ItemError, all_items, begin_at, checkpoints_of, failed_items
-from mpt_tool.batch.items import total_of
-from mpt_tool.migration import BatchDataMigration
-from mpt_tool.records import Checkpoint
+from mpt_tool.batch.checkpoints import Tally
+from mpt_tool.batch.drive import (
+    Batch,
+    ItemError,
+    all_items,
+    begin_at,
+    checkpoints_of,
+    failed_items,
+)
+from mpt_tool.batch.items import Budget, total_of
+from mpt_tool.batch.loop import EventLoop
+from mpt_tool.migration import BatchMigration
+from mpt_tool.records import Checkpoint, FailedItem
 
 
 class InjectedError(Exception):
@@ -20,20 +29,27 @@ class BatchRunner:
     """Drives a batch migration as the tool does, but keeps its checkpoint in memory.
 
     Args:
-        migration: what is driven; its `process` is watched from now on.
+        migration: what is driven; its `process`, or `process_many`, is watched from now on.
+        target: the one of its targets that it is driven for, if it has any.
 
-    `checkpoint` is where it stands. `processed` are the cursors of the items that `process` handled
-    without an error, in the order in which it did; those that came again are there twice.
+    `checkpoint` is where it stands, `failures` are the items that failed. `processed` are the
+    cursors of the items that were handled without an error, in the order in which they were; those
+    that came again are there twice.
     """
 
-    def __init__(self, migration: BatchDataMigration[Any]) -> None:
-        if not isinstance(migration, BatchDataMigration):
+    def __init__(self, migration: BatchMigration[Any], target: str = "") -> None:
+        if not isinstance(migration, BatchMigration):
             raise TypeError(f"{migration!r} is no instance of a batch migration")
         self.migration = migration
         self.checkpoint: Checkpoint | None = None
+        self.failures: list[FailedItem] = []
         self.processed: list[Any] = []
         self._failing: Collection[Any] = ()
-        vars(migration)["process"] = self._watched(migration.process)
+        migration.target = target
+        if migration.handles_many():
+            vars(migration)["process_many"] = self._watched(migration.process_many, list)
+        else:
+            vars(migration)["process"] = self._watched(migration.process, lambda item: [item])
 
     def run(
         self,
@@ -59,14 +75,13 @@ class BatchRunner:
         if limit is not None and (limit < 0 or None not in (stop_after, crash_after)):
             raise ValueError("use stop_after or crash_after, with a number from 0 on")
         end = None if limit is None else len(self.processed) + limit
-        failure, checkpoints = None, self._checkpoints()
+        failure, is_done = None, False
+
+        def is_stopped() -> bool:
+            return end is not None and len(self.processed) >= end
+
         try:
-            with all_items(
-                self.migration,
-                checkpoints,
-                lambda: end is not None and len(self.processed) >= end,
-                redact=str,
-            ) as walk:
+            with self._batch(is_stopped) as batch, all_items(batch, Budget()) as walk:
                 is_done = walk.run()
         except ItemError as error:
             failure = error.__cause__
@@ -74,7 +89,7 @@ class BatchRunner:
         if failure:
             raise failure
         if crash_after is None:
-            self.checkpoint = checkpoints.current().model_copy(update={"done": is_done})
+            self._save(*batch.checkpoints.reached(), done=is_done)
 
     def retry_failed(self, *, fail: Collection[Any] = ()) -> None:
         """Handle just the items that failed, as `--retry-failed` does.
@@ -83,49 +98,72 @@ class BatchRunner:
             fail: the cursors of items that are to fail again.
         """
         assert self.checkpoint is not None, "nothing ran yet"
-        self._failing = fail
-        checkpoints, done = self._checkpoints(), self.checkpoint.done
-        with failed_items(self.migration, checkpoints, lambda: False, redact=str) as walk:
+        self._failing, done = fail, self.checkpoint.done
+        failures = self.failures
+        with self._batch(lambda: False) as batch, failed_items(batch, failures) as walk:
             walk.run()
-        self.checkpoint = checkpoints.current().model_copy(update={"done": done})
+        self._save(*batch.checkpoints.reached(), done=done)
+
+    def verify(self) -> None:
+        """Call `verify`, as the tool does at the end.
+
+        Raises:
+            Exception: what it raised.
+        """
+        with EventLoop() as loop:
+            loop.result_of(self.migration.verify())
 
     def assert_all_processed(self, cursors: Iterable[Any]) -> None:
         """Assert that the migration is at its end, and handled the items of these cursors."""
         assert self.checkpoint is not None, "nothing ran yet"
         assert self.checkpoint.done, f"it stopped after {self.checkpoint}"
-        assert not self.checkpoint.failures, f"items failed: {self.checkpoint.failures}"
+        assert not self.failures, f"items failed: {self.failures}"
         missing = [cursor for cursor in cursors if cursor not in self.processed]
         assert not missing, f"not processed: {missing}"
 
-    def _checkpoints(self) -> Checkpoints:
+    @contextmanager
+    def _batch(self, is_stopped: Callable[[], bool]) -> Iterator[Batch]:
+        """Return the migration at work, prepared, from the checkpoint on."""
         begin = begin_at(self.checkpoint, datetime.now(UTC), checksum=None)
         tally = Tally.since(self.checkpoint)
-        tally.total = total_of(self.migration)
-        return checkpoints_of(self.migration, begin, tally, self._save)
+        checkpoints = checkpoints_of(self.migration, begin, tally, self._save)
+        with EventLoop() as loop:
+            batch = Batch(self.migration, checkpoints, loop, is_stopped, redact=str)
+            batch.prepare()
+            tally.total = total_of(self.migration, loop)
+            yield batch
 
-    def _save(self, checkpoint: Checkpoint) -> None:
-        self.checkpoint = checkpoint
+    def _save(
+        self, checkpoint: Checkpoint, failed: Sequence[FailedItem], *, done: bool = False
+    ) -> None:
+        self.failures = [*self.failures, *failed][-checkpoint.failed :] if checkpoint.failed else []
+        self.checkpoint = checkpoint.model_copy(update={"done": done})
 
-    def _watched(self, process: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def _watched(
+        self, process: Callable[[Any], Any], items_of: Callable[[Any], Sequence[Any]]
+    ) -> Callable[[Any], Any]:
         if inspect.iscoroutinefunction(process):
 
-            async def watched_in_loop(item: Any) -> None:
-                cursor = self._sound_cursor(item)
-                await process(item)
-                self.processed.append(cursor)
+            async def watched_in_loop(given: Any) -> Any:
+                cursors = self._sound_cursors(items_of(given))
+                result = await process(given)
+                self.processed += cursors
+                return result
 
             return watched_in_loop
 
-        def watched(item: Any) -> None:
-            cursor = self._sound_cursor(item)
-            process(item)
-            self.processed.append(cursor)
+        def watched(given: Any) -> Any:
+            cursors = self._sound_cursors(items_of(given))
+            result = process(given)
+            self.processed += cursors
+            return result
 
         return watched
 
-    def _sound_cursor(self, item: Any) -> Any:
-        """Return the cursor of an item, unless that was told to fail."""
-        cursor = self.migration.cursor(item)
-        if cursor in self._failing:
-            raise InjectedError(f"{self.migration.describe(item)} was told to fail")
-        return cursor
+    def _sound_cursors(self, items: Sequence[Any]) -> list[Any]:
+        """Return the cursors of items, unless one was told to fail."""
+        cursors = [self.migration.cursor(item) for item in items]
+        for item, cursor in zip(items, cursors, strict=True):
+            if cursor in self._failing:
+                raise InjectedError(f"{self.migration.describe(item)} was told to fail")
+        return cursors

@@ -19,7 +19,17 @@ import pytest
 
 from mpt_tool.enums import MigrationTypeEnum, OutcomeEnum
 from mpt_tool.errors import LockedError, LockLostError, StorageError
-from mpt_tool.records import Attempt, Checkpoint, ErrorReport, FailedItem, MigrationRecord, Origin
+from mpt_tool.records import (
+    Attempt,
+    Checkpoint,
+    ErrorReport,
+    FailedItem,
+    FailedItems,
+    KeptStep,
+    MigrationRecord,
+    Origin,
+    RunRecord,
+)
 from mpt_tool.storage.repository import Snapshot, StateRepository
 
 type OpenRepository = Callable[[], StateRepository]
@@ -41,7 +51,16 @@ CHECKPOINT = Checkpoint(
     total=5000,
     since=STARTED,
     checksum="c0ffee",
-    failures=(FailedItem(cursor="AGR-3", error="no such user"),),
+    retried=2,
+    outcomes={"changed": 800, "right already": 399},
+    steps=(KeptStep(key="parameter", value="PAR-1", is_made=True),),
+)
+FAILED = FailedItems(
+    migration_id=NEW.migration_id,
+    target="PRD-1",
+    since=STARTED,
+    first=2,
+    failed=(FailedItem(cursor="AGR-3", error="no such user"),),
 )
 ATTEMPT = Attempt(
     **dict(ORIGIN),
@@ -65,7 +84,7 @@ class MemoryRepository:
 
     def __init__(self) -> None:
         self._records: dict[str, MigrationRecord] | None = None
-        self._attempts: list[Attempt] = []
+        self._history: list[Attempt | FailedItems] = []
         self._holder: Origin | None = None
         self._is_unlocked = False
 
@@ -106,11 +125,16 @@ class MemoryRepository:
             raise StorageError(f"{name!r} does not hold the lock")
         self._holder, self._is_unlocked = None, True
 
-    def append(self, attempt: Attempt) -> None:
-        self._attempts.append(attempt)
+    def append(self, entry: Attempt | FailedItems) -> None:
+        self._history.append(entry)
 
     def attempts(self) -> Iterator[Attempt]:
-        return iter(self._attempts[::-1])
+        return (each for each in reversed(self._history) if isinstance(each, Attempt))
+
+    def failed_items(self, migration_id: str) -> Iterator[FailedItems]:
+        for each in reversed(self._history):
+            if isinstance(each, FailedItems) and each.migration_id == migration_id:
+                yield each
 
 
 class StateRepositoryContract:
@@ -162,6 +186,12 @@ class StateRepositoryContract:
             pytest.param(RUNNING.fail(), id="failed"),
             pytest.param(OTHER.fake(APPLIED, None), id="faked"),
             pytest.param(RUNNING.reach(CHECKPOINT), id="with a checkpoint"),
+            pytest.param(
+                NEW.with_run(
+                    "PRD-1", RunRecord().start(STARTED, "1.2.3").reach(CHECKPOINT), ["PRD-1"]
+                ),
+                id="with targets",
+            ),
             pytest.param(NEW.model_copy(update={"order_id": 0}), id="order id 0"),
             pytest.param(NEW.model_copy(update={"migration_id": "x" * 124}), id="longest id"),
             pytest.param(NEW.model_copy(update={"migration_id": "größe_数"}), id="id in Unicode"),

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
+from mpt_tool.scripts.plan import of_targets
 from mpt_tool.view.results import Content, DryRun, Failures, Findings, History, Listing, Pending
 from mpt_tool.wording import printable
 
@@ -23,13 +24,19 @@ def write_json(command: str, content: Mapping[str, Any], stream: TextIO) -> None
 
 
 def write_csv(content: Content, stream: TextIO) -> None:
-    """Write failed items as CSV, a line each: the cursor, as JSON unless it is text; the error."""
+    """Write failed items as CSV, a line each: the cursor, as JSON unless it is text; the error.
+
+    The target comes first, if the migration has any.
+    """
     assert isinstance(content, Failures)
     lines = csv.writer(stream, lineterminator="\n")
-    lines.writerow(["cursor", "error"])
-    for item in content.items:
-        cursor = item.cursor if isinstance(item.cursor, str) else json.dumps(item.cursor)
-        lines.writerow([printable(cursor), printable(item.error)])
+    has_targets = any(content.items)
+    lines.writerow([*(["target"] if has_targets else []), "cursor", "error"])
+    for target, items in content.items.items():
+        for item in items:
+            cursor = item.cursor if isinstance(item.cursor, str) else json.dumps(item.cursor)
+            cells = [*([target] if has_targets else []), cursor, item.error]
+            lines.writerow([printable(cell) for cell in cells])
 
 
 def document(content: Content) -> dict[str, Any]:
@@ -43,14 +50,21 @@ def document(content: Content) -> dict[str, Any]:
         case History():
             return {"attempts": [attempt.document() for attempt in content.attempts]}
         case Failures():
-            items = [item.model_dump(mode="json") for item in content.items]
+            items = [
+                {**({"target": target} if target else {}), **item.model_dump(mode="json")}
+                for target, failed in content.items.items()
+                for item in failed
+            ]
             return {"migration_id": content.migration_id, "failures": items}
         case Findings():
             return {"findings": [asdict(finding) for finding in content.findings]}
         case DryRun():
             keys = ("order_id", "migration_id", "type")
             records = [{key: getattr(record, key) for key in keys} for record in content.records]
-            seen = {"items": asdict(content.sight)} if content.sight else {}
+            sights = {target: asdict(sight) for target, sight in content.sights.items()}
+            if not sights:
+                return {"would_run": records}
+            seen = {"items": sights[""]} if "" in sights else {"targets": sights}
             return {"would_run": records, **seen}
         case _:
             return {}
@@ -58,6 +72,9 @@ def document(content: Content) -> dict[str, Any]:
 
 def _of_entry(entry: "Entry") -> dict[str, Any]:
     record = entry.record
+    known: dict[str, Any] = {"outcomes": dict(entry.outcomes)} if entry.outcomes else {}
+    if entry.targets or (record and record.targets):
+        known["targets"] = [_of_entry(each) for each in of_targets(entry)]
     return {
         "order_id": entry.order_id,
         "migration_id": entry.migration_id,
@@ -69,6 +86,7 @@ def _of_entry(entry: "Entry") -> dict[str, Any]:
         "version": record and record.version,
         "file": entry.script and str(entry.script.path),
         "notes": list(entry.notes),
+        **known,
     }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from mpt_tool.process.item import name_in_hand
 from mpt_tool.process.log import get_log
 from mpt_tool.redaction import Redact
 from mpt_tool.view.terminal import ERASE_LINE, is_live
@@ -97,11 +98,14 @@ def _log_ignored(arguments: "UnraisableHookArgs") -> None:
 def _redacting(
     make: Callable[..., logging.LogRecord], redact: Redact
 ) -> Callable[..., logging.LogRecord]:
-    """Return a factory of log records that hold no secret, in their tracebacks neither."""
+    """Return a factory of log records that name their item, and hold no secret anywhere."""
 
     def make_redacted(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record = make(*args, **kwargs)
-        record.msg, record.args = redact(_message(record)), ()
+        message = _message(record)
+        if item := name_in_hand():
+            message = f"{item}: {message}"
+        record.msg, record.args = redact(message), ()
         if record.exc_info:
             record.exc_text = redact(logging.Formatter().formatException(record.exc_info))
         if record.stack_info:

@@ -15,7 +15,7 @@ from typing import Any, TextIO, cast
 from mpt_tool.batch.checkpoints import Tally
 from mpt_tool.process.log import get_log
 from mpt_tool.view.terminal import ERASE_LINE
-from mpt_tool.wording import duration, of_total
+from mpt_tool.wording import duration, in_outcomes, of_total
 
 log = get_log(__name__)
 
@@ -94,6 +94,9 @@ class Course:
                 parts.append(f"{duration((tally.total - handled) / rate)} left")
         if tally.failed:
             parts.append(f"{tally.failed:,} failed")
+        # A copy, for items go on being counted.
+        if outcomes := in_outcomes(tally.outcomes.copy()):
+            parts.append(outcomes)
         return ", ".join(parts)
 
     def bar(self) -> str:

@@ -1,6 +1,6 @@
 """What a command comes to, before anybody knows in which form it is written."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,10 +38,10 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """The items of a batch migration that failed."""
+    """The items of a batch migration that failed, by target."""
 
     migration_id: str
-    items: "Sequence[FailedItem]"
+    items: "Mapping[str, Sequence[FailedItem]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,14 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """What a run would run, and what was seen of the items of the one batch migration."""
+    """What a run would run, and what was seen of the items of the one batch migration.
 
-    migration_type: str
+    `sights` are by target.
+    """
+
+    migration_type: str | None
     records: "Sequence[MigrationRecord]"
-    sight: "Sight | None"
+    sights: "Mapping[str, Sight]"
 
 
 type Content = Listing | Pending | History | Failures | Findings | DryRun | RunResult | None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from mpt_tool.enums import MigrationStatusEnum, OutcomeEnum
 from mpt_tool.view.terminal import is_coloured, width_of
-from mpt_tool.wording import duration, printable, timestamp
+from mpt_tool.wording import duration, in_outcomes, name_of, printable, timestamp
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -50,7 +50,7 @@ def entries_table(entries: Sequence["Entry"], times: Sequence[str], stream: Text
     """
     columns = ["order id", "id", "type", "status", *times]
     columns += ["version"] if any(e.record and e.record.version for e in entries) else []
-    columns += ["note"] if any(e.notes for e in entries) else []
+    columns += ["note"] if any(e.notes or e.outcomes for e in entries) else []
     _write_table(columns, [_cells(entry) for entry in entries], stream)
 
 
@@ -60,10 +60,15 @@ def history_table(attempts: Sequence["Attempt"], stream: TextIO) -> None:
     _write_table(columns, list(map(_attempt_cells, attempts)), stream, _FIRST_TO_GO_OF_HISTORY)
 
 
-def failures_table(items: Sequence["FailedItem"], stream: TextIO) -> None:
+def failures_table(items: Mapping[str, Sequence["FailedItem"]], stream: TextIO) -> None:
     """Write a line an item that failed, fitted like that of migrations."""
-    rows = [{"item": str(i.cursor), "error": i.error} for i in items]
-    _write_table(["item", "error"], rows, stream)
+    columns = ["target", "item", "error"] if any(items) else ["item", "error"]
+    rows = [
+        {"target": target, "item": str(each.cursor), "error": each.error}
+        for target, failed in items.items()
+        for each in failed
+    ]
+    _write_table(columns, rows, stream)
 
 
 def _write_table(
@@ -95,15 +100,16 @@ def _write_table(
 
 
 def _attempt_cells(attempt: "Attempt") -> dict[str, str]:
+    note = attempt.error.message if attempt.error else in_outcomes(attempt.outcomes or {})
     return {
         "started": _moment(attempt.started_at or attempt.ended_at),
-        "id": attempt.migration_id,
+        "id": name_of(attempt.migration_id, attempt.target or ""),
         "type": attempt.type,
         "outcome": attempt.outcome,
         "duration": _EMPTY if attempt.seconds is None else duration(attempt.seconds),
         "by": f"{attempt.user}@{attempt.host}",
         "version": attempt.version or _EMPTY,
-        "note": attempt.error.message if attempt.error else _EMPTY,
+        "note": note or _EMPTY,
     }
 
 
@@ -119,7 +125,7 @@ def _cells(entry: "Entry") -> dict[str, str]:
         "applied": _moment(record.applied_at if record else None),
         "duration": _EMPTY if seconds is None else duration(seconds),
         "version": (record and record.version) or _EMPTY,
-        "note": "; ".join(entry.notes) or _EMPTY,
+        "note": "; ".join(filter(None, [*entry.notes, in_outcomes(entry.outcomes)])) or _EMPTY,
     }
 
 

@@ -8,7 +8,7 @@ from mpt_tool.errors import MptToolError, StoppedError, StorageError, UnbegunErr
 from mpt_tool.scripts.plan import RunResult
 from mpt_tool.view import tables
 from mpt_tool.view.results import Content, DryRun, Failures, Findings, History, Listing, Pending
-from mpt_tool.wording import duration, in_items, printable
+from mpt_tool.wording import duration, in_items, in_outcomes, printable
 
 if TYPE_CHECKING:
     from mpt_tool.batch.rehearsal import Sight
@@ -48,6 +48,8 @@ def _details(attempt: "Attempt") -> list[str]:
     if attempt.counts:
         counted = (f"{count:,} {name}" for name, count in attempt.counts.items())
         document["counts"] = ", ".join(counted)
+    if attempt.outcomes:
+        document["outcomes"] = in_outcomes(attempt.outcomes)
     error = document.pop("error", None)
     lines = [f"{key}: {value}" for key, value in document.items()]
     name = "error"
@@ -63,8 +65,9 @@ def _dry_run(shown: DryRun) -> list[str]:
     if not shown.records:
         return [f"No pending {shown.migration_type} migrations."]
     lines = [f"  {record.order_id}  {record.migration_id}" for record in shown.records]
-    items = _seen(shown.sight) if shown.sight else []
-    return [f"Would run, in this order ({len(shown.records)}):", *lines, *items]
+    for target, sight in shown.sights.items():
+        lines += [*([f"{target}:"] if target else []), *_seen(sight)]
+    return [f"Would run, in this order ({len(shown.records)}):", *lines]
 
 
 def _seen(sight: "Sight") -> list[str]:

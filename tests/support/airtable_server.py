@@ -44,6 +44,8 @@ _LIST_OPTIONS = {
 }
 # The formulas that are understood here.
 _IS_ONE_OF = re.compile(r'OR\((RECORD_ID\(\) = "\w+"(, )?)+\)')
+_COMPARISON = re.compile(r"\{(?P<column>[^}]+)\} *(?P<sign>!?=) *'(?P<text>[^']*)'")
+_COMPARISONS = re.compile(rf"AND\(({_COMPARISON.pattern.replace('?P<', '?P<_')}(, )?)+\)")
 _BEGINS_WITH = re.compile(r'LEFT\(\{(?P<column>[^}]+)\}, *(?P<length>\d+)\) *= *"(?P<text>[^"]*)"')
 
 
@@ -355,16 +357,25 @@ def _filtered(table: Table, rows: Iterable[Row], formula: str) -> list[Row]:
     if _IS_ONE_OF.fullmatch(formula):
         ids = set(re.findall(r'"(\w+)"', formula))
         return [row for row in rows if row.id in ids]
-    match = _BEGINS_WITH.fullmatch(formula)
-    if match is None:
+    if match := _BEGINS_WITH.fullmatch(formula):
+        cell, length = _cell_of(table, match["column"]), int(match["length"])
+        return [row for row in rows if cell(row)[:length] == match["text"]]
+    if not (_COMPARISON.fullmatch(formula) or _COMPARISONS.fullmatch(formula)):
         raise invalid_request(f"not supported here: {formula}")
-    if not table.has_column(match["column"]):
-        message = (
-            f"The formula for filtering records is invalid: Unknown field names: {match['column']}"
-        )
+    left = list(rows)
+    for match in _COMPARISON.finditer(formula):
+        cell, wanted = _cell_of(table, match["column"]), match["sign"] == "="
+        left = [row for row in left if (cell(row) == match["text"]) is wanted]
+    return left
+
+
+def _cell_of(table: Table, name: str) -> Callable[[Row], str]:
+    """Return what reads the text of a row's cell in the column of this name."""
+    if not table.has_column(name):
+        message = f"The formula for filtering records is invalid: Unknown field names: {name}"
         raise refusal("INVALID_FILTER_BY_FORMULA", message)
-    column, length = table.column(match["column"]), int(match["length"])
-    return [row for row in rows if str(row.cells.get(column.id, ""))[:length] == match["text"]]
+    column = table.column(name)
+    return lambda row: str(row.cells.get(column.id, ""))
 
 
 def _rows_seen(offset: object) -> int:

@@ -1,35 +1,43 @@
-"""What fits into a cell of Airtable: first what has to be kept, then as much else as it holds."""
+"""What fits into a cell of Airtable, and how what does not is shortened or divided."""
 
 import json
-from itertools import accumulate, takewhile
+from collections.abc import Iterator
 from typing import Any
 
 from mpt_tool.errors import StorageError
-from mpt_tool.records import Checkpoint, ErrorReport, FailedItem
+from mpt_tool.records import ErrorReport, FailedItem, FailedItems
 from mpt_tool.wording import shortened
 
 LONGEST_TEXT = 100_000
 
 
-def checkpoint_cell(checkpoint: Checkpoint) -> tuple[str, int]:
-    """Return a checkpoint as JSON, and how many of its failed items that tells.
-
-    If it is too long, without why items failed; if it still is, without the last of them.
+def json_cell(column: str, value: Any) -> str:
+    """Return a value as JSON.
 
     Raises:
-        StorageError: not even the cursor fits.
+        StorageError: it does not fit.
     """
-    text, count = _as_json(checkpoint), len(checkpoint.failures)
+    # What UTF-8 cannot hold, as the name of a file may be, is escaped by this one alone.
+    text = json.dumps(value, separators=(",", ":"))
     if len(text) > LONGEST_TEXT:
-        bare = tuple(FailedItem(cursor=each.cursor, error="") for each in checkpoint.failures)
-        room = LONGEST_TEXT - len(_as_json(checkpoint.model_copy(update={"failures": ()})))
-        if room < 0:
-            raise StorageError("The column checkpoint has no room for the cursor: shorten it")
-        # Each with the comma after it.
-        ends = accumulate(len(_as_json(item)) + 1 for item in bare)
-        count = sum(1 for _ in takewhile(lambda end: end <= room, ends))
-        text = _as_json(checkpoint.model_copy(update={"failures": bare[:count]}))
-    return text, count
+        raise StorageError(
+            f"The column {column} has room for {LONGEST_TEXT:,} characters, not for {len(text):,}:"
+            " make cursors, and what once() keeps, shorter"
+        )
+    return text
+
+
+def fitting(items: FailedItems) -> Iterator[FailedItems]:
+    """Yield the failed items in parts, each of which fits into a cell."""
+    first, part, length = items.first, list[FailedItem](), 0
+    for item in items.failed:
+        added = len(_as_json(item)) + 1
+        if part and length + added > LONGEST_TEXT - 2:
+            yield items.model_copy(update={"first": first, "failed": tuple(part)})
+            first, part, length = first + len(part), [], 0
+        part.append(item)
+        length += added
+    yield items.model_copy(update={"first": first, "failed": tuple(part)})
 
 
 def error_cell(error: ErrorReport) -> str:
@@ -52,7 +60,5 @@ def _shortened(error: ErrorReport, length: int) -> ErrorReport:
     return error.model_copy(update=update)
 
 
-def _as_json(value: Checkpoint | FailedItem | ErrorReport) -> str:
-    document: Any = value.model_dump(mode="json", exclude_none=isinstance(value, ErrorReport))
-    # What UTF-8 cannot hold, as the name of a file may be, is escaped by this one alone.
-    return json.dumps(document, separators=(",", ":"))
+def _as_json(value: FailedItem | ErrorReport) -> str:
+    return json.dumps(value.model_dump(mode="json", exclude_none=True), separators=(",", ":"))

@@ -1,25 +1,27 @@
-"""Keeps the history in a second table of the Airtable base, a row an attempt."""
+"""Keeps the history in a second table of the Airtable base: attempts, and items that failed."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from pyairtable import Table
 from pyairtable.api.types import RecordDict
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from requests import HTTPError
 
 from mpt_tool.errors import NoHistoryError
 from mpt_tool.process.log import get_log
-from mpt_tool.records import Attempt
-from mpt_tool.storage.airtable.cells import error_cell
+from mpt_tool.records import Attempt, FailedItems
+from mpt_tool.storage.airtable.cells import error_cell, fitting, json_cell
 from mpt_tool.storage.airtable.errors import explaining_errors, is_gone
 from mpt_tool.storage.airtable.schema import LONG_TEXT, TEXT, WHOLE
 
 log = get_log(__name__)
 
-# An attempt's keys; `counts` and `error` as JSON.
+# What the rows of failed items have as their outcome.
+_FAILED_ITEMS = "failed items"
+# The keys of an attempt, and of failed items; some as JSON.
 COLUMNS: Mapping[str, Mapping[str, Any]] = {
     "run_id": TEXT,
     "migration_id": TEXT,
@@ -37,9 +39,13 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
     "checksum": TEXT,
     "counts": LONG_TEXT,
     "error": LONG_TEXT,
+    "target": TEXT,
+    "since": TEXT,
+    "outcomes": LONG_TEXT,
+    "first": WHOLE,
+    "failed": LONG_TEXT,
 }
-_AS_JSON = ("counts", "error")
-_KEYS = ["run_id", "migration_id", "outcome"]
+_AS_JSON = ("counts", "error", "outcomes", "failed")
 
 
 class AirtableHistory:
@@ -49,33 +55,58 @@ class AirtableHistory:
         self._table = table
         self._is_there = True
 
-    def append(self, attempt: Attempt) -> None:
-        """Add a row, in a way that may be repeated when the reply was lost."""
-        fields = attempt.document()
-        if attempt.counts:
-            fields["counts"] = json.dumps(attempt.counts)
-        if attempt.error:
-            fields["error"] = error_cell(attempt.error)
-        with self._asking():
-            self._table.batch_upsert([{"fields": fields}], key_fields=_KEYS)
+    def append(self, entry: Attempt | FailedItems) -> None:
+        """Add rows, in a way that may be repeated when the reply was lost."""
+        keys = ["migration_id", "outcome", *(["target"] if entry.target else [])]
+        if isinstance(entry, Attempt):
+            fields = {**entry.document(), "error": error_cell(entry.error) if entry.error else None}
+            self._upsert([fields], ["run_id", *keys])
+            return
+        rows = [{**part.document(), "outcome": _FAILED_ITEMS} for part in fitting(entry)]
+        self._upsert(rows, ["since", "first", *keys])
 
     def attempts(self) -> Iterator[Attempt]:
         """Return all attempts, the newest first; a row that is none is left out."""
+        return self._entries(Attempt, f"{{outcome}}!='{_FAILED_ITEMS}'")
+
+    def failed_items(self, migration_id: str) -> Iterator[FailedItems]:
+        """Return the failed items of a migration, those added last first."""
+        # An id holds nothing that would have to be escaped.
+        formula = f"AND({{migration_id}}='{migration_id}', {{outcome}}='{_FAILED_ITEMS}')"
+        return self._entries(FailedItems, formula)
+
+    def _upsert(self, rows: Sequence[Mapping[str, Any]], keys: list[str]) -> None:
+        cells = [
+            {
+                name: json_cell(name, value) if isinstance(value, dict | list) else value
+                for name, value in row.items()
+                if value is not None and name in COLUMNS
+            }
+            for row in rows
+        ]
         with self._asking():
-            pages = self._table.api.iterate_requests("get", self._table.urls.records)
+            self._table.batch_upsert([{"fields": each} for each in cells], key_fields=keys)
+
+    def _entries[Entry: BaseModel](self, kind: type[Entry], formula: str) -> Iterator[Entry]:
+        """Return the entries of a kind that a formula selects, the newest first."""
+        with self._asking():
+            pages = self._table.api.iterate_requests(
+                "get", self._table.urls.records, params={"filterByFormula": formula}
+            )
             rows = [row for page in pages for row in page["records"]]
         rows.sort(key=lambda row: str(row["createdTime"]))
-        return filter(None, map(self._attempt, reversed(rows)))
+        return (entry for row in reversed(rows) if (entry := self._entry(kind, row)))
 
-    def _attempt(self, row: RecordDict) -> Attempt | None:
+    def _entry[Entry: BaseModel](self, kind: type[Entry], row: RecordDict) -> Entry | None:
         fields = dict(row["fields"])
         try:
             for name in _AS_JSON:
                 if name in fields:
                     fields[name] = json.loads(fields[name])
-            return Attempt.model_validate(fields)
+            return kind.model_validate(fields)
         except (ValidationError, ValueError, TypeError):
-            log.debug("Row %s of table %s is no attempt: left out", row["id"], self._table.name)
+            name = self._table.name
+            log.debug("Row %s of table %s is no %s: left out", row["id"], name, kind.__name__)
             return None
 
     @contextmanager

@@ -20,14 +20,14 @@ from mpt_tool.clients.airtable import TIME_OUT, TimeOut, leave_room, open_api
 from mpt_tool.clients.read_only import BeforeSend, allow_all
 from mpt_tool.errors import StorageError
 from mpt_tool.process.log import get_log
-from mpt_tool.records import Attempt, Checkpoint, MigrationRecord, Origin, describe
+from mpt_tool.records import Attempt, FailedItems, MigrationRecord, Origin, describe
 from mpt_tool.settings import load_settings
-from mpt_tool.storage.airtable.cells import checkpoint_cell
+from mpt_tool.storage.airtable.cells import json_cell
 from mpt_tool.storage.airtable.claims import PREFIX, AirtableClaims, claim_of, is_claim
 from mpt_tool.storage.airtable.errors import explaining_errors, is_gone, unknown_column
 from mpt_tool.storage.airtable.history import COLUMNS as HISTORY_COLUMNS
 from mpt_tool.storage.airtable.history import AirtableHistory
-from mpt_tool.storage.airtable.schema import COLUMNS, OPTIONAL_COLUMNS, complete
+from mpt_tool.storage.airtable.schema import AS_JSON, COLUMNS, OPTIONAL_COLUMNS, complete
 from mpt_tool.storage.airtable.settings import StoreSettings
 from mpt_tool.storage.lease import (
     RENEWALS_A_LEASE,
@@ -100,7 +100,7 @@ class AirtableRepository:
         self._urgent_claims = AirtableClaims(connect_held(True).table(base_id, table_name))
         self._rows: dict[str, RecordDict] = {}
         # A run says itself, before its first item, that it has no place for checkpoints.
-        self._told = {"checkpoint"}
+        self._told = set(AS_JSON)
 
     def load(self) -> Snapshot:
         """Return what the table holds; of several rows with one id, the one that counts.
@@ -113,15 +113,15 @@ class AirtableRepository:
         return self._snapshot(found)
 
     def looks(self, wait_seconds: float) -> Iterator[Snapshot]:
-        """Yield what the table holds in its five columns, until there is no claim of the lock.
+        """Yield what the table holds of what is applied, until there is no claim of the lock.
 
         Raises:
             StorageError: Airtable cannot be reached or refuses, or a row is no record.
         """
         leave_room(self._table.urls.records, wait_seconds)
         for look, _ in enumerate(arrivals(wait_seconds, self._pace)):
-            with explaining_errors(self._table):
-                rows = self._read_columns(without=OPTIONAL_COLUMNS)
+            # Which columns are missing is learned by a request each: just what is needed is named.
+            rows = self._read_rows(without=OPTIONAL_COLUMNS - {"targets"})
             yield self._snapshot(self._found(rows))
             claims = [claim_of(row) for row in rows if is_claim(row)]
             if not claims:
@@ -151,8 +151,7 @@ class AirtableRepository:
         A new row is written in a way that may be repeated when the reply was lost.
         """
         document = record.document()
-        if record.checkpoint:
-            document["checkpoint"] = self._cell(record.checkpoint)
+        document |= {each: json_cell(each, document[each]) for each in AS_JSON if each in document}
         # An optional column is named only where there is something to write or to clear.
         row = self._rows.get(record.migration_id)
         named = {*document, *(row["fields"] if row else ())}
@@ -205,26 +204,17 @@ class AirtableRepository:
         """Delete the claim of this name, if it holds the lock."""
         unlock(self._claims, name.removeprefix(PREFIX))
 
-    def append(self, attempt: Attempt) -> None:
-        """Add the attempt to the table of the history."""
-        self._history.append(attempt)
+    def append(self, entry: Attempt | FailedItems) -> None:
+        """Add an entry to the table of the history."""
+        self._history.append(entry)
 
     def attempts(self) -> Iterator[Attempt]:
         """Return all attempts, the newest first."""
         return self._history.attempts()
 
-    def _cell(self, checkpoint: Checkpoint) -> str:
-        """Return a checkpoint as text; say once if that lacks failed items."""
-        text, told = checkpoint_cell(checkpoint)
-        if told < len(checkpoint.failures) and "failures" not in self._told:
-            log.warning(
-                "Airtable table %s: the column checkpoint has room for the first %d failed items"
-                " alone: the others are counted, but only --restart handles them again",
-                self._table.name,
-                told,
-            )
-            self._told.add("failures")
-        return text
+    def failed_items(self, migration_id: str) -> Iterator[FailedItems]:
+        """Return the failed items of a migration, those added last first."""
+        return self._history.failed_items(migration_id)
 
     def _without_missing(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields that the table has columns for, and warn once of each other."""
@@ -245,12 +235,12 @@ class AirtableRepository:
             raise error
         self._missing.add(column)
 
-    def _read_rows(self) -> list[RecordDict]:
-        """Return all rows, and note which columns are missing."""
+    def _read_rows(self, without: Collection[str] = ()) -> list[RecordDict]:
+        """Return all rows, without some columns, and note which of the others are missing."""
         with explaining_errors(self._table):
             while True:
                 try:
-                    return self._read_columns(without=self._missing)
+                    return self._read_columns(without={*without, *self._missing})
                 except HTTPError as error:
                     self._note_missing(error)
 
@@ -273,11 +263,11 @@ class AirtableRepository:
         if isinstance(fields["order_id"], float) and fields["order_id"].is_integer():
             fields["order_id"] = int(fields["order_id"])
         try:
-            if fields["checkpoint"] is not None:
-                fields["checkpoint"] = json.loads(fields["checkpoint"])
+            fields |= {each: json.loads(str(fields[each])) for each in AS_JSON if fields[each]}
             return MigrationRecord.model_validate(fields)
         except json.JSONDecodeError as error:
-            raise StorageError(f"{where}: its checkpoint is no JSON: mend or empty it") from error
+            columns = " or ".join(AS_JSON)
+            raise StorageError(f"{where}: its {columns} is no JSON: mend or empty it") from error
         except ValidationError as error:
             raise StorageError(
                 f"{where} is no record: {describe(error)}. Mend or delete the row; if the column"

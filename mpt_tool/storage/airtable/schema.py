@@ -31,9 +31,11 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
     "version": TEXT,
     # As JSON.
     "checkpoint": LONG_TEXT,
+    "targets": LONG_TEXT,
 }
 
-OPTIONAL_COLUMNS = frozenset({"version", "checkpoint"})
+AS_JSON = ("checkpoint", "targets")
+OPTIONAL_COLUMNS = frozenset({"version", *AS_JSON})
 
 
 def complete(base: Base, name: str, columns: Mapping[str, Mapping[str, Any]]) -> Sequence[str]:

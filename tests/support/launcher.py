@@ -27,7 +27,7 @@ _LIBRARIES = (
     *("filelock", "getpass", "httpx", "importlib.metadata", "mpt_api_client", "platform"),
     *("pyairtable", "pydantic", "pydantic.functional_serializers", "pydantic.networks"),
     *("pydantic_settings", "requests", "rich.console", "rich.logging", "rich.table", "rich.text"),
-    *("tenacity", "tomllib", "typer"),
+    *("tomllib", "typer"),
 )
 _LONGEST_REQUEST = 1 << 20
 _LONGEST_NUMBER = 20

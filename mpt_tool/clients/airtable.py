@@ -1,10 +1,10 @@
 """The connection to Airtable: timed out, paced, and tried again where that is safe.
 
-Airtable takes 5 requests a second and base, answers 429 beyond that, and then takes none for 30
-seconds (https://airtable.com/developers/web/api/rate-limits). So a base is sent 5 a second at most,
-and a request that fails for a passing reason is sent again, as long as the setting
-STORAGE_AIRTABLE_RETRY_SECONDS allows. A POST whose reply was lost may have done its work already:
-it is not sent again.
+Airtable takes 5 requests a second and base, 50 a second and key over all bases, answers 429 beyond
+that, and then takes none for 30 seconds (https://airtable.com/developers/web/api/rate-limits). So
+no more are sent, and a request that fails for a passing reason is sent again, as long as the
+setting STORAGE_AIRTABLE_RETRY_SECONDS allows. A POST whose reply was lost may have done its work
+already: it is not sent again.
 """
 
 import random
@@ -27,6 +27,7 @@ type TimeOut = tuple[float, float]
 
 TIME_OUT: TimeOut = (10, 60)
 REQUESTS_A_SECOND = 5
+REQUESTS_A_SECOND_AND_KEY = 50
 LOCK_OUT_SECONDS = 30.0
 # Where many processes were locked out together they are not to come back together, either: each
 # waits for up to a fifth longer.
@@ -43,6 +44,7 @@ def open_api(
     before_send: BeforeSend = allow_all,
     time_out: TimeOut = TIME_OUT,
     is_urgent: bool = False,
+    is_capped: bool = False,
 ) -> Api:
     """Return a client for the Airtable that the settings name; several threads may use it.
 
@@ -51,6 +53,7 @@ def open_api(
         before_send: what may refuse a request, each time that it is about to be sent.
         time_out: seconds to connect, and to wait for a reply.
         is_urgent: whether a request goes before all others, waits for no pause, and is sent once.
+        is_capped: whether a migration may cap how many requests a second there are.
     """
     api = Api(
         settings.api_key.get_secret_value(),
@@ -58,7 +61,7 @@ def open_api(
         endpoint_url=settings.endpoint_url,
     )
     seconds = 0.0 if is_urgent else settings.retry_seconds
-    adapter = AirtableAdapter(seconds, before_send, time_out, is_urgent)
+    adapter = AirtableAdapter(seconds, before_send, time_out, is_urgent, is_capped)
     api.session.mount("https://", adapter)
     api.session.mount("http://", adapter)
     return api
@@ -72,6 +75,7 @@ class AirtableAdapter(HTTPAdapter):
         before_send: what may refuse a request, each time that it is about to be sent.
         time_out: seconds to connect, and to wait for a reply.
         is_urgent: whether its requests go before all others.
+        is_capped: whether a migration may cap how many of them there are a second.
     """
 
     def __init__(
@@ -80,11 +84,12 @@ class AirtableAdapter(HTTPAdapter):
         before_send: BeforeSend = allow_all,
         time_out: TimeOut = TIME_OUT,
         is_urgent: bool = False,
+        is_capped: bool = False,
     ) -> None:
         super().__init__()
         repeatable = REPEATABLE | {"PATCH"}
         self._policy: Policy[Response] = Policy(
-            "Airtable", _judge, retry_seconds, repeatable, before_send, is_urgent
+            "Airtable", _judge, retry_seconds, repeatable, before_send, is_urgent, is_capped
         )
         self._time_out = time_out
 
@@ -100,7 +105,8 @@ class AirtableAdapter(HTTPAdapter):
             return reply
 
         method, url = str(request.method), str(request.url)
-        return self._policy.send(method, url, _limiter(url), attempt)
+        limiters = [_limiter(url), _limiter_of_key(request.headers.get("Authorization", ""))]
+        return self._policy.send(method, url, limiters, attempt)
 
 
 # Shared by all clients of the process: Airtable counts what a base gets, whoever sends it.
@@ -122,6 +128,15 @@ def leave_room(url: str, seconds: float) -> None:
     What others send to it counts for Airtable, too, and is not known here.
     """
     _limiter(url).leave_room(_APART_SECONDS, seconds)
+
+
+_limiters_of_keys: dict[str, Limiter] = {}
+
+
+def _limiter_of_key(authorization: str) -> Limiter:
+    """Return the limiter of what a key may ask of all bases together."""
+    new = Limiter(REQUESTS_A_SECOND_AND_KEY, 1, counts_from_end=True, name="Airtable")
+    return _limiters_of_keys.setdefault(authorization, new)
 
 
 def _judge(ended: Response | BaseException) -> Attempt | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
+from mpt_tool.clients.found_rate import SECOND, FoundRate
 from mpt_tool.process.log import get_log
 
 # So that a stop is noticed soon.
@@ -52,6 +53,7 @@ class Limiter:
         span: how many seconds that is.
         interval: how many seconds apart they begin at least.
         counts_from_end: whether each counts until a span after its `end`, not after its beginning.
+        finds_rate: whether it goes by what is refused, as nobody says how many there may be.
         name: what the log calls whatever sets the limit.
     """
 
@@ -62,6 +64,7 @@ class Limiter:
         *,
         interval: float = 0.0,
         counts_from_end: bool = False,
+        finds_rate: bool = False,
         name: str = "",
     ) -> None:
         self._count = count
@@ -69,6 +72,9 @@ class Limiter:
         self._interval = interval
         self._counts_from_end = counts_from_end
         self._name = name
+        self._found = FoundRate() if finds_rate else None
+        # Those who wait for their turn, in their order, and when the first of them has it.
+        self._line: list[object] = []
         self._next_turn = 0.0
         self._room, self._room_until = 0.0, 0.0
         self._held_until = 0.0
@@ -93,11 +99,12 @@ class Limiter:
 
         Args:
             patience: returns for how many seconds one can still wait. If that is not enough, one
-                begins though all are held back, as soon as no more than `count` begin in a span.
+                begins before its turn and though all are held back, as soon as no more than `count`
+                begin in a span.
             goes_first: whether all others wait until this one has begun.
         """
         if not goes_first:
-            yield from parts(self._take_turn() - time.monotonic())
+            yield from self._turns(patience)
         began = time.monotonic()
         with self._lock:
             self._going_first += goes_first
@@ -133,13 +140,38 @@ class Limiter:
         with self._lock:
             self._room, self._room_until = interval, time.monotonic() + seconds
 
-    def _take_turn(self) -> float:
-        """Return when the next turn is; one that nobody took in time is not made up for."""
+    def _turns(self, patience: Callable[[], float]) -> Iterator[float]:
+        """Yield the seconds to sleep until it is one's turn, whatever the pace is meanwhile."""
+        place, has_waited = object(), False
         with self._lock:
-            turn = max(self._next_turn, time.monotonic())
-            room = self._room if turn < self._room_until else 0.0
-            self._next_turn = turn + max(self._interval, room)
-            return turn
+            self._line.append(place)
+        try:
+            while (seconds := self._seconds_to_turn(place, has_waited)) > 0:
+                if seconds > patience():
+                    return
+                has_waited = True
+                yield min(seconds, LONGEST_SLEEP_SECONDS)
+        finally:
+            with self._lock:
+                self._line.remove(place)
+
+    def _seconds_to_turn(self, place: object, has_waited: bool) -> float:
+        """Return in how many seconds it is one's turn, or let the next turn be after this one.
+
+        A turn that nobody took in time is not made up for, but somebody who waited may wake late.
+        """
+        with self._lock:
+            now = time.monotonic()
+            interval = 1 / self._found.at(now) if self._found else self._interval
+            if now < self._room_until:
+                interval = max(interval, self._room)
+            before = self._line.index(place)
+            turn = self._next_turn + before * interval
+            if interval and (before or turn > now):
+                return max(turn - now, interval / 4)
+            turn = self._next_turn if has_waited else max(self._next_turn, now)
+            self._next_turn = max(turn + interval, now)
+            return 0.0
 
     def _begin(self, patience: float, *, goes_first: bool) -> float:
         """Note that one begins, or return after how many seconds that may be tried again."""
@@ -157,6 +189,28 @@ class Limiter:
                 self._begun.append(now + self._span * _SPAN_MARGIN)
                 self._going_on += 1
             return free_from - now
+
+    def note_taken(self, began: float) -> None:
+        """Note that one was taken that began at that moment."""
+        if self._found:
+            with self._lock:
+                self._found.note_taken(began, time.monotonic())
+
+    def note_refused(self, began: float, seconds: float | None) -> None:
+        """Note that one was refused for there were too many.
+
+        Args:
+            began: when it began.
+            seconds: for how many seconds none is to begin; None if nobody says.
+        """
+        if self._found:
+            with self._lock:
+                is_first = self._found.note_refused(began, time.monotonic())
+            if is_first and seconds is None:
+                # As many as can be have begun, of which those of the last second still count.
+                seconds = SECOND
+        if seconds is not None:
+            self.hold_back(seconds)
 
     def _free_from(self, now: float) -> float:
         if self._counts_from_end:
@@ -186,7 +240,25 @@ class Limiter:
             log.info("%s takes no more requests a second: waiting", self._name)
 
 
+# Of the requests of all clients that migrations have, if there are not to be more a second.
+_cap: Limiter | None = None
+
+
 @contextmanager
 def requests_capped(per_second: float) -> Iterator[None]:
-    """Let the clients of the process send so many requests a second at most meanwhile."""
-    yield
+    """Let the clients of migrations send no more requests a second meanwhile, evenly; 0 for no cap.
+
+    It is for all workers, clients and services of the process together. The store's own requests
+    are not among them.
+    """
+    global _cap  # noqa: PLW0603 - a cap of the process as a whole
+    earlier, _cap = _cap, Limiter.evenly(per_second) if per_second else None
+    try:
+        yield
+    finally:
+        _cap = earlier
+
+
+def cap() -> Limiter | None:
+    """Return the limiter of what `requests_capped` caps, if anything does now."""
+    return _cap

@@ -1,9 +1,10 @@
 """The connection to the Marketplace Platform: paused and tried again as it asks, for all workers.
 
 A reply 429, or 503 with Retry-After, was not acted upon: the request is sent again after the pause
-that it asks for, else after 1, 2, 4 and so on seconds, and all other requests with the same token
-wait as long. A 502, 503 or 504 without that, and a connection that failed, are asked again only if
-the method may be repeated; a connection that was never made, always.
+that it asks for, and all other requests with the same token wait as long. If it asks for none, it
+is sent again after 1, 2, 4 and so on seconds. Each 429 slows down all requests with the token. A
+502, 503 or 504 without Retry-After, and a connection that failed, are asked again only if the
+method may be repeated; a connection that was never made, always.
 """
 
 from collections.abc import AsyncGenerator, Mapping
@@ -77,7 +78,9 @@ class PlatformTransport(httpx.BaseTransport):
         self, transport: httpx.BaseTransport, retry_seconds: float = RETRY_SECONDS
     ) -> None:
         self._transport = transport
-        self._policy: Policy[httpx.Response] = Policy("The platform", _judge, retry_seconds)
+        self._policy: Policy[httpx.Response] = Policy(
+            "The platform", _judge, retry_seconds, is_capped=True
+        )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Return the first reply that is final, or the last one there was time for.
@@ -88,7 +91,7 @@ class PlatformTransport(httpx.BaseTransport):
         return self._policy.send(
             request.method,
             str(request.url),
-            _limiter(request),
+            [_limiter(request)],
             lambda: self._transport.handle_request(request),
         )
 
@@ -105,7 +108,9 @@ class AsyncPlatformTransport(httpx.AsyncBaseTransport):
     """
 
     def __init__(self, retry_seconds: float = RETRY_SECONDS) -> None:
-        self._policy: Policy[httpx.Response] = Policy("The platform", _judge, retry_seconds)
+        self._policy: Policy[httpx.Response] = Policy(
+            "The platform", _judge, retry_seconds, is_capped=True
+        )
         # Connections live in the event loop that opened them.
         self._opened: dict[AbstractEventLoop, AsyncGenerator[httpx.AsyncHTTPTransport, None]] = {}
 
@@ -119,7 +124,7 @@ class AsyncPlatformTransport(httpx.AsyncBaseTransport):
         return await self._policy.send_async(
             request.method,
             str(request.url),
-            _limiter(request),
+            [_limiter(request)],
             lambda: transport.handle_async_request(request),
         )
 
@@ -155,7 +160,7 @@ def _limiter(request: httpx.Request) -> Limiter:
     """Return the limiter of the host and the token of a request."""
     host = request.url.netloc.decode()
     whose = (host, request.headers.get("Authorization", ""))
-    return _limiters.setdefault(whose, Limiter(name=host))
+    return _limiters.setdefault(whose, Limiter(finds_rate=True, name=host))
 
 
 def _judge(ended: httpx.Response | BaseException) -> Attempt | None:
@@ -169,8 +174,10 @@ def _judge(ended: httpx.Response | BaseException) -> Attempt | None:
     was_refused = status == 429 or (status == 503 and asked is not None)
     if not (was_refused or status in _PASSING):
         return None
-    holds_all = status in {429, 503}
-    return Attempt(f"answered {status}", was_refused, True, asked, holds_all)
+    is_too_many = status == 429
+    # Without a pause that it asks for, the pace is found out.
+    holds_all = status == 503 or (is_too_many and asked is not None)
+    return Attempt(f"answered {status}", was_refused, True, asked, holds_all, is_too_many)
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -6,7 +6,8 @@ repeated. The pause before is the one that the reply asks for, else 1, 2, 4 and 
 
 import sys
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -15,7 +16,7 @@ from operator import methodcaller
 from typing import Protocol
 
 from mpt_tool.clients.at_once import result_at_once
-from mpt_tool.clients.limiter import Limiter, NotBegunError, parts
+from mpt_tool.clients.limiter import Limiter, NotBegunError, cap, parts
 from mpt_tool.clients.read_only import BeforeSend, allow_all, is_read, require_allowed
 from mpt_tool.process.log import get_log
 from mpt_tool.process.signals import is_stopping
@@ -47,6 +48,7 @@ class Attempt:
         may_pass: whether it failed for a passing reason, so that one may be that does no harm.
         asked: for how many seconds the reply asks to wait.
         holds_all: whether it asks that of all requests.
+        is_too_many: whether it was refused as there were too many requests.
     """
 
     how: str
@@ -54,6 +56,7 @@ class Attempt:
     may_pass: bool = False
     asked: float | None = None
     holds_all: bool = False
+    is_too_many: bool = False
 
     def pause(self, number: int) -> float:
         """Return how many seconds to wait after this attempt, the first of which has number 1."""
@@ -75,6 +78,7 @@ class Policy[R: Reply]:
         repeatable: the methods that do no harm if they are repeated.
         before_send: what may refuse a request, each time that it is about to be sent.
         is_urgent: whether all other requests to whom it goes wait until it is sent.
+        is_capped: whether it is one of those that a migration may cap.
         is_stopped: whether the run is to stop, so that nothing is waited for.
     """
 
@@ -84,15 +88,18 @@ class Policy[R: Reply]:
     repeatable: Collection[str] = REPEATABLE
     before_send: BeforeSend = allow_all
     is_urgent: bool = False
+    is_capped: bool = False
     is_stopped: Callable[[], bool] = is_stopping
 
-    def send(self, method: str, url: str, limiter: Limiter, attempt: Callable[[], R]) -> R:
+    def send(
+        self, method: str, url: str, limiters: Sequence[Limiter], attempt: Callable[[], R]
+    ) -> R:
         """Return the first reply that is final, or the last one there was time for.
 
         Args:
             method: of the request.
             url: its address.
-            limiter: of whom the request goes to.
+            limiters: of whom the request goes to, first the one that a pause asked for holds back.
             attempt: sends it once.
 
         Raises:
@@ -112,16 +119,20 @@ class Policy[R: Reply]:
         if _holds_up_others():
             _warn_of_blocking(self.service)
         ways = (attempt_at_once, sleep_at_once, close_at_once)
-        return result_at_once(_Request(self, method, url, limiter, *ways).send())
+        return result_at_once(_Request(self, method, url, limiters, *ways).send())
 
     async def send_async(
-        self, method: str, url: str, limiter: Limiter, attempt: Callable[[], Awaitable[R]]
+        self,
+        method: str,
+        url: str,
+        limiters: Sequence[Limiter],
+        attempt: Callable[[], Awaitable[R]],
     ) -> R:
         """Do as `send` does, while others go on."""
         from asyncio import sleep
 
         ways = (attempt, sleep, methodcaller("aclose"))
-        return await _Request(self, method, url, limiter, *ways).send()
+        return await _Request(self, method, url, limiters, *ways).send()
 
 
 class _Request[R: Reply]:
@@ -133,7 +144,7 @@ class _Request[R: Reply]:
         policy: how it is sent.
         method: its method.
         url: its address.
-        limiter: of whom it goes to.
+        limiters: of whom it goes to.
         attempt: sends it once.
         sleep: waits for so many seconds.
         close: gives back the connection of a reply.
@@ -144,7 +155,7 @@ class _Request[R: Reply]:
         policy: Policy[R],
         method: str,
         url: str,
-        limiter: Limiter,
+        limiters: Sequence[Limiter],
         attempt: Callable[[], Awaitable[R]],
         sleep: Callable[[float], Awaitable[None]],
         close: Callable[[R], Awaitable[None]],
@@ -152,11 +163,12 @@ class _Request[R: Reply]:
         self._policy = policy
         self._method = method
         self._url = url
-        self._limiter = limiter
+        self._limiters = limiters
         self._attempt = attempt
         self._sleep = sleep
         self._close = close
-        self._ends_at = time.monotonic() + policy.seconds
+        self._began = time.monotonic()
+        self._ends_at = self._began + policy.seconds
 
     async def send(self) -> R:
         """Send it until that is final."""
@@ -178,24 +190,32 @@ class _Request[R: Reply]:
 
     async def _send_once(self) -> R:
         """Send it as soon as it may be."""
-        for part in self._limiter.pauses(self._patience, goes_first=self._policy.is_urgent):
-            await self._sleep(part)
-        try:
+        limiters = [*self._limiters]
+        if self._policy.is_capped and (capping := cap()):
+            limiters.append(capping)
+        with ExitStack() as stack:
+            for limiter in limiters:
+                for part in limiter.pauses(self._patience, goes_first=self._policy.is_urgent):
+                    await self._sleep(part)
+                stack.callback(limiter.end)
             require_allowed(self._method, self._url)
             self._policy.before_send(self._method, self._url)
+            self._began = time.monotonic()
             return await self._attempt()
-        finally:
-            self._limiter.end()
 
     def _pause_after(self, ended: R | Exception, number: int) -> float | None:
         """Return for how many seconds to wait until it is sent again; None if it is not."""
         policy = self._policy
-        attempt = policy.judge(ended)
+        attempt, (limiter, *_) = policy.judge(ended), self._limiters
+        if not (isinstance(ended, Exception) or (attempt and attempt.is_too_many)):
+            limiter.note_taken(self._began)
         if attempt is None:
             return None
         pause = attempt.pause(number)
-        if attempt.holds_all:
-            self._limiter.hold_back(pause)
+        if attempt.is_too_many:
+            limiter.note_refused(self._began, pause if attempt.holds_all else None)
+        elif attempt.holds_all:
+            limiter.hold_back(pause)
         is_repeatable = self._method in policy.repeatable or is_read(self._method, self._url)
         if not (attempt.was_refused or (attempt.may_pass and is_repeatable)):
             return None

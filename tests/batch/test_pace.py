@@ -14,11 +14,12 @@ import pytest
 from support.airtable_server import BASE, TABLE, AirtableServer
 from support.batches import ASYNC, SYNC, numbers
 from support.http_server import LoopbackServer
-from support.mpt_server import MPTServer
+from support.mpt_server import MPTServer, RateLimit
 from support.process import wait_until
 from support.project import Project
 
 from mpt_tool.clients import airtable, mpt
+from mpt_tool.clients.limiter import requests_capped
 from mpt_tool.clients.retries import Attempt, asked_pause
 from mpt_tool.clients.settings import AirtableSettings, PlatformSettings
 
@@ -307,6 +308,72 @@ def test_a_platform_that_speaks_no_tls_is_not_asked_again(
         session.get(platform.url.replace("http:", "https:"))
 
     assert "trying again" not in caplog.text
+
+
+def test_a_platform_that_asks_for_no_pause_is_asked_more_slowly_by_all(
+    platform: MPTServer,
+) -> None:
+    platform.rate_limit = RateLimit(20)
+    with (
+        calling_platform(platform) as call,
+        calling_platform(platform) as other_call,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        for _ in range(100):
+            pool.submit(call)
+            pool.submit(other_call)
+
+    statuses = [request.status for request in platform.requests()]
+    assert statuses.count(200) == 200
+    # Those that were on their way when the first was refused, and few later.
+    assert statuses.count(429) < 30
+
+
+# --- max_requests_per_second
+
+
+def most_in_a_second(times: list[float]) -> int:
+    return max(sum(began <= time < began + 1 for time in times) for began in times)
+
+
+def test_requests_of_all_clients_that_migrations_have_are_capped_together(
+    platform: MPTServer, server: AirtableServer
+) -> None:
+    settings = AirtableSettings.model_validate(server.settings)
+    api = airtable.open_api(settings, is_capped=True)
+    with requests_capped(10), calling_platform(platform) as call, ThreadPoolExecutor(8) as pool:
+        for _ in range(12):
+            pool.submit(call)
+        for base in ("app1", "app2", "app3"):
+            pool.submit(api.table(base, TABLE).create, {})
+    api.session.close()
+
+    times = [request.time for each in (platform, server) for request in each.requests()]
+    assert len(times) == 15
+    assert max(times) - min(times) > 1.3
+    assert most_in_a_second(times) <= 11
+
+
+def test_what_no_migration_sends_is_not_capped(server: AirtableServer) -> None:
+    api = airtable.open_api(AirtableSettings.model_validate(server.settings))
+
+    with requests_capped(0.1), api.session:
+        began = time.monotonic()
+        for _ in range(2):
+            api.table(BASE, TABLE).all()
+
+    assert time.monotonic() - began < 5
+
+
+def test_no_cap_holds_after_its_end(platform: MPTServer) -> None:
+    with requests_capped(0.1), calling_platform(platform) as call:
+        call()
+
+    with calling_platform(platform) as call:
+        began = time.monotonic()
+        call()
+
+    assert time.monotonic() - began < 5
 
 
 # --- the clients of the mixins

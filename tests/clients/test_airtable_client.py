@@ -1,6 +1,7 @@
 """The connection to Airtable, held against the test server: time-outs, pace, second attempts."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -156,3 +157,17 @@ def test_clients_keep_to_the_rate_of_the_base_together(server: AirtableServer, a
             other.get(f"{server.url}/v0/{BASE}/{TABLE}")
 
     assert [request.status for request in server.requests()] == [200] * 8
+
+
+def test_a_key_keeps_to_its_rate_over_all_bases(server: AirtableServer, api: Api) -> None:
+    bases = [f"app{number}" for number in range(20)]
+    for base in bases:
+        server.add_table(base, TABLE)
+    with ThreadPoolExecutor(20) as pool:
+        for base in bases:
+            for _ in range(4):
+                pool.submit(api.table(base, TABLE).all)
+
+    times = [request.time for request in server.requests()]
+    assert len(times) == 80
+    assert max(sum(began <= time < began + 1 for time in times) for began in times) <= 50

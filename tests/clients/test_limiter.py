@@ -112,3 +112,19 @@ def test_no_pause_is_longer_than_a_stop_can_wait() -> None:
     assert begins_at_once(limiter.pauses())
 
     assert max(islice(limiter.pauses(), 3)) <= LONGEST_SLEEP_SECONDS
+
+
+def test_those_who_wait_begin_in_their_order_at_the_pace_that_holds_by_then() -> None:
+    limiter = Limiter(finds_rate=True)
+    for _ in range(10):
+        limiter.note_taken(time.monotonic())
+    limiter.note_refused(time.monotonic(), 0)
+    first, second, third = (limiter.pauses() for _ in range(3))
+    assert begins_at_once(first)
+    assert next(second) < next(third) < 0.3
+
+    for _ in range(5):
+        limiter.note_refused(time.monotonic(), 0)
+
+    assert wait(second) < 1
+    assert wait(third) > 0.1

@@ -27,4 +27,4 @@ class AirtableAPIClientMixin(ClientMixin):
         # After the settings: the library takes long to import.
         from mpt_tool.clients.airtable import open_api
 
-        return open_api(settings)
+        return open_api(settings, is_capped=True)

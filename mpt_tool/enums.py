@@ -37,3 +37,12 @@ class OutcomeEnum(StrEnum):
     INTERRUPTED = "interrupted"
     FAKED = "faked"
     FOUND_DEAD = "found dead"
+
+
+class ChangeEnum(StrEnum):
+    """What a request changes: it creates, updates or deletes an object, or does something to it."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+    ACTION = "action"

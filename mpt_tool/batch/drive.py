@@ -143,12 +143,12 @@ def _finding(migration: BatchDataMigration[Any], loop: EventLoop) -> Process:
 @contextmanager
 def preview(
     migration: BatchDataMigration[Any], checkpoint: Checkpoint | None
-) -> Iterator[tuple[Iterator[Any], Callable[[Any], None]]]:
-    """Return the items that a run would handle, and what handles one: at once, and just once."""
+) -> Iterator[tuple[Iterator[Any], Process]]:
+    """Return the items that a run would handle, and what processes one: at once, and just once."""
     with EventLoop() as loop:
 
-        def handle(item: Any) -> None:
-            loop.result_of(sound(migration.process(item)))
+        def handle(item: Any) -> Any:
+            return loop.result_of(sound(migration.process(item)))
 
         yield items_after(migration, checkpoint.cursor if checkpoint else None, loop), handle
 

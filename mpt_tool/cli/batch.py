@@ -13,7 +13,7 @@ RESUME, LOOK = "Where to begin", "A look beforehand"
 EXAMPLES = """\
  Examples
    mpt-tool batch sync_users                  run it, from where it was stopped
-   mpt-tool batch sync_users --rehearse       process items, refuse all writes
+   mpt-tool batch sync_users --rehearse       process items, show what changes
    mpt-tool batch sync_users --retry-failed   handle just what failed
    mpt-tool batch sync_users --restart        begin at the first item again
 """
@@ -21,6 +21,7 @@ RULES = Rules(
     goes_with={
         "--limit": ("--dry-run", "--rehearse"),
         "--json": ("--dry-run", "--rehearse"),
+        "--unguarded": ("--rehearse",),
     },
     excluding=(
         ("--restart", "--resume-anyway", "--retry-failed"),
@@ -57,7 +58,11 @@ DryRun = Annotated[
 ]
 Rehearse = Annotated[
     bool,
-    RULES.option("--rehearse", help="process the items, but refuse all writes.", panel=LOOK),
+    RULES.option("--rehearse", help="process the items, write nothing.", panel=LOOK),
+]
+Unguarded = Annotated[
+    bool,
+    RULES.option("--unguarded", help="though nothing keeps the script from writing.", panel=LOOK),
 ]
 Limit = Annotated[
     int | None,
@@ -84,6 +89,7 @@ def batch(
     retry_failed: RetryFailed = False,
     dry_run: DryRun = False,
     rehearse: Rehearse = False,
+    unguarded: Unguarded = False,
     limit: Limit = None,
     wait: Wait = None,
     as_json: AsJson = False,
@@ -103,6 +109,7 @@ def batch(
         resume=_resume(restart=restart, anyway=resume_anyway, retry_failed=retry_failed),
         limit=limit or running.DEFAULT_LIMIT,
         rehearses=rehearse,
+        allows_unguarded=unguarded,
     )
     looks = dry_run or rehearse
     announcement = "" if looks else f"Running batch migration {migration_id}..."

@@ -11,6 +11,7 @@ from mpt_tool.errors import ScriptError, SelectionError
 
 if TYPE_CHECKING:
     from mpt_tool.batch.rehearsal import Sight
+    from mpt_tool.clients.rehearsal import Rehearsal
     from mpt_tool.project import Project
     from mpt_tool.runner.prepare import Prepared
     from mpt_tool.scripts.folder import Script
@@ -30,7 +31,9 @@ class Request:
         is_batch: whether the one has to be a batch migration.
         resume: what becomes of its checkpoint.
         limit: how many of its items a dry run looks at, at most.
-        rehearses: whether a dry run processes them, with all writes refused.
+        rehearses: whether a dry run processes them, with all writes answered in place of the
+            services.
+        allows_unguarded: whether it does though nothing keeps the migration from writing.
     """
 
     migration_type: MigrationTypeEnum
@@ -40,6 +43,7 @@ class Request:
     resume: ResumeEnum = ResumeEnum.IF_UNCHANGED
     limit: int = DEFAULT_LIMIT
     rehearses: bool = False
+    allows_unguarded: bool = False
 
 
 def run(session: Session, request: Request) -> "Result":
@@ -80,7 +84,7 @@ def run(session: Session, request: Request) -> "Result":
 
 def dry_run(session: Session, request: Request) -> "Result":
     """Show what a run would run, of the one batch migration also its items; change nothing."""
-    from mpt_tool.clients.read_only import writes_refused
+    from mpt_tool.clients.rehearsal import Rehearsal, nothing_written
     from mpt_tool.project import plan_of
     from mpt_tool.runner import prepare
     from mpt_tool.settings import env_file_exported
@@ -92,12 +96,19 @@ def dry_run(session: Session, request: Request) -> "Result":
     repository, scripts = project.repository, _scripts(project)
     entries = plan_of(scripts, repository.load())
     # What a script prints while it is loaded is no part of the plan.
-    with redirect_stdout(sys.stderr), writes_refused(), env_file_exported(project.root):
+    rehearsal = Rehearsal(answers=request.rehearses)
+    with (
+        redirect_stdout(sys.stderr),
+        nothing_written(rehearsal),
+        env_file_exported(project.root),
+    ):
         prepared = prepare.prepare(
             entries, request.migration_type, request.migration_id, project.root, request.resume
         )
         _require_batch(prepared, request)
-        sight = _look_at_items(session, prepared, request) if request.migration_id else None
+        sight = (
+            _look_at_items(session, prepared, request, rehearsal) if request.migration_id else None
+        )
     records = [step.record for step in prepared.steps]
     return Result(DryRun(request.migration_type, records, sight))
 
@@ -135,10 +146,13 @@ def _require_batch(prepared: "Prepared", request: Request) -> None:
         )
 
 
-def _look_at_items(session: Session, prepared: "Prepared", request: Request) -> "Sight | None":
+def _look_at_items(
+    session: Session, prepared: "Prepared", request: Request, rehearsal: "Rehearsal"
+) -> "Sight | None":
     """Return what a run would handle of a batch migration; None of any other.
 
     Raises:
+        SelectionError: nothing would keep it from writing.
         ScriptFailedError: the items cannot be had.
     """
     from mpt_tool.batch.rehearsal import look_at
@@ -152,5 +166,6 @@ def _look_at_items(session: Session, prepared: "Prepared", request: Request) -> 
         step.record.checkpoint,
         request.limit,
         session.redact,
-        rehearses=request.rehearses,
+        rehearsal,
+        allows_unguarded=request.allows_unguarded,
     )

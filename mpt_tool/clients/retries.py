@@ -14,7 +14,7 @@ from typing import Protocol
 from tenacity import RetryCallState, Retrying
 
 from mpt_tool.clients.limiter import Limiter, NotBegunError, parts
-from mpt_tool.clients.read_only import BeforeSend, allow_all, is_read, require_allowed
+from mpt_tool.clients.rehearsal import is_read
 from mpt_tool.process.log import get_log
 from mpt_tool.process.signals import is_stopping
 
@@ -26,6 +26,13 @@ _LONGEST_BACK_OFF = 30.0
 _PATIENCE_AT_STOP = 1.0
 
 log = get_log(__name__)
+
+type BeforeSend = Callable[[str, str], None]
+"""Called with the method and the address of a request each time it is sent; raises to refuse it."""
+
+
+def allow_all(_method: str, _url: str) -> None:
+    """Refuse nothing."""
 
 
 class Reply(Protocol):
@@ -108,7 +115,6 @@ class Policy[R: Reply]:
             for part in limiter.pauses(patience, goes_first=self.is_urgent):
                 time.sleep(part)
             try:
-                require_allowed(method, url)
                 self.before_send(method, url)
                 return attempt()
             finally:

@@ -14,6 +14,12 @@ class BaseMigration(ABC):
     """One change, made once. The tool makes the instance, without arguments, and calls `run`."""
 
     type: ClassVar[MigrationTypeEnum]
+    reads: ClassVar[tuple[str, ...]] = ()
+    """How the paths of POST requests end that change nothing, as a search's does: `("/search",)`. A
+    dry run and a rehearsal send these."""
+    is_rehearsal: bool = False
+    """Whether nothing is to be written, in a dry run or a rehearsal: for what the tool cannot
+    guard, which is all but the clients of the mixins."""
     project_root: Path = Path()
     """The folder in which the command was started; `.env` and pyproject.toml are there."""
 

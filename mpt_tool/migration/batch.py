@@ -28,6 +28,12 @@ def _are_errors(value: object) -> bool:
     )
 
 
+def _are_endings(value: object) -> bool:
+    return isinstance(value, tuple) and all(
+        isinstance(each, str) and len(each) > 1 and each.startswith("/") for each in value
+    )
+
+
 _COUNT, _AMOUNT = (_is_count, "a whole number from 1 on"), (_is_amount, "a number from 0 on")
 _WANTED: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "workers": _COUNT,
@@ -39,6 +45,7 @@ _WANTED: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "retry_on": (_are_errors, "a tuple of classes of exceptions"),
     "retry_seconds": _AMOUNT,
     "max_per_second": _AMOUNT,
+    "reads": (_are_endings, "a tuple of the ends of paths, each of which begins with /"),
 }
 
 

@@ -19,6 +19,7 @@ from mpt_tool.view.results import (
 from mpt_tool.wording import printable
 
 if TYPE_CHECKING:
+    from mpt_tool.batch.rehearsal import Sight
     from mpt_tool.records import MigrationRecord
     from mpt_tool.scripts.plan import Entry
 
@@ -58,7 +59,7 @@ def document(content: Content) -> dict[str, Any]:
             return {"findings": [asdict(finding) for finding in content.findings]}
         case DryRun():
             records = [_of_record(record) for record in content.records]
-            seen = {"items": asdict(content.sight)} if content.sight else {}
+            seen = {"items": _of_sight(content.sight)} if content.sight else {}
             return {"would_run": records, **seen}
         case _:
             return {}
@@ -86,6 +87,16 @@ def _of_record(record: "MigrationRecord") -> dict[str, Any]:
         "migration_id": record.migration_id,
         "type": record.type,
     }
+
+
+def _of_sight(sight: "Sight") -> dict[str, Any]:
+    document = asdict(sight)
+    if sight.rehearsed:
+        document["rehearsed"] |= {
+            "kinds": sight.rehearsed.kinds,
+            "outcomes": sight.rehearsed.outcomes,
+        }
+    return document
 
 
 def _isoformat(moment: datetime | None) -> str | None:

@@ -43,7 +43,10 @@ _LIST_OPTIONS = {
     *("pageSize", "maxRecords", "offset", "fields", "returnFieldsByFieldId", "filterByFormula")
 }
 # The formulas that are understood here.
-_IS_ONE_OF = re.compile(r'OR\((RECORD_ID\(\) = "\w+"(, )?)+\)')
+_CONDITION = r"(RECORD_ID\(\) = \"[\w-]+\"|\{[^}]+\}='[^']*'|\{[^}]+\}=\d+)"
+_ALL = rf"(AND\({_CONDITION}(, {_CONDITION})*\)|{_CONDITION})"
+_IS_ONE_OF = re.compile(rf"OR\({_ALL}(, {_ALL})*\)|{_ALL}")
+_COMPARED = re.compile(r"""(?:RECORD_ID\(\)|\{(?P<column>[^}]+)\}) ?= ?["']?(?P<value>[^"',)]*)""")
 _BEGINS_WITH = re.compile(r'LEFT\(\{(?P<column>[^}]+)\}, *(?P<length>\d+)\) *= *"(?P<text>[^"]*)"')
 
 
@@ -351,10 +354,10 @@ def _list_records(table: Table, options: Mapping[str, Any]) -> dict[str, object]
 
 
 def _filtered(table: Table, rows: Iterable[Row], formula: str) -> list[Row]:
-    """Return the rows that have one of the ids, or whose text begins, as the formula says."""
+    """Return the rows that have one of the values, or whose text begins, as the formula says."""
     if _IS_ONE_OF.fullmatch(formula):
-        ids = set(re.findall(r'"(\w+)"', formula))
-        return [row for row in rows if row.id in ids]
+        conditions = [list(_COMPARED.finditer(each[0])) for each in re.finditer(_ALL, formula)]
+        return [row for row in rows if any(_has_all(table, row, each) for each in conditions)]
     match = _BEGINS_WITH.fullmatch(formula)
     if match is None:
         raise invalid_request(f"not supported here: {formula}")
@@ -365,6 +368,15 @@ def _filtered(table: Table, rows: Iterable[Row], formula: str) -> list[Row]:
         raise refusal("INVALID_FILTER_BY_FORMULA", message)
     column, length = table.column(match["column"]), int(match["length"])
     return [row for row in rows if str(row.cells.get(column.id, ""))[:length] == match["text"]]
+
+
+def _has_all(table: Table, row: Row, compared: Iterable[re.Match[str]]) -> bool:
+    """Return whether a row has all these values."""
+    return all(
+        str(row.cells.get(table.column(each["column"]).id, "") if each["column"] else row.id)
+        == each["value"]
+        for each in compared
+    )
 
 
 def _rows_seen(offset: object) -> int:

@@ -69,27 +69,21 @@ def written(*servers: LoopbackServer) -> list[str]:
     return [method for method in asked if method != "GET"]
 
 
-@pytest.mark.parametrize("arguments", LOOKS)
-@pytest.mark.parametrize(
-    ("place", "write"),
-    [
-        ("init", f"Helper().{UPDATE}"),
-        ("items", f"self.{UPDATE}"),
-        ("items", f"Helper().{CREATE}"),
-        ("describe", f"self.{CREATE}"),
-    ],
-)
-def test_a_write_is_refused_and_named_wherever_it_is_sent(
-    project: Project,
-    platform: MPTServer,
-    server: AirtableServer,
-    arguments: tuple[str, ...],
-    place: str,
-    write: str,
+PLACES = [
+    ("init", f"Helper().{UPDATE}"),
+    ("items", f"self.{UPDATE}"),
+    ("items", f"Helper().{CREATE}"),
+    ("describe", f"self.{CREATE}"),
+]
+
+
+@pytest.mark.parametrize(("place", "write"), PLACES)
+def test_a_dry_run_refuses_a_write_and_names_it_wherever_it_is_sent(
+    project: Project, platform: MPTServer, server: AirtableServer, place: str, write: str
 ) -> None:
     write_script(project, **{place: write})
 
-    result = project.run(*arguments)
+    result = project.run(*DRY_RUN)
 
     assert written(platform, server) == []
     assert result.exit_code == 1
@@ -98,28 +92,75 @@ def test_a_write_is_refused_and_named_wherever_it_is_sent(
     assert "was refused: a dry run writes nothing" in result.stderr
 
 
+@pytest.mark.parametrize(("place", "write"), [*PLACES, ("process", f"Helper().{UPDATE}")])
+def test_a_rehearsal_answers_a_write_and_shows_it_wherever_it_is_sent(
+    project: Project, platform: MPTServer, server: AirtableServer, place: str, write: str
+) -> None:
+    write_script(project, **{place: write})
+
+    result = project.run(*REHEARSAL)
+
+    assert written(platform, server) == []
+    assert result.exit_code == 0
+    method, path = (
+        ("update: PUT", "/public/v1/commerce/agreements/AGR-1")
+        if UPDATE in write
+        else ("create: POST", f"/v0/{BASE}/{TABLE}")
+    )
+    assert f"{method} {path}\n" in result.stdout
+
+
+def test_what_is_changed_beside_the_items_is_shown_apart(project: Project) -> None:
+    write_script(project, items=f"self.{UPDATE}")
+
+    lines = project.run(*REHEARSAL).stdout.splitlines()
+
+    assert lines[lines.index("Beside the items:") :] == [
+        "Beside the items:",
+        "  update: PUT /public/v1/commerce/agreements/AGR-1",
+        "    done: null → true",
+        "Changes (1): 1 update",
+        "Items that failed (0):",
+    ]
+
+
 @pytest.mark.parametrize("arguments", LOOKS)
-def test_a_refusal_that_the_script_swallows_is_listed(
+def test_threads_of_the_script_write_nothing_either(
     project: Project, platform: MPTServer, arguments: tuple[str, ...]
+) -> None:
+    thread = "from concurrent.futures import ThreadPoolExecutor as Pool"
+    write_script(
+        project,
+        items=f"{thread}\n        list(Pool(4).map(lambda _: self.{UPDATE}, range(20)))",
+    )
+
+    result = project.run(*arguments)
+
+    assert written(platform) == []
+    assert result.exit_code == (1 if arguments is DRY_RUN else 0)
+
+
+def test_a_refusal_that_the_script_swallows_is_listed(
+    project: Project, platform: MPTServer
 ) -> None:
     swallowing = f"import contextlib\n        with contextlib.suppress(Exception): self.{UPDATE}"
     write_script(project, items=swallowing)
 
-    result = project.run(*arguments)
+    result = project.run(*DRY_RUN)
 
     assert written(platform) == []
     assert "Writes that were refused (1):\n  PUT " in result.stdout
 
 
+@pytest.mark.parametrize("arguments", LOOKS)
 def test_nothing_is_written_when_the_scripts_of_a_plan_are_loaded(
-    project: Project, platform: MPTServer
+    project: Project, platform: MPTServer, arguments: tuple[str, ...]
 ) -> None:
     write_script(project, init=f"self.{UPDATE}")
 
-    result = project.run("migrate", "--data", "--dry-run")
+    project.run(*arguments)
 
     assert written(platform) == []
-    assert result.exit_code == 1
 
 
 def test_a_read_that_airtable_takes_as_a_post_is_let_through(
@@ -132,7 +173,37 @@ def test_a_read_that_airtable_takes_as_a_post_is_let_through(
 
     result = project.run(*REHEARSAL)
 
-    assert "Writes that were refused (0):\nItems that failed (0):" in result.stdout
+    assert "Changes (0): none\nItems that failed (0):" in result.stdout
     assert [request.path for request in server.requests("POST")] == [
         f"/v0/{BASE}/{TABLE}/listRecords"
     ] * 2
+
+
+@pytest.mark.parametrize("arguments", LOOKS)
+def test_a_post_that_the_class_says_is_a_read_is_let_through(
+    project: Project, platform: MPTServer, arguments: tuple[str, ...]
+) -> None:
+    platform.answer(200, {"data": []}, method="POST", path="/agreements/search$", times=2)
+    search = "self.mpt_client.http_client.request('post', '/public/v1/commerce/agreements/search')"
+    write_script(project, items=f"self.log.warning({search}.content)")
+    script = project.migrations / f"1_{MIGRATION}.py"
+    script.write_text(
+        script.read_text().replace("    def __init__", "    reads = ('/search',)\n    def __init__")
+    )
+
+    result = project.run(*arguments)
+
+    assert result.exit_code == 0
+    assert written(platform) == ["POST"]
+
+
+def test_what_a_rehearsal_cannot_answer_is_refused_and_ends_no_other_item(
+    project: Project, server: AirtableServer
+) -> None:
+    table = f"self.airtable_client.table({BASE!r}, {TABLE!r})"
+    write_script(project, process=f"{table}.create_field('new', 'singleLineText')")
+
+    result = project.run(*REHEARSAL)
+
+    assert written(server) == []
+    assert "Items that failed (0):\nWrites that were refused (2):\n  POST " in result.stdout

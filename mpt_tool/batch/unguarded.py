@@ -14,11 +14,16 @@ _LIBRARIES = frozenset(
         *("asyncpg", "django", "peewee", "psycopg", "psycopg2", "pymysql", "pyodbc", "sqlalchemy"),
         *("cassandra", "elasticsearch", "motor", "pymongo", "redis", "sqlite3"),
         *("azure", "boto3", "botocore", "celery", "google", "kafka", "pika"),
-        *("aiosmtplib", "ftplib", "ldap3", "paramiko", "smtplib", "subprocess"),
+        *("aiosmtplib", "ftplib", "ldap3", "multiprocessing", "paramiko", "smtplib", "subprocess"),
     }
 )
 # Of these libraries just a part can write.
-_MODULES = frozenset({"http.client", "pyairtable.orm", "pyairtable.orm.model", "urllib.request"})
+_MODULES = frozenset(
+    {
+        *("concurrent.futures.process", "http.client", "urllib.request"),
+        *("pyairtable.orm", "pyairtable.orm.model"),
+    }
+)
 # A client that the script makes itself is guarded by nobody.
 _CLASSES = frozenset(
     {"mpt_api_client.AsyncMPTClient", "mpt_api_client.MPTClient", "pyairtable.Api"}

@@ -84,7 +84,7 @@ def run(session: Session, request: Request) -> "Result":
 
 def dry_run(session: Session, request: Request) -> "Result":
     """Show what a run would run, of the one batch migration also its items; change nothing."""
-    from mpt_tool.clients.rehearsal import Rehearsal, nothing_written
+    from mpt_tool.clients.rehearsal import Rehearsal, write_nothing
     from mpt_tool.project import plan_of
     from mpt_tool.runner import prepare
     from mpt_tool.settings import env_file_exported
@@ -97,11 +97,8 @@ def dry_run(session: Session, request: Request) -> "Result":
     entries = plan_of(scripts, repository.load())
     # What a script prints while it is loaded is no part of the plan.
     rehearsal = Rehearsal(answers=request.rehearses)
-    with (
-        redirect_stdout(sys.stderr),
-        nothing_written(rehearsal),
-        env_file_exported(project.root),
-    ):
+    write_nothing(rehearsal)
+    with redirect_stdout(sys.stderr), env_file_exported(project.root):
         prepared = prepare.prepare(
             entries, request.migration_type, request.migration_id, project.root, request.resume
         )

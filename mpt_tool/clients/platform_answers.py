@@ -83,7 +83,9 @@ def write(request: Request, rehearsal: Rehearsal) -> Answer:
     if is_action:
         rehearsal.act(request, current)
         return reply
+    # How the reply was made is no part of the object.
     current = {"id": _split(address)[1], **current}
+    current.pop("$meta", None)
     if request.method == "DELETE":
         rehearsal.delete(request, collection, current)
         return Reply(204)

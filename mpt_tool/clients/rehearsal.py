@@ -285,10 +285,19 @@ def rehearsal_now() -> Rehearsal | None:
     return _now
 
 
+def write_nothing(rehearsal: Rehearsal) -> None:
+    """Have the requests of all clients refused or answered from now on, until the process ends.
+
+    So is then what a thread of a script, or what it leaves to the exit, does after the rehearsal.
+    """
+    global _now  # noqa: PLW0603 - the process as a whole writes nothing
+    _now = rehearsal
+
+
 @contextmanager
 def nothing_written(rehearsal: Rehearsal) -> Iterator[Rehearsal]:
-    """Have the requests of all clients of the process refused or answered meanwhile."""
-    global _now  # noqa: PLW0603 - the process as a whole writes nothing
+    """Have them refused or answered meanwhile."""
+    global _now  # noqa: PLW0603 - the same
     earlier, _now = _now, rehearsal
     try:
         yield rehearsal

@@ -140,6 +140,31 @@ def test_threads_of_the_script_write_nothing_either(
     assert result.exit_code == (1 if arguments is DRY_RUN else 0)
 
 
+@pytest.mark.parametrize("arguments", LOOKS)
+@pytest.mark.parametrize(
+    "later",
+    [
+        "import atexit; atexit.register(write)",
+        (
+            "import threading; main = threading.main_thread();"
+            " threading.Thread(target=lambda: (main.join(), write())).start()"
+        ),
+    ],
+    ids=["at exit", "in a thread"],
+)
+def test_what_the_script_leaves_to_the_end_of_the_process_writes_nothing(
+    project: Project, platform: MPTServer, arguments: tuple[str, ...], later: str
+) -> None:
+    write_script(
+        project, items=f"write = lambda: (print('written'), self.{UPDATE})\n        {later}"
+    )
+
+    result = project.run(*arguments)
+
+    assert "written" in result.stdout
+    assert written(platform) == []
+
+
 def test_a_refusal_that_the_script_swallows_is_listed(
     project: Project, platform: MPTServer
 ) -> None:

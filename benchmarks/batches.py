@@ -13,7 +13,7 @@ from support.airtable_server import BASE, STATE_COLUMNS, TABLE, AirtableServer
 from support.http_server import Request
 from support.mpt_server import MPTServer
 
-from benchmarks import batch_kills, projects
+from benchmarks import batch_kills, projects, rehearsing
 from benchmarks.contenders import Contender
 from benchmarks.measuring import Measurements, measure
 
@@ -37,6 +37,7 @@ class Extent:
         requests_by_one: the same for one worker, which takes so much longer.
         saved_items: how many items, of 2 ms each, are walked over with the state on Airtable.
         kills: how many runs are killed, with one worker and again with several.
+        rehearsed: how many items are rehearsed.
     """
 
     items: int
@@ -44,10 +45,11 @@ class Extent:
     requests_by_one: int
     saved_items: int
     kills: int
+    rehearsed: int
 
 
-LONG = Extent(1_000_000, 2_000, 400, 5_000, 200)
-SHORT = Extent(50_000, 400, 40, 1_500, 10)
+LONG = Extent(1_000_000, 2_000, 400, 5_000, 200, 3_000)
+SHORT = Extent(50_000, 400, 40, 1_500, 10, 200)
 
 
 def figures(ours: Contender, folder: Path, runs: int, extent: Extent) -> Iterator[Sequence[str]]:
@@ -65,6 +67,7 @@ def figures(ours: Contender, folder: Path, runs: int, extent: Extent) -> Iterato
     for workers in (1, 8):
         yield batch_kills.figure(ours, folder / f"kills-{workers}", workers, extent.kills)
     yield _checkpoints(ours, folder / "checkpoints", extent.saved_items)
+    yield rehearsing.figure(ours, folder / "rehearsal", extent.rehearsed)
 
 
 def _overhead(ours: Contender, folder: Path, runs: int, items: int) -> Iterator[Sequence[str]]:

@@ -7,7 +7,7 @@ after an id is a collection if it is in the plural, else an action: /catalog/pro
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email import message_from_bytes
 from email.message import Message
 from typing import Any
@@ -26,9 +26,7 @@ from mpt_tool.clients.rehearsal import (
 )
 
 _AFTER_MODULE = re.compile(r"^[^/]+//[^/]+(?:/.*)?/public/v1/[^/]+/(?P<rest>.+)$")
-# Of the actions this one alone ends as a plural does; this is a plural that does not.
-_ACTION_IN_S, _PLURAL_WITHOUT_S = "process", "media"
-_DEFAULT_LIMIT = 100
+_PLURAL = re.compile(r".*[^s]s|media")
 
 
 def is_concerned(request: Request, rehearsal: Rehearsal) -> bool:
@@ -57,7 +55,7 @@ def read(request: Request, rehearsal: Rehearsal) -> Answer:
     if not (reply.is_fine and isinstance(body, dict)):
         return reply
     if known:
-        return Reply.of(reply.status, merged(body, known.fields))
+        return Reply.of(reply.status, _changed(body, known, _left_out(body, request.query)))
     objects = rehearsal.objects(address)
     if objects and isinstance(body.get("data"), list):
         return Reply.of(reply.status, _page(body, objects, request.query))
@@ -101,9 +99,7 @@ def _split(address: str) -> tuple[str, str]:
 def _is_collection(address: str) -> bool:
     match = _AFTER_MODULE.match(address)
     words = match["rest"].split("/") if match else []
-    last = words[-1] if words else ""
-    is_plural = (last.endswith("s") and last != _ACTION_IN_S) or last == _PLURAL_WITHOUT_S
-    return len(words) == 1 or (len(words) % 2 == 1 and is_plural)
+    return len(words) == 1 or (len(words) % 2 == 1 and bool(_PLURAL.fullmatch(words[-1])))
 
 
 def _missing(address: str) -> Reply:
@@ -123,9 +119,9 @@ def _empty_page(request: Request) -> Reply:
 
 def _page(body: Object, objects: Mapping[str, Known], query: str) -> Object:
     """Return a page of a list with what was changed; what is new comes at the end of the list."""
-    had = body["data"]
+    had, is_left_out = body["data"], _left_out(body, query)
     known = [(each, objects.get(each.get("id"), Known())) for each in had]
-    shown = [merged(each, one.fields) for each, one in known if not one.is_deleted]
+    shown = [_changed(each, one, is_left_out) for each, one in known if not one.is_deleted]
     new = [each.fields for each in objects.values() if each.is_new and not each.is_deleted]
     new = [each for each in new if fits_query(each, query)]
     pagination = body.get("$meta", {}).get("pagination")
@@ -138,6 +134,24 @@ def _page(body: Object, objects: Mapping[str, Known], query: str) -> Object:
     pagination = {**pagination, "total": total + len(new) - gone}
     meta = {**body["$meta"], "pagination": pagination}
     return {**body, "data": [*shown, *here], "$meta": meta}
+
+
+def _changed(had: Object, known: Known, is_left_out: Callable[[str], bool]) -> Object:
+    """Return an object with what was changed, but for fields that were not asked for."""
+    fields = known.fields.items()
+    return merged(
+        had, {name: value for name, value in fields if name in had or not is_left_out(name)}
+    )
+
+
+def _left_out(body: Object, query: str) -> Callable[[str], bool]:
+    """Return whether a reply leaves out a field by itself, or as its query selects others."""
+    # A plus that is not encoded reads as a blank.
+    selected = ",".join(parse_qs(query).get("select", [])).split(",")
+    alone = {name for name in selected if name[:1] not in {"", "+", " ", "-"}}
+    omitted = {f"-{name}" for name in body.get("$meta", {}).get("omitted", [])}
+    less = omitted.union(selected)
+    return lambda name: f"-{name}" in less or (bool(alone) and name not in alone)
 
 
 def _sent(request: Request) -> Any:

@@ -1,5 +1,6 @@
 """A rehearsal answers the clients' writes as the services would, and later reads see them."""
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,9 +13,16 @@ from requests import HTTPError
 from support.airtable_server import BASE, TABLE, AirtableServer
 from support.mpt_server import MPTServer
 
+from mpt_tool.clients import platform_answers
 from mpt_tool.clients.airtable import open_api
 from mpt_tool.clients.mpt import open_client
-from mpt_tool.clients.rehearsal import Rehearsal, nothing_written
+from mpt_tool.clients.rehearsal import (
+    Rehearsal,
+    Reply,
+    Request,
+    answered_async,
+    nothing_written,
+)
 from mpt_tool.clients.settings import AirtableSettings, PlatformSettings
 
 AGREEMENT = {"name": "one", "terms": {"level": 1, "unit": "year"}, "lines": [{"price": 1}]}
@@ -85,6 +93,42 @@ def shown(rehearsal: Rehearsal) -> list[tuple[str, str, Any]]:
     return [(change.kind, change.request.split()[0], change.after) for change in changes]
 
 
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("catalog/products", "create"),
+        ("catalog/units-of-measure", "create"),
+        ("catalog/products/PRD-1/terms/TRM-1/variants", "create"),
+        ("catalog/products/PRD-1/media", "create"),
+        ("commerce/agreements/AGR-1/process", "action"),
+        ("commerce/agreements/AGR-1/accept-invite", "action"),
+    ],
+)
+def test_an_address_tells_a_creation_from_an_action(
+    client: MPTClient, rehearsal: Rehearsal, path: str, kind: str
+) -> None:
+    client.http_client.request("post", f"/public/v1/{path}", json={"name": "n"})
+
+    assert shown(rehearsal)[0][0] == kind
+
+
+def test_reads_that_an_answer_needs_may_be_awaited(rehearsal: Rehearsal) -> None:
+    asked = []
+
+    async def read(request: Request) -> Reply:
+        await asyncio.sleep(0)
+        asked.append(request.method)
+        return Reply.of(200, {"id": "AGR-1", "seats": 1})
+
+    url = "https://platform/public/v1/commerce/agreements/AGR-1"
+    answer = rehearsal.answer(Request("PUT", url, b'{"seats": 2}'), platform_answers)
+    assert answer is not None
+
+    reply = asyncio.run(answered_async(answer, read))
+
+    assert (reply.json(), asked) == ({"id": "AGR-1", "seats": 2}, ["GET"])
+
+
 # --- the platform
 
 
@@ -110,6 +154,26 @@ def test_later_reads_see_an_update_whether_of_one_or_in_a_list(
 
     assert one.to_dict() == listed.to_dict()
     assert (one.name, one.terms.level, one.terms.unit) == ("two", 2, "year")
+
+
+def test_a_read_shows_no_change_of_a_field_that_it_leaves_out(
+    platform: MPTServer, agreements: Any, rehearsal: Rehearsal
+) -> None:
+    agreements.update("AGR-1", {"name": "two", "terms": {"level": 2}, "seats": 3})
+
+    def listed(service: Any, *omitted: str) -> Any:
+        pagination = {"limit": 1, "offset": 0, "total": 1}
+        meta = {"pagination": pagination, "omitted": omitted}
+        page = {"data": [{"id": "AGR-1", "name": "one"}], "$meta": meta}
+        platform.answer(200, page, path="/agreements$")
+        return service.fetch_page()[0].to_dict()
+
+    selected = listed(agreements.select("name"))
+    without = listed(agreements.select("-terms"))
+    omitted = listed(agreements, "terms")
+
+    assert selected == {"id": "AGR-1", "name": "two"}
+    assert without == omitted == {"id": "AGR-1", "name": "two", "seats": 3}
 
 
 def test_what_is_created_has_an_id_that_is_made_up_and_later_reads_see_it(

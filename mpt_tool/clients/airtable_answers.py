@@ -80,8 +80,8 @@ def write(request: Request, rehearsal: Rehearsal) -> Answer:
     if isinstance(found, Reply):
         return found
     if request.method == "DELETE":
-        for before in found:
-            rehearsal.delete(request, table, before or {})
+        for each, before in zip(given, found, strict=True):
+            rehearsal.delete(request, table, each["id"], before or {})
         gone = [{"id": each["id"], "deleted": True} for each in given]
         return Reply.of(200, {"records": gone} if is_batch else gone[0])
     done = [
@@ -159,7 +159,7 @@ def _update(
     """Return a record with what was sent; a PUT empties all other cells."""
     emptied = dict.fromkeys(before["fields"]) if request.method == "PUT" else {}
     fields = {"fields": emptied | given["fields"]}
-    return _shown(rehearsal.update(request, table, before, fields, _DEPTH))
+    return _shown(rehearsal.update(request, table, before["id"], before, fields, _DEPTH))
 
 
 def _options(request: Request) -> Object:

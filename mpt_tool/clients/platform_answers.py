@@ -7,7 +7,7 @@ after an id is a collection if it is in the plural, else an action: /catalog/pro
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from email import message_from_bytes
 from email.message import Message
 from typing import Any
@@ -64,30 +64,43 @@ def read(request: Request, rehearsal: Rehearsal) -> Answer:
 
 def write(request: Request, rehearsal: Rehearsal) -> Answer:
     """Answer what would change something."""
-    address = request.address
-    collection, _ = _split(address)
-    sent = _sent(request)
-    if request.method == "POST" and _is_collection(address):
-        if isinstance(sent, list):
-            made = [rehearsal.create(request, address, each) for each in sent]
-            return Reply.of(201, made)
+    address, sent = request.address, _sent(request)
+    collection, object_id = _split(address)
+    is_post = request.method == "POST"
+    if isinstance(sent, list):
+        return (yield from _write_each(request, sent, rehearsal))
+    if is_post and _is_collection(address):
         return Reply.of(201, rehearsal.create(request, address, sent))
-    is_action = request.method == "POST"
-    reply = yield from read(Request("GET", collection if is_action else address), rehearsal)
+    reply = yield from read(Request("GET", collection if is_post else address), rehearsal)
     current = reply.json()
     if not (reply.is_fine and isinstance(current, dict)):
         # So would it be answered: the object is not there, or nobody may see it.
         return reply
-    if is_action:
+    if is_post:
         rehearsal.act(request, current)
         return reply
     # How the reply was made is no part of the object.
-    current = {"id": _split(address)[1], **current}
     current.pop("$meta", None)
     if request.method == "DELETE":
-        rehearsal.delete(request, collection, current)
+        rehearsal.delete(request, collection, object_id, current)
         return Reply(204)
-    return Reply.of(200, rehearsal.update(request, collection, current, sent))
+    return Reply.of(200, rehearsal.update(request, collection, object_id, current, sent))
+
+
+def _write_each(request: Request, sent: Sequence[Object], rehearsal: Rehearsal) -> Answer:
+    """Answer a write of several objects to their collection, each on its own."""
+    done = []
+    for each in sent:
+        content = json.dumps(each).encode()
+        address = request.address
+        if request.method != "POST":
+            address = f"{address}/{each.get('id')}"
+        one = Request(request.method, address, content, request.content_type)
+        reply = yield from write(one, rehearsal)
+        if not reply.is_fine:
+            return reply
+        done.append(reply.json())
+    return Reply.of(200, done)
 
 
 def _split(address: str) -> tuple[str, str]:

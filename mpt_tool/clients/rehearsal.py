@@ -208,6 +208,7 @@ class Rehearsal:
         self,
         request: Request,
         collection: str,
+        object_id: str,
         before: Object,
         fields: Object,
         depth: float = math.inf,
@@ -217,21 +218,22 @@ class Rehearsal:
         Args:
             request: what would change it.
             collection: whose object it is.
+            object_id: its id there.
             before: as it is, with all changes so far.
             fields: what is to be merged into it.
             depth: how many levels deep fields are merged; below, they are replaced.
         """
         with self._turn:
             objects = self._collections.setdefault(collection, {})
-            known = objects.get(before["id"], Known())
-            objects[before["id"]] = replace(known, fields=merged(known.fields, fields, depth))
+            known = objects.get(object_id, Known())
+            objects[object_id] = replace(known, fields=merged(known.fields, fields, depth))
         after = merged(before, fields, depth)
         self._note(ChangeEnum.UPDATE, request, before, after)
         return after
 
-    def delete(self, request: Request, collection: str, before: Object) -> None:
+    def delete(self, request: Request, collection: str, object_id: str, before: Object) -> None:
         """Let an object be gone."""
-        self._keep(collection, before["id"], Known(is_deleted=True))
+        self._keep(collection, object_id, Known(is_deleted=True))
         self._note(ChangeEnum.DELETE, request, before, {})
 
     def act(self, request: Request, target: Object) -> None:

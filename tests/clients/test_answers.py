@@ -274,6 +274,29 @@ def test_several_objects_may_be_created_at_once(client: MPTClient, rehearsal: Re
     assert [kind for kind, *_ in shown(rehearsal)] == ["create", "create"]
 
 
+def test_several_objects_may_be_updated_at_once(
+    client: MPTClient, agreements: Any, rehearsal: Rehearsal
+) -> None:
+    sent = [{"id": "AGR-1", "seats": 1}, {"id": "AGR-2", "seats": 2}]
+    client.http_client.request("put", "/public/v1/commerce/agreements", json=sent)
+
+    assert (agreements.get("AGR-1").seats, agreements.get("AGR-2").seats) == (1, 2)
+    assert [kind for kind, *_ in shown(rehearsal)] == ["update", "update"]
+
+
+def test_what_an_object_has_at_an_address_of_its_own_can_be_updated(
+    platform: MPTServer, client: MPTClient, rehearsal: Rehearsal
+) -> None:
+    path = "/public/v1/catalog/products/PRD-1/settings"
+    platform.answer(200, {"id": "SET-1", "splits": {"a": 1, "b": 1}}, path="settings$", times=2)
+    client.http_client.request("put", path, json={"splits": {"b": 2}})
+
+    assert client.http_client.request("get", path).json() == {
+        "id": "SET-1",
+        "splits": {"a": 1, "b": 2},
+    }
+
+
 def test_a_file_is_told_by_its_name_beside_the_fields_that_are_sent_with_it(
     client: MPTClient, rehearsal: Rehearsal
 ) -> None:

@@ -13,7 +13,7 @@ from support.airtable_server import BASE, STATE_COLUMNS, TABLE, AirtableServer
 from support.http_server import Request
 from support.mpt_server import MPTServer
 
-from benchmarks import batch_kills, found_pace, projects
+from benchmarks import batch_kills, found_pace, projects, rehearsing
 from benchmarks.contenders import Contender
 from benchmarks.measuring import Measurements, measure
 
@@ -38,6 +38,7 @@ class Extent:
         saved_items: how many items, of 2 ms each, are walked over with the state on Airtable.
         kills: how many runs are killed, with one worker and again with several.
         limit_seconds: how long each limit of a platform holds that does not publish it.
+        rehearsed: how many items are rehearsed.
     """
 
     items: int
@@ -46,10 +47,11 @@ class Extent:
     saved_items: int
     kills: int
     limit_seconds: float
+    rehearsed: int
 
 
-LONG = Extent(1_000_000, 2_000, 400, 5_000, 200, 60)
-SHORT = Extent(50_000, 400, 40, 1_500, 10, 15)
+LONG = Extent(1_000_000, 2_000, 400, 5_000, 200, 60, 3_000)
+SHORT = Extent(50_000, 400, 40, 1_500, 10, 15, 200)
 
 
 def figures(ours: Contender, folder: Path, runs: int, extent: Extent) -> Iterator[Sequence[str]]:
@@ -68,6 +70,7 @@ def figures(ours: Contender, folder: Path, runs: int, extent: Extent) -> Iterato
     for workers in (1, 8):
         yield batch_kills.figure(ours, folder / f"kills-{workers}", workers, extent.kills)
     yield _checkpoints(ours, folder / "checkpoints", extent.saved_items)
+    yield rehearsing.figure(ours, folder / "rehearsal", extent.rehearsed)
 
 
 def _overhead(ours: Contender, folder: Path, runs: int, items: int) -> Iterator[Sequence[str]]:

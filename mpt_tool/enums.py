@@ -41,3 +41,12 @@ class OutcomeEnum(StrEnum):
     FAKED = "faked"
     FOUND_DEAD = "found dead"
     TRIED = "tried"
+
+
+class ChangeEnum(StrEnum):
+    """What a request changes: it creates, updates or deletes an object, or does something to it."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+    ACTION = "action"

@@ -1,19 +1,80 @@
-"""Looks at the items of a batch migration without changing anything."""
+"""Looks at the items of a batch migration without changing anything, and rehearses them."""
 
-from collections.abc import Callable, Sized
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from mpt_tool.batch.differences import Difference, differences
 from mpt_tool.batch.drive import preview
-from mpt_tool.clients.read_only import writes_refused
-from mpt_tool.errors import ScriptFailedError, message_of
+from mpt_tool.batch.unguarded import has_guarded_client, unguarded
+from mpt_tool.clients.rehearsal import Rehearsal
+from mpt_tool.errors import ScriptFailedError, SelectionError, message_of
 from mpt_tool.migration import BatchMigration
+from mpt_tool.process.log import get_log
 from mpt_tool.records import Checkpoint
 from mpt_tool.redaction import Redact
 
 _SHOWN_ITEMS = 5
 _SCRIPT_ERRORS = (Exception, SystemExit)
+
+log = get_log(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RehearsedChange:
+    """What a request would have changed.
+
+    Args:
+        kind: create, update, delete or action.
+        request: the method and the path.
+        fields: those that differ.
+    """
+
+    kind: str
+    request: str
+    fields: Sequence[Difference]
+
+
+@dataclass(frozen=True, slots=True)
+class RehearsedItem:
+    """What came of an item.
+
+    Args:
+        name: what messages call it.
+        changes: what would have been changed, in that order.
+        outcome: what `process` returned, if that is text.
+        failure: why it failed, if it did.
+    """
+
+    name: str
+    changes: Sequence[RehearsedChange]
+    outcome: str | None = None
+    failure: str | None = None
+
+
+@dataclass(slots=True)
+class Rehearsed:
+    """What came of all items that were processed.
+
+    Args:
+        unguarded: by what the script may have written all the same.
+        items: each of them.
+    """
+
+    unguarded: Sequence[str]
+    items: list[RehearsedItem] = field(default_factory=list)
+
+    @property
+    def outcomes(self) -> Counter[str]:
+        """How many items came to each outcome."""
+        return Counter(item.outcome for item in self.items if item.outcome is not None)
+
+    @property
+    def failed(self) -> list[RehearsedItem]:
+        """The items that failed."""
+        return [item for item in self.items if item.failure is not None]
 
 
 @dataclass(slots=True)
@@ -24,16 +85,24 @@ class Sight:
         items: how many items a run would handle, as far as was looked.
         is_all: whether there are no more.
         shown: the first few, as the migration describes them.
-        writes: the requests that would have changed something; None if none would, and it was not
-            rehearsed.
-        failures: the items that failed in the rehearsal, and why.
+        refused: the requests that would have changed something and were not answered.
+        beside: what would have been changed before the items and between them, by `prepare`, say.
+        rehearsed: what came of processing the items; None if they were not.
     """
 
     items: int = 0
     is_all: bool = True
     shown: list[str] = field(default_factory=list)
-    writes: list[str] | None = None
-    failures: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    beside: list[RehearsedChange] = field(default_factory=list)
+    rehearsed: Rehearsed | None = None
+
+    @property
+    def kinds(self) -> Counter[str]:
+        """How many changes there are of each kind."""
+        items = self.rehearsed.items if self.rehearsed else ()
+        changes = [*self.beside, *(change for item in items for change in item.changes)]
+        return Counter(change.kind for change in changes)
 
 
 def look_at(
@@ -41,24 +110,32 @@ def look_at(
     checkpoint: Checkpoint | None,
     limit: int,
     redact: Redact,
+    rehearsal: Rehearsal,
     *,
-    rehearses: bool,
+    rehearses: bool = False,
+    allows_unguarded: bool = False,
 ) -> Sight:
-    """Return what a run would handle; nothing is saved.
+    """Return what a run would handle; nothing is saved, and what `prepare` writes is answered.
 
     Args:
         migration: what is looked at.
         checkpoint: where a run would resume.
         limit: how many items to look at, at most.
         redact: takes secrets out of what is returned.
-        rehearses: whether to process the items, with the clients of the mixins refusing all writes.
+        rehearsal: what is asked for all writes meanwhile.
+        rehearses: whether the items are processed.
+        allows_unguarded: whether they are though no client of the migration is guarded.
 
     Raises:
+        SelectionError: none is guarded.
         ScriptFailedError: the items cannot be had.
     """
-    sight = Sight()
+    names = _named(migration, is_allowed=allows_unguarded or not rehearses)
+    sight = Sight(rehearsed=Rehearsed(names) if rehearses else None)
+    migration.is_rehearsal = True
+    rehearsal.answers, rehearsal.reads = True, migration.reads
     try:
-        with writes_refused() as refused, preview(migration, checkpoint) as (items, handle):
+        with preview(migration, checkpoint) as (items, handle):
             for item in items:
                 if sight.items == limit:
                     sight.is_all = False
@@ -67,21 +144,55 @@ def look_at(
                 name = redact(str(migration.describe(item)))
                 if len(sight.shown) < _SHOWN_ITEMS:
                     sight.shown.append(name)
-                if rehearses and (failure := _rehearse(partial(handle, item), refused)):
-                    sight.failures.append(f"{name}: {redact(failure)}")
+                sight.beside += _changes(rehearsal, redact)
+                if sight.rehearsed:
+                    done = _rehearse(name, partial(handle, item), rehearsal, redact)
+                    sight.rehearsed.items.append(done)
     except _SCRIPT_ERRORS as error:
         raise ScriptFailedError("The items cannot be read", error) from error
-    if rehearses or refused:
-        sight.writes = [redact(write) for write in refused]
+    sight.refused = [redact(request) for request in rehearsal.refused]
+    sight.beside += _changes(rehearsal, redact)
     return sight
 
 
-def _rehearse(handle: Callable[[], object], refused: Sized) -> str | None:
-    """Return why an item fails; None if it does not, or only as a write of it was refused."""
-    refused_before = len(refused)
+def _named(migration: BatchMigration[Any], *, is_allowed: bool) -> list[str]:
+    """Return by what the migration could write all the same, having logged it.
+
+    Raises:
+        SelectionError: nothing would keep it from writing, and that is not allowed.
+    """
+    names = unguarded(migration)
+    if not (is_allowed or has_guarded_client(migration)):
+        raise SelectionError(
+            "Nothing would keep this migration from writing: it has no client of the mixins, which"
+            " are all that a rehearsal guards. If it looks at self.is_rehearsal, or writes nothing,"
+            " add --unguarded"
+        )
+    if names:
+        log.warning("Not guarded: %s: what the script writes by that is real", ", ".join(names))
+    return names
+
+
+def _rehearse(
+    name: str, handle: Callable[[], object], rehearsal: Rehearsal, redact: Redact
+) -> RehearsedItem:
+    """Return what comes of an item; a write of it that had to be refused is no failure of its."""
+    refused_before = len(rehearsal.refused)
+    outcome = failure = None
     try:
-        handle()
+        outcome = handle()
     except _SCRIPT_ERRORS as error:
-        # The refusal of a write ends an item, as it should.
-        return message_of(error) if len(refused) == refused_before else None
-    return None
+        if len(rehearsal.refused) == refused_before:
+            failure = redact(message_of(error))
+    shown = redact(outcome) if isinstance(outcome, str) else None
+    return RehearsedItem(name, _changes(rehearsal, redact), shown, failure)
+
+
+def _changes(rehearsal: Rehearsal, redact: Redact) -> list[RehearsedChange]:
+    """Return what would have been changed since this was asked before."""
+    return [
+        RehearsedChange(
+            change.kind, redact(change.request), differences(change.before, change.after, redact)
+        )
+        for change in rehearsal.take_changes()
+    ]

@@ -15,13 +15,13 @@ RESUME, LOOK, PACE = "Where to begin", "A look beforehand", "How much, and how f
 EXAMPLES = """\
  Examples
    mpt-tool batch sync_users                  run it, from where it was stopped
-   mpt-tool batch sync_users --rehearse       process items, refuse all writes
+   mpt-tool batch sync_users --rehearse       process items, show what changes
    mpt-tool batch sync_users --retry-failed   handle just what failed
    mpt-tool batch sync_users --restart        begin at the first item again
    mpt-tool batch sync_users --limit 10       handle ten items, go on later
 """
 RULES = Rules(
-    goes_with={"--json": ("--dry-run", "--rehearse")},
+    goes_with={"--json": ("--dry-run", "--rehearse"), "--unguarded": ("--rehearse",)},
     excluding=[
         ("--restart", "--resume-anyway", "--retry-failed"),
         ("--retry-failed", "--dry-run"),
@@ -36,6 +36,7 @@ RULES = Rules(
 _ANNOUNCEMENTS = {"batch": "Running batch migration {migration_id}..."}
 ANYWAY = "go on although the script was changed meanwhile."
 LIMIT = f"handle so many items, and go on later; a look is at {DEFAULT_LIMIT:,} without it."
+UNGUARDED = "though nothing keeps the script from writing."
 WAIT = "wait that long for another run's lock."
 _flag, _option = RULES.flag, RULES.option
 
@@ -50,7 +51,8 @@ def batch(
     resume_anyway: bool = _flag("--resume-anyway", ANYWAY, RESUME),
     retry_failed: bool = _flag("--retry-failed", "handle just the items that failed.", RESUME),
     dry_run: bool = _flag("--dry-run", "show which items a run would handle.", LOOK),
-    rehearse: bool = _flag("--rehearse", "process the items, but refuse all writes.", LOOK),
+    rehearse: bool = _flag("--rehearse", "process the items, write nothing.", LOOK),
+    unguarded: bool = _flag("--unguarded", UNGUARDED, LOOK),
     limit: int | None = _option("--limit", LIMIT, PACE, min=1, metavar="N"),
     only: list[str] | None = _option(
         "--only", "handle this item alone; may be repeated.", PACE, metavar="CURSOR"
@@ -85,7 +87,8 @@ def batch(
     overrides = {name: value for name, value in given.items() if value is not None}
     selection = Selection(None, migration_id, resume, target or "", overrides, is_batch=True)
     if dry_run or rehearse:
-        return running.dry_run(session, selection, limit or DEFAULT_LIMIT, rehearses=rehearse)
+        look = running.Look(limit or DEFAULT_LIMIT, rehearses=rehearse, allows_unguarded=unguarded)
+        return running.dry_run(session, selection, look)
     if only:
         return running.handle_some(session, selection, only, wait)
     return running.run(session, selection, wait, limit)

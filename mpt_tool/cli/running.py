@@ -5,14 +5,14 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import inf
 
 from mpt_tool.batch.items import Budget
 from mpt_tool.batch.rehearsal import look_at
 from mpt_tool.cli.options import DEFAULT_LIMIT
 from mpt_tool.cli.session import Session
-from mpt_tool.clients.read_only import writes_refused
+from mpt_tool.clients.rehearsal import Rehearsal, write_nothing
 from mpt_tool.enums import MigrationTypeEnum
 from mpt_tool.errors import ScriptError
 from mpt_tool.runner import run as runs
@@ -94,28 +94,49 @@ def _state_to_run_on(
         yield repository.load()
 
 
-def dry_run(
-    session: Session, selection: Selection, limit: int = DEFAULT_LIMIT, *, rehearses: bool = False
-) -> Result:
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a dry run looks at the items of a batch migration.
+
+    Args:
+        limit: how many are looked at, at most.
+        rehearses: whether they are processed, with all writes answered in place of the services.
+        allows_unguarded: whether they are though nothing keeps the migration from writing.
+    """
+
+    limit: int = DEFAULT_LIMIT
+    rehearses: bool = False
+    allows_unguarded: bool = False
+
+
+def dry_run(session: Session, selection: Selection, look: Look | None = None) -> Result:
     """Show what a run would run, of the one batch migration also its items; change nothing.
 
     Args:
         session: the command at work.
         selection: which migrations would run.
-        limit: how many items are looked at, at most.
-        rehearses: whether they are processed, with all writes refused.
+        look: how it looks at items.
     """
+    look = look or Look()
     # What the scripts import is not to leave compiled files behind.
     sys.dont_write_bytecode = True
     repository, scripts = session.project.repository, _scripts(session)
     snapshot = repository.load()
     # What a script prints while it is loaded is no part of the plan.
-    with redirect_stdout(sys.stderr), writes_refused(), env_file_exported(session.project.root):
+    rehearsal = Rehearsal(answers=look.rehearses)
+    write_nothing(rehearsal)
+    with redirect_stdout(sys.stderr), env_file_exported(session.project.root):
         steps = _prepared(session, selection, scripts, snapshot).steps
         works = steps[0].works if selection.migration_id else {}
         sights = {
             target: look_at(
-                work.migration, work.checkpoint, limit, session.redact, rehearses=rehearses
+                work.migration,
+                work.checkpoint,
+                look.limit,
+                session.redact,
+                rehearsal,
+                rehearses=look.rehearses,
+                allows_unguarded=look.allows_unguarded,
             )
             for target, work in works.items()
             if isinstance(work, BatchWork)

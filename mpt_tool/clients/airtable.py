@@ -7,6 +7,8 @@ setting STORAGE_AIRTABLE_RETRY_SECONDS allows. A POST whose reply was lost may h
 already: it is not sent again.
 """
 
+import http.client
+import io
 import random
 import re
 from dataclasses import replace
@@ -18,9 +20,16 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import ChunkedEncodingError, ProxyError, SSLError
 from urllib3.exceptions import NewConnectionError
 
+from mpt_tool.clients import airtable_answers, rehearsal
 from mpt_tool.clients.limiter import Limiter
-from mpt_tool.clients.read_only import BeforeSend, allow_all
-from mpt_tool.clients.retries import REPEATABLE, Attempt, Policy, asked_pause
+from mpt_tool.clients.retries import (
+    REPEATABLE,
+    Attempt,
+    BeforeSend,
+    Policy,
+    allow_all,
+    asked_pause,
+)
 from mpt_tool.clients.settings import AirtableSettings
 
 type TimeOut = tuple[float, float]
@@ -94,7 +103,22 @@ class AirtableAdapter(HTTPAdapter):
         self._time_out = time_out
 
     def send(self, request: PreparedRequest, **kwargs: Any) -> Response:  # type: ignore[override] # same call
-        """Return the first reply that is final, or the last one there was time for."""
+        """Return the first reply that is final, or the last one there was time for.
+
+        Raises:
+            RefusedWriteError: it may change something, and nothing is to be written now.
+        """
+        now = rehearsal.rehearsal_now()
+        answer = now.answer(_plain_request(request), airtable_answers) if now else None
+        if answer is None:
+            return self._send(request, **kwargs)
+
+        def read(asked: rehearsal.Request) -> rehearsal.Reply:
+            return _plain_reply(self._send(_request(asked, request), **kwargs))
+
+        return _response(rehearsal.answered(answer, read), request)
+
+    def _send(self, request: PreparedRequest, **kwargs: Any) -> Response:
         kwargs["timeout"] = kwargs.get("timeout") or self._time_out
         send = super().send
 
@@ -107,6 +131,42 @@ class AirtableAdapter(HTTPAdapter):
         method, url = str(request.method), str(request.url)
         limiters = [_limiter(url), _limiter_of_key(request.headers.get("Authorization", ""))]
         return self._policy.send(method, url, limiters, attempt)
+
+
+def _plain_request(request: PreparedRequest) -> rehearsal.Request:
+    """Return a request as a rehearsal takes it."""
+    body = request.body or b""
+    content = body.encode() if isinstance(body, str) else body
+    return rehearsal.Request(str(request.method), str(request.url), content)
+
+
+def _request(asked: rehearsal.Request, like: PreparedRequest) -> PreparedRequest:
+    """Return the request that a rehearsal asks for, with the headers of another."""
+    request = like.copy()
+    request.prepare_method(asked.method)
+    request.prepare_url(asked.url, None)
+    request.prepare_body(asked.content or None, None)
+    if not asked.content:
+        request.headers.pop("Content-Length", None)
+    return request
+
+
+def _plain_reply(response: Response) -> rehearsal.Reply:
+    """Return a reply as a rehearsal takes it."""
+    content_type = response.headers.get("Content-Type", "")
+    return rehearsal.Reply(response.status_code, response.content, content_type)
+
+
+def _response(reply: rehearsal.Reply, request: PreparedRequest) -> Response:
+    """Return the reply of a rehearsal as the library takes it."""
+    response = Response()
+    response.status_code = reply.status
+    response.reason = http.client.responses.get(reply.status, "")
+    response.headers["Content-Type"] = reply.content_type
+    response.encoding = "utf-8"
+    response.raw = io.BytesIO(reply.content)
+    response.url, response.request = str(request.url), request
+    return response
 
 
 # Shared by all clients of the process: Airtable counts what a base gets, whoever sends it.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from mpt_api_client import AsyncMPTClient, MPTClient
 
+from mpt_tool.clients import platform_answers, rehearsal
 from mpt_tool.clients.limiter import Limiter
 from mpt_tool.clients.retries import RETRY_SECONDS, Attempt, Policy, asked_pause
 from mpt_tool.clients.settings import PlatformSettings
@@ -87,7 +88,24 @@ class PlatformTransport(httpx.BaseTransport):
 
         Raises:
             httpx.TransportError: there is no reply, and asking again could do harm or is no use.
+            RefusedWriteError: it may change something, and nothing is to be written now.
         """
+        now = rehearsal.rehearsal_now()
+        if now is None or is_streamed(request):
+            return self._send(request)
+        request.read()
+        answer = now.answer(plain_request(request), platform_answers)
+        if answer is None:
+            return self._send(request)
+
+        def read(asked: rehearsal.Request) -> rehearsal.Reply:
+            response = self._send(request_like(request, asked))
+            response.read()
+            return plain_reply(response)
+
+        return response_of(rehearsal.answered(answer, read))
+
+    def _send(self, request: httpx.Request) -> httpx.Response:
         return self._policy.send(
             request.method,
             str(request.url),
@@ -119,7 +137,24 @@ class AsyncPlatformTransport(httpx.AsyncBaseTransport):
 
         Raises:
             httpx.TransportError: there is no reply, and asking again could do harm or is no use.
+            RefusedWriteError: it may change something, and nothing is to be written now.
         """
+        now = rehearsal.rehearsal_now()
+        if now is None or is_streamed(request):
+            return await self._send(request)
+        await request.aread()
+        answer = now.answer(plain_request(request), platform_answers)
+        if answer is None:
+            return await self._send(request)
+
+        async def read(asked: rehearsal.Request) -> rehearsal.Reply:
+            response = await self._send(request_like(request, asked))
+            await response.aread()
+            return plain_reply(response)
+
+        return response_of(await rehearsal.answered_async(answer, read))
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
         transport = await anext(self._opened_here())
         return await self._policy.send_async(
             request.method,
@@ -150,6 +185,45 @@ async def _opened() -> AsyncGenerator[httpx.AsyncHTTPTransport, None]:
     async with httpx.AsyncHTTPTransport() as transport:
         while True:
             yield transport
+
+
+def is_streamed(request: httpx.Request) -> bool:
+    """Whether a list is asked for as a stream, which shows nothing of what was rehearsed."""
+    return request.method == "GET" and "MPT-Streaming" in request.headers
+
+
+def plain_request(request: httpx.Request) -> rehearsal.Request:
+    """Return a request, whose body was read, as a rehearsal takes it."""
+    content_type = request.headers.get("Content-Type", "")
+    return rehearsal.Request(request.method, str(request.url), request.content, content_type)
+
+
+def request_like(request: httpx.Request, asked: rehearsal.Request) -> httpx.Request:
+    """Return the request that a rehearsal asks for, with the headers of another."""
+    headers = {
+        name: value
+        for name, value in request.headers.items()
+        if name not in {"content-length", "content-type", "transfer-encoding"}
+    }
+    return httpx.Request(
+        asked.method,
+        asked.url,
+        headers=headers,
+        content=asked.content or None,
+        extensions=request.extensions,
+    )
+
+
+def plain_reply(response: httpx.Response) -> rehearsal.Reply:
+    """Return a reply, whose body was read, as a rehearsal takes it."""
+    content_type = response.headers.get("Content-Type", "")
+    return rehearsal.Reply(response.status_code, response.content, content_type)
+
+
+def response_of(reply: rehearsal.Reply) -> httpx.Response:
+    """Return the reply of a rehearsal as the library takes it."""
+    headers = {"Content-Type": reply.content_type}
+    return httpx.Response(reply.status, headers=headers, content=reply.content)
 
 
 # Shared by all clients of the process: the platform counts what a token sends, from wherever.

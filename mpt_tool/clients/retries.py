@@ -17,7 +17,7 @@ from typing import Protocol
 
 from mpt_tool.clients.at_once import result_at_once
 from mpt_tool.clients.limiter import Limiter, NotBegunError, cap, parts
-from mpt_tool.clients.read_only import BeforeSend, allow_all, is_read, require_allowed
+from mpt_tool.clients.rehearsal import is_read
 from mpt_tool.process.log import get_log
 from mpt_tool.process.signals import is_stopping
 
@@ -29,6 +29,13 @@ _LONGEST_BACK_OFF = 30.0
 _PATIENCE_AT_STOP = 1.0
 
 log = get_log(__name__)
+
+type BeforeSend = Callable[[str, str], None]
+"""Called with the method and the address of a request each time it is sent; raises to refuse it."""
+
+
+def allow_all(_method: str, _url: str) -> None:
+    """Refuse nothing."""
 
 
 class Reply(Protocol):
@@ -198,7 +205,6 @@ class _Request[R: Reply]:
                 for part in limiter.pauses(self._patience, goes_first=self._policy.is_urgent):
                     await self._sleep(part)
                 stack.callback(limiter.end)
-            require_allowed(self._method, self._url)
             self._policy.before_send(self._method, self._url)
             self._began = time.monotonic()
             return await self._attempt()

@@ -23,6 +23,12 @@ def _are_errors(value: object) -> bool:
     )
 
 
+def _are_endings(value: object) -> bool:
+    return isinstance(value, tuple) and all(
+        isinstance(each, str) and len(each) > 1 and each.startswith("/") for each in value
+    )
+
+
 COUNT = "a whole number from 1 on"
 _COUNT, _AMOUNT = (is_count, COUNT), (_is_amount, "a number from 0 on")
 _WANTED: Mapping[str, tuple[Callable[[object], bool], str]] = {
@@ -37,6 +43,7 @@ _WANTED: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "retry_seconds": _AMOUNT,
     "max_per_second": _AMOUNT,
     "max_requests_per_second": _AMOUNT,
+    "reads": (_are_endings, "a tuple of the ends of paths, each of which begins with /"),
 }
 
 

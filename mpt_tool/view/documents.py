@@ -12,6 +12,7 @@ from mpt_tool.view.results import Content, DryRun, Failures, Findings, History, 
 from mpt_tool.wording import printable
 
 if TYPE_CHECKING:
+    from mpt_tool.batch.rehearsal import Sight
     from mpt_tool.scripts.plan import Entry
 
 JSON_VERSION = 1
@@ -61,7 +62,7 @@ def document(content: Content) -> dict[str, Any]:
         case DryRun():
             keys = ("order_id", "migration_id", "type")
             records = [{key: getattr(record, key) for key in keys} for record in content.records]
-            sights = {target: asdict(sight) for target, sight in content.sights.items()}
+            sights = {target: _of_sight(sight) for target, sight in content.sights.items()}
             if not sights:
                 return {"would_run": records}
             seen = {"items": sights[""]} if "" in sights else {"targets": sights}
@@ -88,6 +89,13 @@ def _of_entry(entry: "Entry") -> dict[str, Any]:
         "notes": list(entry.notes),
         **known,
     }
+
+
+def _of_sight(sight: "Sight") -> dict[str, Any]:
+    document = {**asdict(sight), "kinds": sight.kinds}
+    if sight.rehearsed:
+        document["rehearsed"] |= {"outcomes": sight.rehearsed.outcomes}
+    return document
 
 
 def _isoformat(moment: datetime | None) -> str | None:

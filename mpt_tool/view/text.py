@@ -1,5 +1,6 @@
 """What people read: tables, plans, summaries, findings."""
 
+import json
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, TextIO
@@ -8,12 +9,17 @@ from mpt_tool.errors import MptToolError, StoppedError, StorageError, UnbegunErr
 from mpt_tool.scripts.plan import RunResult
 from mpt_tool.view import tables
 from mpt_tool.view.results import Content, DryRun, Failures, Findings, History, Listing, Pending
-from mpt_tool.wording import duration, in_items, in_outcomes, printable
+from mpt_tool.wording import duration, in_items, in_outcomes, printable, shortened
 
 if TYPE_CHECKING:
-    from mpt_tool.batch.rehearsal import Sight
+    from collections import Counter
+
+    from mpt_tool.batch.rehearsal import Rehearsed, RehearsedChange, RehearsedItem, Sight
     from mpt_tool.records import Attempt
     from mpt_tool.scripts.check import Finding
+
+_SHOWN_FIELDS = 10
+_LONGEST_VALUE = 60
 
 
 def write(content: Content, stream: TextIO) -> None:
@@ -73,19 +79,57 @@ def _dry_run(shown: DryRun) -> list[str]:
 def _seen(sight: "Sight") -> list[str]:
     """Return what a dry run saw of a batch migration."""
     lines = [("" if sight.is_all else "More than ") + in_items(sight.items)]
-    lines += [f"  {name}" for name in sight.shown]
+    if sight.rehearsed:
+        lines += chain(*(_of_item(item) for item in sight.rehearsed.items[: len(sight.shown)]))
+    else:
+        lines += [f"  {name}" for name in sight.shown]
     if sight.items > len(sight.shown):
         lines.append("  ...")
-    if sight.writes is not None:
-        lines.append(f"Writes that were refused ({len(sight.writes):,}):")
-        lines += [f"  {write}" for write in sight.writes]
-        lines.append(f"Items that failed ({len(sight.failures):,}):")
-        lines += [f"  {failure}" for failure in sight.failures]
-        lines.append(
-            "Guarded were self.mpt_client and self.airtable_client alone:"
-            " what the script wrote by any other means was written."
-        )
+    if sight.beside:
+        lines.append("Beside the items:")
+        lines += chain(*(_of_change(change, "  ") for change in sight.beside))
+    if sight.rehearsed:
+        lines += [f"Changes ({sight.kinds.total():,}): {_counted(sight.kinds)}"]
+        lines += _rehearsed(sight.rehearsed)
+    if sight.refused:
+        lines.append(f"Writes that were refused ({len(sight.refused):,}):")
+        lines += [f"  {request}" for request in sight.refused]
     return lines
+
+
+def _rehearsed(rehearsed: "Rehearsed") -> list[str]:
+    """Return what came of a rehearsal as a whole."""
+    lines = []
+    if rehearsed.outcomes:
+        lines.append(f"Outcomes: {_counted(rehearsed.outcomes)}")
+    lines.append(f"Items that failed ({len(rehearsed.failed):,}):")
+    return [*lines, *(f"  {item.name}: {item.failure}" for item in rehearsed.failed)]
+
+
+def _of_item(item: "RehearsedItem") -> list[str]:
+    """Return what came of an item, and what it would have changed."""
+    end = item.outcome if item.failure is None else "failed"
+    changes = chain(*(_of_change(change, "    ") for change in item.changes))
+    return [f"  {item.name}: {end}" if end else f"  {item.name}", *changes]
+
+
+def _of_change(change: "RehearsedChange", indent: str) -> list[str]:
+    """Return a change as what becomes of each field."""
+    fields = [
+        f"{each.field}: {_value(each.before)} → {_value(each.after)}"
+        for each in change.fields[:_SHOWN_FIELDS]
+    ]
+    if len(change.fields) > _SHOWN_FIELDS:
+        fields.append(f"and {len(change.fields) - _SHOWN_FIELDS:,} more")
+    return [f"{indent}{change.kind}: {change.request}", *(f"{indent}  {each}" for each in fields)]
+
+
+def _value(value: object) -> str:
+    return shortened(json.dumps(value, ensure_ascii=False), _LONGEST_VALUE)
+
+
+def _counted(counts: "Counter[str]") -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items()) or "none"
 
 
 def _finding(finding: "Finding") -> str:

@@ -11,10 +11,8 @@ from support.project import Project, record
 pytestmark = pytest.mark.slow
 
 DRY_RUN = ("batch", MIGRATION, "--dry-run")
-UNGUARDED = (
-    "Guarded were self.mpt_client and self.airtable_client alone:"
-    " what the script wrote by any other means was written."
-)
+REHEARSAL = ("batch", MIGRATION, "--rehearse")
+UNGUARDED = (*REHEARSAL, "--unguarded")
 # `{process}` is its first statement; it reads and writes by both clients.
 SCRIPT = """\
 from mpt_tool.migration import BatchDataMigration
@@ -97,7 +95,7 @@ def test_items_are_counted_and_the_first_few_shown_without_processing_any(
     [
         (["--limit", "3"], "More than 3 items"),
         (["--limit", "10"], "10 items"),
-        (["--limit", "9", "--rehearse"], "More than 9 items"),
+        (["--limit", "9", "--rehearse", "--unguarded"], "More than 9 items"),
     ],
 )
 def test_no_more_items_are_looked_at_than_the_limit(
@@ -154,8 +152,8 @@ def test_a_look_can_be_had_as_json(project: Project) -> None:
             "items": 2,
             "is_all": False,
             "shown": ["1", "2"],
-            "writes": None,
-            "failures": [],
+            "refused": [],
+            "rehearsed": None,
         },
     }
 
@@ -167,56 +165,118 @@ def test_a_look_can_be_had_as_json(project: Project) -> None:
 def test_a_rehearsal_processes_the_items_and_saves_nothing(project: Project, process: str) -> None:
     migration = numbers(project, total=3, process=process)
 
-    result = project.run(*DRY_RUN, "--rehearse")
+    result = project.run(*UNGUARDED)
 
     assert result.exit_code == 0
     assert shown(result.stdout) == [
         *("3 items", "  1", "  2", "  3"),
-        "Writes that were refused (0):",
+        "Changes (0): none",
         "Items that failed (0):",
-        UNGUARDED,
     ]
     assert migration.processed == [1, 2, 3]
     assert not project.state_file.exists()
     assert project.attempts() == []
 
 
-@pytest.mark.parametrize(
-    ("write", "refused"),
-    [
-        ("agreements.update(agreement.id, {'a': 1})", "PUT {mpt}/{agreement}"),
-        ("agreements.create({'id': agreement.id})", "POST {mpt}"),
-        ("agreements.delete(agreement.id)", "DELETE {mpt}/{agreement}"),
-        ("table.create({'migration_id': agreement.id})", "POST {airtable}"),
-        (
-            "table.update('recOf' + agreement.id, {'order_id': 1})",
-            "PATCH {airtable}/recOf{agreement}",
-        ),
-        ("table.delete('recOf' + agreement.id)", "DELETE {airtable}/recOf{agreement}"),
-    ],
-)
-def test_reads_pass_and_every_write_is_refused_once_and_listed(
-    connected: Project, platform: MPTServer, server: AirtableServer, write: str, refused: str
+WRITES = """
+        changed = agreements.update(agreement.id, {{'seats': 2, 'terms': {{'level': 3}}}})
+        assert agreements.get(agreement.id).to_dict() == changed.to_dict()
+        row = table.create({{'migration_id': agreement.id}})
+        assert row in table.all()
+        return 'changed'
+"""
+
+
+def test_each_item_is_rehearsed_to_its_end_and_its_changes_are_shown(
+    connected: Project, platform: MPTServer, server: AirtableServer
 ) -> None:
-    write_script(connected, write)
+    platform.add_agreement("AGR-3", seats=1, terms={"level": 1, "unit": "year"})
+    write_script(connected, WRITES.format())
 
-    result = connected.run(*DRY_RUN, "--rehearse")
+    result = connected.run(*REHEARSAL)
 
-    assert result.exit_code == 0, result.stderr
-    addresses = {
-        "mpt": f"{platform.url}/public/v1/commerce/agreements",
-        "airtable": f"{server.url}/v0/{BASE}/{TABLE}",
-    }
-    assert shown(result.stdout) == [
-        *("2 items", "  AGR-1", "  AGR-2"),
-        "Writes that were refused (2):",
-        *(f"  {refused.format(agreement=each, **addresses)}" for each in ("AGR-1", "AGR-2")),
+    lines = shown(result.stdout)
+    assert lines[lines.index("  AGR-3: changed") :] == [
+        "  AGR-3: changed",
+        "    update: PUT /public/v1/commerce/agreements/AGR-3",
+        "      seats: 1 → 2",
+        "      terms.level: 1 → 3",
+        f"    create: POST /v0/{BASE}/{TABLE}",
+        '      id: null → "rehearsed-3"',
+        '      fields.migration_id: null → "AGR-3"',
+        "Changes (6): 3 update, 3 create",
+        "Outcomes: 3 changed",
         "Items that failed (0):",
-        UNGUARDED,
     ]
     requests = [*platform.requests(), *server.requests()]
     assert {request.method for request in requests} == {"GET"}
-    assert len(server.requests()) == 2
+
+
+def test_a_rehearsal_shows_the_changes_that_the_run_then_makes(
+    connected: Project, platform: MPTServer
+) -> None:
+    for number in range(3, 30):
+        platform.add_agreement(f"AGR-{number:02}", seats=number % 4, terms={"unit": "year"})
+    write_script(
+        connected,
+        """
+        if agreement.to_dict().get('seats') != 3:
+            agreements.update(agreement.id, {'seats': 3})
+        seats = agreements.get(agreement.id).seats
+        agreements.update(agreement.id, {'name': f'{agreement.id} of {seats}', 'seats': seats + 1})
+""",
+    )
+    before = {each["id"]: each for each in platform.agreements()}
+
+    document = connected.run(*REHEARSAL, "--json").json()
+    assert platform.agreements() == list(before.values())
+    connected.run("batch", MIGRATION)
+
+    for item in document["items"]["rehearsed"]["items"]:
+        for change in item["changes"]:
+            for field in change["fields"]:
+                assert before[item["name"]].get(field["field"]) == field["before"]
+                before[item["name"]][field["field"]] = field["after"]
+    assert platform.agreements() == list(before.values())
+    assert len(before) == 29
+
+
+def test_all_changes_of_all_items_can_be_had_as_json(
+    connected: Project, platform: MPTServer
+) -> None:
+    for number in range(3, 9):
+        platform.add_agreement(f"AGR-{number}")
+    write_script(connected, "agreements.update(agreement.id, {'seats': 2}); return 'changed'")
+
+    document = connected.run(*REHEARSAL, "--json").json()
+
+    assert document["items"] == {
+        "items": 8,
+        "is_all": True,
+        "shown": [f"AGR-{number}" for number in range(1, 6)],
+        "refused": [],
+        "rehearsed": {
+            "unguarded": [],
+            "items": [
+                {
+                    "name": f"AGR-{number}",
+                    "changes": [
+                        {
+                            "kind": "update",
+                            "request": f"PUT /public/v1/commerce/agreements/AGR-{number}",
+                            "fields": [{"field": "seats", "before": None, "after": 2}],
+                        }
+                    ],
+                    "outcome": "changed",
+                    "failure": None,
+                }
+                for number in range(1, 9)
+            ],
+            "beside": [],
+            "kinds": {"update": 8},
+            "outcomes": {"changed": 8},
+        },
+    }
 
 
 @pytest.mark.parametrize("client", ["self.mpt_client", "type(self)().mpt_client"])
@@ -241,48 +301,113 @@ def test_a_client_that_was_made_before_the_rehearsal_is_guarded_too(
         """,
     )
 
-    result = connected.run(*DRY_RUN, "--rehearse")
+    result = connected.run(*REHEARSAL)
 
-    assert "Writes that were refused (2):" in result.stdout
+    assert "Changes (2): 2 update" in result.stdout
     assert platform.requests("PUT") == []
 
 
-def test_items_that_fail_for_another_reason_are_listed_too(connected: Project) -> None:
-    write_script(connected, "raise ValueError(f'{agreement.id} is odd')")
+def test_items_that_fail_are_listed_and_the_others_go_on(connected: Project) -> None:
+    write_script(
+        connected, "if agreement.id == 'AGR-1': raise ValueError('odd')\n" + WRITES.format()
+    )
 
-    document = connected.run(*DRY_RUN, "--rehearse", "--json").json()
+    lines = shown(connected.run(*REHEARSAL).stdout)
 
-    assert document["items"]["writes"] == []
-    assert document["items"]["failures"] == ["AGR-1: AGR-1 is odd", "AGR-2: AGR-2 is odd"]
+    assert lines[1] == "  AGR-1: failed"
+    assert lines[2] == "  AGR-2: changed"
+    assert lines[-2:] == ["Items that failed (1):", "  AGR-1: odd"]
 
 
 def test_a_rehearsal_goes_on_after_a_script_that_exits(project: Project) -> None:
     numbers(project, "raise SystemExit(f'{number} is enough')", total=2)
 
-    lines = shown(project.run(*DRY_RUN, "--rehearse").stdout)
+    lines = shown(project.run(*UNGUARDED).stdout)
 
     assert "Items that failed (2):" in lines
     assert "  1: it exited with 1 is enough" in lines
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
-def test_no_secret_is_shown(project: Project, options: list[str]) -> None:
-    project.environment["MPT_API_TOKEN"] = "token-of-the-platform"
-    methods = "def describe(self, number): return os.environ['MPT_API_TOKEN']"
-    numbers(project, "raise ValueError(os.environ['MPT_API_TOKEN'])", methods=methods)
+def test_no_secret_is_shown(connected: Project, options: list[str]) -> None:
+    token = connected.environment["MPT_API_TOKEN"] = "token-of-the-platform"
+    write_script(
+        connected,
+        "import os; token = os.environ['MPT_API_TOKEN'];"
+        " table.create({'type': token, token: 1}); raise ValueError(token)",
+    )
+    platform = MPTServer(token)
+    platform.add_agreement(token)
+    with platform:
+        connected.environment |= platform.settings
 
-    result = project.run(*DRY_RUN, "--rehearse", *options)
+        result = connected.run(*REHEARSAL, *options)
 
     assert result.exit_code == 0
-    assert "token-of-the-platform" not in result.stdout + result.stderr
+    assert "create" in result.stdout
+    assert token not in result.stdout + result.stderr
 
 
-def test_a_rehearsal_is_a_dry_run_without_saying_so(project: Project) -> None:
-    numbers(project, total=3)
-    said, short = (project.run(*call, "--rehearse") for call in (DRY_RUN, DRY_RUN[:2]))
+def test_what_services_hold_passes_for_no_line_of_ours(
+    connected: Project, platform: MPTServer
+) -> None:
+    platform.add_agreement("AGR-3", name="\x1b[2J\nItems that failed (7):")
+    write_script(connected, "agreements.update(agreement.id, {'name': 'fine\\x9b31m'})")
 
-    assert said == short
-    assert "Items that failed (0):" in short.stdout
+    stdout = connected.run(*REHEARSAL).stdout
+
+    assert "Items that failed (7):" not in stdout.splitlines()
+    assert not any(mark in stdout for mark in ("\x1b", "\x9b"))
+
+
+# --- what is not guarded
+
+
+def test_what_the_script_imports_that_could_write_is_named_before_the_first_item(
+    connected: Project,
+) -> None:
+    write_script(connected, "self.log.warning('processed')")
+    script = connected.migrations / f"1_{MIGRATION}.py"
+    above = "import smtplib\nfrom requests import Session\nfrom mpt_api_client import RQLQuery\n"
+    script.write_text(above + script.read_text())
+
+    result = connected.run(*REHEARSAL)
+
+    first, second, *_ = result.stderr.splitlines()
+    assert first.endswith(
+        "WARNING - Not guarded: requests, smtplib: what the script writes by that is real"
+    )
+    assert second.endswith("processed")
+
+
+def test_a_migration_without_a_guarded_client_is_not_rehearsed(project: Project) -> None:
+    migration = numbers(project)
+
+    result = project.run(*REHEARSAL)
+
+    assert result.exit_code == 1
+    assert "Nothing would keep this migration from writing" in result.stderr
+    assert "--unguarded" in result.stderr
+    assert migration.processed == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_rehearsal"),
+    [(DRY_RUN, True), (UNGUARDED, True), (("batch", MIGRATION), False)],
+)
+def test_a_migration_knows_whether_nothing_is_to_be_written(
+    project: Project, arguments: tuple[str, ...], is_rehearsal: bool
+) -> None:
+    says = "def count(self):\n    self.log.warning('says %s', self.is_rehearsal)"
+    numbers(
+        project,
+        total=1,
+        methods=f"{says}\ndef describe(self, number):\n    self.count()\n    return '1'",
+    )
+
+    result = project.run(*arguments)
+
+    assert f"says {is_rehearsal}" in result.stderr
 
 
 def test_the_look_of_migrate_is_that_of_batch(project: Project) -> None:
@@ -307,6 +432,7 @@ def test_the_look_of_migrate_is_that_of_batch(project: Project) -> None:
         ),
         (["--dry-run", "--retry-failed"], "--retry-failed and --dry-run exclude each other"),
         (["--rehearse", "--retry-failed"], "--retry-failed and --rehearse exclude each other"),
+        (["--dry-run", "--unguarded"], "--unguarded goes with --rehearse"),
         (["--dry-run", "--limit", "0"], "Invalid value for '--limit'"),
         (["--dry-run", "--limit", "all"], "Invalid value for '--limit'"),
     ],

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import typer
 from support.airtable_server import AirtableServer
+from support.mpt_server import MPTServer
 from support.project import HISTORY_FILE, Project, record
 
 from mpt_tool.cli import app
@@ -31,6 +32,7 @@ REPOSITORY = Path(__file__).parents[2]
 EXAMPLE = REPOSITORY / "examples" / "extension"
 README = REPOSITORY / "README.md"
 USAGE = REPOSITORY / "docs" / "usage.md"
+BATCHES = REPOSITORY / "docs" / "batch-migrations.md"
 CONTRIBUTING = REPOSITORY / "docs" / "contributing.md"
 CONFIGURATION = REPOSITORY / "docs" / "configuration.md"
 OPERATIONS = REPOSITORY / "docs" / "operations.md"
@@ -218,6 +220,24 @@ def test_the_documented_gate_tells_what_is_pending(project: Project, applied: bo
     result = project.execute([sys.executable, "-c", code])
 
     assert result.stdout == ("ready\n" if applied else "['add_region']\n")
+
+
+def test_the_documented_rehearsal_is_what_is_written(project: Project) -> None:
+    script = code_blocks(BATCHES, "A first one")[1][1]
+    project.file("migrations/20260201090000_set_vendor_ids.py", script)
+    [text] = [text for _, text in code_blocks(BATCHES) if "--rehearse --limit 3\nWould" in text]
+    [document] = documented_json("batch")
+    with MPTServer() as platform:
+        for number in range(1, 5):
+            vendor = {"externalIds": {"vendor": "2"}} if number == 2 else {}
+            platform.add_agreement(f"AGR-0000-0000-{number:04}", **vendor)
+        project.environment = platform.settings
+        command = ["batch", "set_vendor_ids", "--rehearse", "--limit"]
+
+        written, as_json = project.run(*command, "3"), project.run(*command, "1", "--json")
+
+    assert f"$ mpt-tool {' '.join(command)} 3\n{written.stdout}" == text
+    assert as_json.json() == document
 
 
 def test_every_note_is_documented(project: Project) -> None:

@@ -11,7 +11,7 @@ from support.airtable_server import BASE, TABLE, AirtableServer, RateLimit
 from support.simulation import Clock
 
 from mpt_tool.clients.airtable import AirtableAdapter, TimeOut, open_api
-from mpt_tool.clients.read_only import BeforeSend
+from mpt_tool.clients.retries import BeforeSend
 from mpt_tool.clients.settings import AirtableSettings
 from mpt_tool.storage.airtable.repository import AirtableRepository
 from mpt_tool.storage.airtable.settings import StoreSettings

@@ -43,9 +43,12 @@ _LIST_OPTIONS = {
     *("pageSize", "maxRecords", "offset", "fields", "returnFieldsByFieldId", "filterByFormula")
 }
 # The formulas that are understood here.
-_IS_ONE_OF = re.compile(r'OR\((RECORD_ID\(\) = "\w+"(, )?)+\)')
-_COMPARISON = re.compile(r"\{(?P<column>[^}]+)\} *(?P<sign>!?=) *'(?P<text>[^']*)'")
-_COMPARISONS = re.compile(rf"AND\(({_COMPARISON.pattern.replace('?P<', '?P<_')}(, )?)+\)")
+_CONDITION = r"(RECORD_ID\(\) = \"[\w-]+\"|\{[^}]+\}!?='[^']*'|\{[^}]+\}=\d+)"
+_ALL = rf"(AND\({_CONDITION}(, {_CONDITION})*\)|{_CONDITION})"
+_IS_ONE_OF = re.compile(rf"OR\({_ALL}(, {_ALL})*\)|{_ALL}")
+_COMPARED = re.compile(
+    r"""(?:RECORD_ID\(\)|\{(?P<column>[^}]+)\}) ?(?P<sign>!?=) ?["']?(?P<value>[^"',)]*)"""
+)
 _BEGINS_WITH = re.compile(r'LEFT\(\{(?P<column>[^}]+)\}, *(?P<length>\d+)\) *= *"(?P<text>[^"]*)"')
 
 
@@ -353,20 +356,15 @@ def _list_records(table: Table, options: Mapping[str, Any]) -> dict[str, object]
 
 
 def _filtered(table: Table, rows: Iterable[Row], formula: str) -> list[Row]:
-    """Return the rows that have one of the ids, or whose text begins, as the formula says."""
+    """Return the rows that have one of the values, or whose text begins, as the formula says."""
     if _IS_ONE_OF.fullmatch(formula):
-        ids = set(re.findall(r'"(\w+)"', formula))
-        return [row for row in rows if row.id in ids]
-    if match := _BEGINS_WITH.fullmatch(formula):
-        cell, length = _cell_of(table, match["column"]), int(match["length"])
-        return [row for row in rows if cell(row)[:length] == match["text"]]
-    if not (_COMPARISON.fullmatch(formula) or _COMPARISONS.fullmatch(formula)):
+        conditions = [list(_COMPARED.finditer(each[0])) for each in re.finditer(_ALL, formula)]
+        return [row for row in rows if any(_has_all(table, row, each) for each in conditions)]
+    match = _BEGINS_WITH.fullmatch(formula)
+    if match is None:
         raise invalid_request(f"not supported here: {formula}")
-    left = list(rows)
-    for match in _COMPARISON.finditer(formula):
-        cell, wanted = _cell_of(table, match["column"]), match["sign"] == "="
-        left = [row for row in left if (cell(row) == match["text"]) is wanted]
-    return left
+    cell, length = _cell_of(table, match["column"]), int(match["length"])
+    return [row for row in rows if cell(row)[:length] == match["text"]]
 
 
 def _cell_of(table: Table, name: str) -> Callable[[Row], str]:
@@ -376,6 +374,15 @@ def _cell_of(table: Table, name: str) -> Callable[[Row], str]:
         raise refusal("INVALID_FILTER_BY_FORMULA", message)
     column = table.column(name)
     return lambda row: str(row.cells.get(column.id, ""))
+
+
+def _has_all(table: Table, row: Row, compared: Iterable[re.Match[str]]) -> bool:
+    """Return whether a row has all these values, or has them not where the sign says so."""
+    return all(
+        ((_cell_of(table, each["column"])(row) if each["column"] else row.id) == each["value"])
+        is (each["sign"] == "=")
+        for each in compared
+    )
 
 
 def _rows_seen(offset: object) -> int:

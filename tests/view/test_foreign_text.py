@@ -162,7 +162,9 @@ def test_what_a_script_raises_or_logs_passes_for_no_line_of_ours(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["migrate", "--data"], ["batch", "numbers", "--rehearse"]], ids=" ".join
+    "arguments",
+    [["migrate", "--data"], ["batch", "numbers", "--rehearse", "--unguarded"]],
+    ids=" ".join,
 )
 def test_items_and_their_errors_pass_for_no_line_of_ours(
     project: Project, arguments: list[str]

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from requests import HTTPError
 
 from mpt_tool.clients.airtable import TIME_OUT, TimeOut, leave_room, open_api
-from mpt_tool.clients.read_only import BeforeSend, allow_all
+from mpt_tool.clients.retries import BeforeSend, allow_all
 from mpt_tool.errors import StorageError
 from mpt_tool.process.log import get_log
 from mpt_tool.records import Attempt, FailedItems, MigrationRecord, Origin, describe

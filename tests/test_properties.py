@@ -18,7 +18,7 @@ from support.project import STATE_FILE, Project, record
 from mpt_tool.clients.settings import PlatformSettings
 from mpt_tool.enums import MigrationTypeEnum
 from mpt_tool.errors import SettingsError, StorageError
-from mpt_tool.project import plan_of
+from mpt_tool.project import open_project
 from mpt_tool.records import MigrationRecord
 from mpt_tool.redaction import make_redact
 from mpt_tool.scripts import check, load, plan
@@ -78,7 +78,7 @@ def test_any_names_are_found_listed_and_checked_in_order(names: set[str]) -> Non
             (root / name).touch()
         found = find(root)
         findings = check.check(found)
-        entries = plan_of(found, LocalRepository(root).load())
+        entries = open_project(root).plan(found, LocalRepository(root).load())
         tables.entries_table(entries, ("started", "applied", "duration"), io.StringIO())
 
     assert [(s.order_id, s.migration_id) for s in found] == sorted(
@@ -194,7 +194,7 @@ def test_what_is_pending_runs_in_order_whatever_the_state_holds(
         if recorded
     }
 
-    entries = plan.build(found, records, declared, {})
+    entries = plan.build(found, records, declared, {}, {}, {})
 
     assert [(e.order_id, e.migration_id) for e in entries] == sorted(m[:2] for m in migrations)
     for type_ in MigrationTypeEnum:

@@ -153,6 +153,8 @@ def test_a_look_can_be_had_as_json(project: Project) -> None:
             "is_all": False,
             "shown": ["1", "2"],
             "refused": [],
+            "beside": [],
+            "kinds": {},
             "rehearsed": None,
         },
     }
@@ -255,6 +257,8 @@ def test_all_changes_of_all_items_can_be_had_as_json(
         "is_all": True,
         "shown": [f"AGR-{number}" for number in range(1, 6)],
         "refused": [],
+        "beside": [],
+        "kinds": {"update": 8},
         "rehearsed": {
             "unguarded": [],
             "items": [
@@ -272,8 +276,6 @@ def test_all_changes_of_all_items_can_be_had_as_json(
                 }
                 for number in range(1, 9)
             ],
-            "beside": [],
-            "kinds": {"update": 8},
             "outcomes": {"changed": 8},
         },
     }
@@ -424,7 +426,7 @@ def test_the_look_of_migrate_is_that_of_batch(project: Project) -> None:
 @pytest.mark.parametrize(
     ("options", "mistake"),
     [
-        (["--limit", "3"], "--limit goes with --dry-run or --rehearse"),
+        (["--only", "3", "--limit", "3"], "--only and --limit exclude each other"),
         (["--json"], "--json goes with --dry-run or --rehearse"),
         (
             ["--restart", "--retry-failed"],

@@ -311,7 +311,7 @@ def test_a_file_is_told_by_its_name_beside_the_fields_that_are_sent_with_it(
 def test_a_write_to_what_is_not_there_is_answered_as_the_platform_answers_the_read(
     agreements: Any, rehearsal: Rehearsal
 ) -> None:
-    with pytest.raises(MPTError, match=r"404.*No agreement AGR-9"):
+    with pytest.raises(MPTError, match=r"404.*No AGR-9"):
         agreements.update("AGR-9", {"name": "none"})
 
     assert shown(rehearsal) == []

@@ -13,7 +13,7 @@ from support.airtable_server import BASE, STATE_COLUMNS, TABLE, AirtableServer
 from support.http_server import Request
 from support.mpt_server import MPTServer
 
-from benchmarks import batch_kills, found_pace, projects, rehearsing
+from benchmarks import batch_kills, found_pace, many_at_once, projects, rehearsing
 from benchmarks.contenders import Contender
 from benchmarks.measuring import Measurements, measure
 
@@ -70,6 +70,7 @@ def figures(ours: Contender, folder: Path, runs: int, extent: Extent) -> Iterato
     for workers in (1, 8):
         yield batch_kills.figure(ours, folder / f"kills-{workers}", workers, extent.kills)
     yield _checkpoints(ours, folder / "checkpoints", extent.saved_items)
+    yield from many_at_once.figures(ours, folder / "many", extent.requests, extent.requests)
     yield rehearsing.figure(ours, folder / "rehearsal", extent.rehearsed)
 
 

@@ -51,9 +51,9 @@ def figure(ours: Contender, folder: Path, agreements: int) -> Sequence[str]:
             server.add_agreement(f"AGR-{number:04}", seats=number, terms=terms)
         expected = _fields(server)
         look = [*batch, "--rehearse", "--limit", str(agreements), "--json"]
-        shown = json.loads(measure(look, folder, rehearsed, server.settings))["items"]["rehearsed"]
+        shown = json.loads(measure(look, folder, rehearsed, server.settings))["items"]
         writes = _writes(server)
-        for item in shown["items"]:
+        for item in shown["rehearsed"]["items"]:
             for change in item["changes"]:
                 for field in change["fields"]:
                     expected[item["name"], field["field"]] = field["after"]

@@ -18,7 +18,7 @@ _SHARE = 0.95
 # After how many seconds it is as much as was taken, and how many later twice as much.
 _CALM_SECONDS = 3.0
 _DOUBLING_SECONDS = 2.5
-# At which rate it is tried out where a limit has become much lower.
+# At which rate it is tried out for a second where a limit has become much lower.
 _TRIED_A_SECOND = 8.0
 
 
@@ -73,10 +73,9 @@ class FoundRate:
             self._begin_at(min(self.at(now), self._count(began)), now)
             return is_first
         rate = self.at(now)
-        if rate > _TRIED_A_SECOND or now > self._refused_at + SECOND:
-            # What was taken a second ago may fill the limit still, so it is not halved too often.
-            rate = max(_LEAST, min(rate / 2, _TRIED_A_SECOND))
-        self._taken_a_second = self._rate = rate
+        # What was taken within a second may fill the limit still, so it is not halved too often.
+        least = _LEAST if now > self._refused_at + SECOND else min(rate, _TRIED_A_SECOND)
+        self._taken_a_second = self._rate = max(least, rate / 2)
         self._changed_at = now
         return False
 

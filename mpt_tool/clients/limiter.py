@@ -142,7 +142,7 @@ class Limiter:
 
     def _turns(self, patience: Callable[[], float]) -> Iterator[float]:
         """Yield the seconds to sleep until it is one's turn, whatever the pace is meanwhile."""
-        place, has_waited = object(), False
+        place, has_waited, began = object(), False, time.monotonic()
         with self._lock:
             self._line.append(place)
         try:
@@ -150,6 +150,9 @@ class Limiter:
                 if seconds > patience():
                     return
                 has_waited = True
+                now = time.monotonic()
+                if now < self._held_until and now - began > _SILENT_SECONDS:
+                    self._tell()
                 yield min(seconds, LONGEST_SLEEP_SECONDS)
         finally:
             with self._lock:
@@ -166,7 +169,8 @@ class Limiter:
             if now < self._room_until:
                 interval = max(interval, self._room)
             before = self._line.index(place)
-            turn = self._next_turn + before * interval
+            # None passes a turn while all are held back: they would begin at once then.
+            turn = max(self._next_turn, self._held_until) + before * interval
             if interval and (before or turn > now):
                 return max(turn - now, interval / 4)
             turn = self._next_turn if has_waited else max(self._next_turn, now)
@@ -206,6 +210,8 @@ class Limiter:
         if self._found:
             with self._lock:
                 is_first = self._found.note_refused(began, time.monotonic())
+            if is_first:
+                log.info("%s takes no more requests a second: finding out how many", self._name)
             if is_first and seconds is None:
                 # As many as can be have begun, of which those of the last second still count.
                 seconds = SECOND

@@ -2,8 +2,8 @@
 
 A reply 429, or 503 with Retry-After, was not acted upon: the request is sent again after the pause
 that it asks for, and all other requests with the same token wait as long. If it asks for none, it
-is sent again after 1, 2, 4 and so on seconds. Each 429 slows down all requests with the token. A
-502, 503 or 504 without Retry-After, and a connection that failed, are asked again only if the
+is sent again after 1/4, 1/2, 1 and so on seconds. Each 429 slows down all requests with the token.
+A 502, 503 or 504 without Retry-After, and a connection that failed, are asked again only if the
 method may be repeated; a connection that was never made, always.
 """
 

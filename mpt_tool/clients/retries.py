@@ -4,6 +4,7 @@ Sent again is what was not acted upon, and what failed for a passing reason if t
 repeated. The pause before is the one that the reply asks for, else 1, 2, 4 and so on seconds.
 """
 
+import logging
 import sys
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -69,7 +70,8 @@ class Attempt:
         """Return how many seconds to wait after this attempt, the first of which has number 1."""
         back_off = min(2.0 ** (number - 1), _LONGEST_BACK_OFF)
         if self.asked is None:
-            return back_off
+            # Where the limiter finds the pace, the request may soon take its turn again.
+            return back_off / 4 if self.is_too_many else back_off
         # One that asks for no pause, again and again, gets one all the same.
         return min(max(self.asked, back_off / 32), LONGEST_PAUSE_SECONDS)
 
@@ -229,7 +231,10 @@ class _Request[R: Reply]:
             raise NotBegunError(f"{policy.service} is not waited for: the run is to stop")
         if pause > self._ends_at - time.monotonic():
             return None
-        log.warning("%s %s: trying again in %.0f s", policy.service, attempt.how, pause)
+        # That one is refused now and then is how the pace is found.
+        is_usual = attempt.is_too_many and attempt.asked is None and number == 1
+        level = logging.DEBUG if is_usual else logging.WARNING
+        log.log(level, "%s %s: trying again in %.0f s", policy.service, attempt.how, pause)
         return pause
 
     async def _wait(self, seconds: float) -> None:

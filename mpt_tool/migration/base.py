@@ -23,6 +23,9 @@ class BaseMigration(ABC):
     """The ids of migrations that have to be applied before. Written in the class as it is, too."""
     target: str = ""
     """The one of `targets` that this instance is for."""
+    reads: ClassVar[tuple[str, ...]] = ()
+    """How the paths of POST requests end that change nothing, as a search's does: `("/search",)`. A
+    dry run and a rehearsal send these."""
     is_rehearsal: bool = False
     """Whether nothing is to be written, in a dry run or a rehearsal: for what the tool cannot
     guard, which is all but the clients of the mixins."""

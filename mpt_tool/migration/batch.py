@@ -37,6 +37,17 @@ class BatchMigration[Item](BaseMigration):
       to the next run.
     - SIGKILL replays at most what came after the last checkpoint.
     - The next run resumes there, says so, and goes on counting from there.
+    - Each target has a record and a cursor of its own. One that fails does not keep the others from
+      their turn. The migration is applied when all are, and a target that is added later is pending
+      alone.
+    - What a step of `once` made is kept before `once` returns, and is not made again. Where a run
+      died between making and keeping it, `find` is asked; without it the item, or the migration,
+      fails.
+    - An outcome is counted when the cursor moves past its item, and the counts go on at a resume.
+    - If `process_many` raises, each of its items is handled alone, so that just those fail that
+      have to.
+    - `verify` is called before the migration counts as applied. If it raises, the migration has
+      failed, its progress is kept, and the next run begins with it.
 
     A store that takes a request a save, as Airtable does, gets a checkpoint every
     `checkpoint_seconds` and no more.

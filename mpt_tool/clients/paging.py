@@ -67,6 +67,11 @@ def _walked(source: object) -> Callable[..., AsyncGenerator[Any, None]] | None:
     return _walk_table if hasattr(source, "iterate") else None
 
 
+def is_source(source: object) -> bool:
+    """Whether there is a walk over it by ids: it is a service or a table."""
+    return _walked(source) is not None
+
+
 def require_unordered(source: Any) -> None:
     """Return unless a service was given an order.
 

@@ -10,6 +10,7 @@ from mpt_tool.clients.paging import (
     count_of,
     find_in,
     id_of,
+    is_source,
     walk,
     walk_children,
 )
@@ -101,7 +102,7 @@ class BatchMigration[Item](BaseMigration):
         Args:
             cursor: what `cursor` returned of the last item that is done; None for the beginning.
         """
-        items: Iterable[Item] | AsyncIterable[Item] = self.each(self.source(), after=cursor)
+        items: Iterable[Item] | AsyncIterable[Item] = self.each(self._source(), after=cursor)
         return items
 
     def process(self, item: Item) -> Awaitable[str | None] | str | None:
@@ -132,7 +133,7 @@ class BatchMigration[Item](BaseMigration):
         By default, those of `source`. An error is a warning: the run goes on without the number.
         """
         total: Awaitable[int | None] | int | None = None
-        return count_of(self.source()) if self.has_source() else total
+        return count_of(self._source()) if self.has_source() else total
 
     def describe(self, item: Item) -> str:
         """Return a short name of the item for messages."""
@@ -143,7 +144,7 @@ class BatchMigration[Item](BaseMigration):
 
         By default, that of `source`.
         """
-        item: Awaitable[Item | None] | Item | None = find_in(self.source(), cursor)
+        item: Awaitable[Item | None] | Item | None = find_in(self._source(), cursor)
         return item
 
     def each(
@@ -213,7 +214,7 @@ class BatchMigration[Item](BaseMigration):
                 f"{cls.__name__} defines run() and is driven by items() and process():"
                 " remove run(), or derive from another base"
             )
-        for name in ("cursor", "describe"):
+        for name in ("source", "cursor", "describe"):
             if iscoroutinefunction(getattr(cls, name)):
                 raise TypeError(f"{name} of {cls.__name__} is asynchronous: leave out async")
         require_sound(cls)
@@ -222,13 +223,30 @@ class BatchMigration[Item](BaseMigration):
         """Refuse what cannot be driven.
 
         Raises:
-            TypeError: the class says nothing of its items, or not what is to be done with each.
+            TypeError: the class says nothing of its items, or not what is to be done with each, or
+                gets many of them at once with nothing to handle that.
         """
         if cls.items is BatchMigration.items and not cls.has_source():
             raise TypeError(f"{cls.__name__} has no items: define source() or items()")
         if cls.process is BatchMigration.process and not cls.handles_many():
             raise TypeError(f"{cls.__name__} handles no item: define process() or process_many()")
+        if cls.many > 1 and not cls.handles_many():
+            raise TypeError(f"many of {cls.__name__} is for process_many(), which it lacks")
         return super().__new__(cls)
+
+    def _source(self) -> Any:
+        """Return the source.
+
+        Raises:
+            TypeError: it is none.
+        """
+        source = self.source()
+        if is_source(source):
+            return source
+        raise TypeError(
+            f"source() returned {source!r}: return a service of a client, or a table, as it is;"
+            " to walk over anything else, define items(cursor)"
+        )
 
     @classmethod
     def finds(cls) -> bool:

@@ -46,7 +46,7 @@ def python_in(page: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
 
-[FIRST] = python_under(GUIDE, "A small one")
+[FIRST] = python_under(GUIDE, "A first one")
 [OF_PARENTS] = python_under(GUIDE, "What it walks over")
 [MANY] = python_under(GUIDE, "Many at once")
 [COLLECTING] = python_under(GUIDE, "Collect")
@@ -115,7 +115,7 @@ def test_the_example_is_stopped_and_resumed_as_its_readme_says(
     assert outcomes == ["interrupted", "applied"]
 
 
-def test_the_example_is_the_small_migration_of_the_guide() -> None:
+def test_the_example_is_the_first_one_of_the_guide() -> None:
     assert (EXAMPLE / SCRIPT).read_text(encoding="utf-8") == FIRST
 
 

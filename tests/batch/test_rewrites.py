@@ -149,6 +149,21 @@ def test_the_loop_hides_the_failure_that_its_rewrite_keeps(
     assert ended == [ExitCode.DONE, ExitCode.FAILED, ExitCode.DONE]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_rehearsal_of_a_rewrite_writes_nothing_and_tells_the_outcomes_of_the_run_after_it(
+    project: Project, platform: MPTServer, accounts: Accounts, name: str
+) -> None:
+    use(project, name, AFTER)
+
+    looked = project.run("batch", name, "--rehearse", "--json").json()
+
+    assert {each.method for each in [*platform.requests(), *accounts.requests()]} == {"GET"}
+    sights = list(looked["targets"].values()) if "targets" in looked else [looked["items"]]
+    rehearsed = [sight["rehearsed"]["outcomes"] for sight in sights]
+    assert project.run("migrate", "--data").exit_code == ExitCode.DONE
+    assert rehearsed == [attempt["outcomes"] for attempt in project.attempts()]
+
+
 def test_an_account_whose_reply_was_lost_is_made_twice_by_the_loop_and_once_by_its_rewrite(
     project: Project,
 ) -> None:

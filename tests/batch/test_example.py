@@ -29,6 +29,7 @@ DOCS = REPOSITORY / "docs"
 GUIDE = (DOCS / "batch-migrations.md").read_text(encoding="utf-8")
 REFERENCE = (DOCS / "batch-reference.md").read_text(encoding="utf-8")
 REWRITES = (DOCS / "batch-rewrites.md").read_text(encoding="utf-8")
+TESTING = (DOCS / "batch-testing.md").read_text(encoding="utf-8")
 WRITING = (DOCS / "writing-migrations.md").read_text(encoding="utf-8")
 MIGRATION_ID = "set_vendor_ids"
 SCRIPT = f"migrations/20260201090000_{MIGRATION_ID}.py"
@@ -50,7 +51,7 @@ def python_in(page: str) -> list[str]:
 [OF_PARENTS] = python_under(GUIDE, "What it walks over")
 [MANY] = python_under(GUIDE, "Many at once")
 [COLLECTING] = python_under(GUIDE, "Collect")
-[TESTS] = python_under(GUIDE, "Tests")
+[TESTS] = python_in(TESTING)
 OF_AGREEMENTS = {
     "first": FIRST,
     "collecting": COLLECTING,
@@ -194,7 +195,7 @@ def test_a_migration_with_a_run_makes_one_item_for_each_product(
 
 
 @pytest.mark.parametrize(
-    "fragment", [*python_in(GUIDE), *python_in(REFERENCE), *python_in(REWRITES)]
+    "fragment", [code for page in (GUIDE, REFERENCE, TESTING, REWRITES) for code in python_in(page)]
 )
 def test_every_fragment_of_python_compiles(fragment: str) -> None:
     compile(textwrap.dedent(fragment), "the page", "exec")

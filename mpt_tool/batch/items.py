@@ -104,17 +104,17 @@ class Budget:
     """How many items a run may handle, over all of its targets; as many as there are by default."""
 
     def __init__(self, items: float = math.inf) -> None:
-        self._left = items
+        self.left = items
         self.is_spent = False
         """Whether items were left out, as there was none left."""
 
     def share_of(self, source: Iterator[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
         """Yield as many items of a source as may still be handled."""
         for item in source:
-            if self._left < 1:
+            if self.left < 1:
                 self.is_spent = True
                 return
-            self._left -= 1
+            self.left -= 1
             yield item
 
 

@@ -11,13 +11,14 @@ from collections.abc import (
     Callable,
     Coroutine,
     Iterable,
+    Iterator,
     Mapping,
     Sequence,
 )
 from dataclasses import dataclass
 from inspect import iscoroutinefunction
 from itertools import batched, chain, islice, pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from mpt_tool.clients.at_once import items_at_once, result_at_once
 from mpt_tool.process.log import get_log
@@ -25,13 +26,17 @@ from mpt_tool.process.log import get_log
 # What Airtable returns at once; the ids of more would not fit into an address.
 PAGE_SIZE = 100
 
-# An iterator, or an asynchronous one. A union of the two would have each script ask which it is.
-type Walk = Any
-
 log = get_log(__name__)
 
 # Of which services was said what their lists leave out.
 _told_omissions: set[tuple[str, tuple[str, ...]]] = set()
+
+
+class Walk(Iterator[Any], AsyncIterator[Any]):
+    """An iterator, or an asynchronous one: which of them, who asks for a walk knows by its source.
+
+    Typed as both, since a union would have each script ask.
+    """
 
 
 class _NoKeysetError(Exception):
@@ -60,6 +65,11 @@ def _walked(source: object) -> Callable[..., AsyncGenerator[Any, None]] | None:
     if _is_service(source):
         return _walk_service
     return _walk_table if hasattr(source, "iterate") else None
+
+
+def is_source(source: object) -> bool:
+    """Whether there is a walk over it by ids: it is a service or a table."""
+    return _walked(source) is not None
 
 
 def require_unordered(source: Any) -> None:
@@ -110,7 +120,7 @@ def walk(source: Any, after: str | None, filter: Any, page_size: int) -> Walk:  
         raise TypeError("each() filters a service by an RQLQuery, not by text")
     require_unordered(source)
     items = walked(source, after, filter, page_size)
-    return items if is_async(source) else items_at_once(items)
+    return cast(Walk, items if is_async(source) else items_at_once(items))
 
 
 def count_of(source: Any) -> Any:
@@ -338,12 +348,13 @@ def walk_children(
         raise TypeError(f"each_of() begins after [parent, item], not after {after!r}")
     families = _families(parents, children, after)
     if is_async(parents):
-        return _children(families)
+        return cast(Walk, _children(families))
     # Of which kind the items are, only those of a parent can tell.
     rest = items_at_once(families)
     first = list(islice(rest, 1))
     pairs = _children(_awaited(chain(first, rest)))
-    return pairs if any(is_async(each.items) for each in first) else items_at_once(pairs)
+    is_awaited = any(is_async(each.items) for each in first)
+    return cast(Walk, pairs if is_awaited else items_at_once(pairs))
 
 
 async def _children(families: AsyncIterator[_Family]) -> AsyncGenerator[Child, None]:

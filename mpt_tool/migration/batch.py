@@ -10,6 +10,7 @@ from mpt_tool.clients.paging import (
     count_of,
     find_in,
     id_of,
+    is_source,
     walk,
     walk_children,
 )
@@ -37,6 +38,17 @@ class BatchMigration[Item](BaseMigration):
       to the next run.
     - SIGKILL replays at most what came after the last checkpoint.
     - The next run resumes there, says so, and goes on counting from there.
+    - Each target has a record and a cursor of its own. One that fails does not keep the others from
+      their turn. The migration is applied when all are, and a target that is added later is pending
+      alone.
+    - What a step of `once` made is kept before `once` returns, and is not made again. Where a run
+      died between making and keeping it, `find` is asked; without it the item, or the migration,
+      fails.
+    - An outcome is counted when the cursor moves past its item, and the counts go on at a resume.
+    - If `process_many` raises, each of its items is handled alone, so that just those fail that
+      have to.
+    - `verify` is called before the migration counts as applied. If it raises, the migration has
+      failed, its progress is kept, and the next run begins with it.
 
     A store that takes a request a save, as Airtable does, gets a checkpoint every
     `checkpoint_seconds` and no more.
@@ -90,7 +102,7 @@ class BatchMigration[Item](BaseMigration):
         Args:
             cursor: what `cursor` returned of the last item that is done; None for the beginning.
         """
-        items: Iterable[Item] | AsyncIterable[Item] = self.each(self.source(), after=cursor)
+        items: Iterable[Item] | AsyncIterable[Item] = self.each(self._source(), after=cursor)
         return items
 
     def process(self, item: Item) -> Awaitable[str | None] | str | None:
@@ -121,7 +133,7 @@ class BatchMigration[Item](BaseMigration):
         By default, those of `source`. An error is a warning: the run goes on without the number.
         """
         total: Awaitable[int | None] | int | None = None
-        return count_of(self.source()) if self.has_source() else total
+        return count_of(self._source()) if self.has_source() else total
 
     def describe(self, item: Item) -> str:
         """Return a short name of the item for messages."""
@@ -132,7 +144,7 @@ class BatchMigration[Item](BaseMigration):
 
         By default, that of `source`.
         """
-        item: Awaitable[Item | None] | Item | None = find_in(self.source(), cursor)
+        item: Awaitable[Item | None] | Item | None = find_in(self._source(), cursor)
         return item
 
     def each(
@@ -202,7 +214,7 @@ class BatchMigration[Item](BaseMigration):
                 f"{cls.__name__} defines run() and is driven by items() and process():"
                 " remove run(), or derive from another base"
             )
-        for name in ("cursor", "describe"):
+        for name in ("source", "cursor", "describe"):
             if iscoroutinefunction(getattr(cls, name)):
                 raise TypeError(f"{name} of {cls.__name__} is asynchronous: leave out async")
         require_sound(cls)
@@ -211,13 +223,30 @@ class BatchMigration[Item](BaseMigration):
         """Refuse what cannot be driven.
 
         Raises:
-            TypeError: the class says nothing of its items, or not what is to be done with each.
+            TypeError: the class says nothing of its items, or not what is to be done with each, or
+                gets many of them at once with nothing to handle that.
         """
         if cls.items is BatchMigration.items and not cls.has_source():
             raise TypeError(f"{cls.__name__} has no items: define source() or items()")
         if cls.process is BatchMigration.process and not cls.handles_many():
             raise TypeError(f"{cls.__name__} handles no item: define process() or process_many()")
+        if cls.many > 1 and not cls.handles_many():
+            raise TypeError(f"many of {cls.__name__} is for process_many(), which it lacks")
         return super().__new__(cls)
+
+    def _source(self) -> Any:
+        """Return the source.
+
+        Raises:
+            TypeError: it is none.
+        """
+        source = self.source()
+        if is_source(source):
+            return source
+        raise TypeError(
+            f"source() returned {source!r}: return a service of a client, or a table, as it is;"
+            " to walk over anything else, define items(cursor)"
+        )
 
     @classmethod
     def finds(cls) -> bool:

@@ -155,5 +155,6 @@ def _require_unstopped(name: str, context: Context) -> None:
     """
     if cause := context.stop.cause:
         raise StoppedError(f"Migration {name} was not begun: {cause}", cause.exit_code)
-    if context.budget.is_spent:
-        raise StoppedError(f"Migration {name} was not begun: limited", ExitCode.TRY_LATER)
+    if not context.budget.left:
+        reason = "as many items were handled as --limit allows"
+        raise StoppedError(f"Migration {name} was not begun: {reason}", ExitCode.TRY_LATER)

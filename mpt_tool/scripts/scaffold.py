@@ -30,13 +30,13 @@ from mpt_tool.migration.mixins import MPTAPIClientMixin
 
 
 class Migration(BatchDataMigration, MPTAPIClientMixin):
-    def items(self, cursor):
-        # everything after the cursor, in an order that is always the same
-        return self.each(self.mpt_client.commerce.agreements, after=cursor)
+    def source(self):
+        # what is walked over; it may be filtered
+        return self.mpt_client.commerce.agreements
 
     def process(self, item):
         # implement your logic here; an item may come again after a crash
-        pass
+        return "changed"
 """
 
 

@@ -18,6 +18,7 @@ from mpt_tool.batch.drive import (
 from mpt_tool.batch.items import Budget, total_of
 from mpt_tool.batch.loop import EventLoop
 from mpt_tool.migration import BatchMigration
+from mpt_tool.process.item import in_hand
 from mpt_tool.records import Checkpoint, FailedItem
 
 
@@ -162,7 +163,12 @@ class BatchRunner:
 
     def _sound_cursors(self, items: Sequence[Any]) -> list[Any]:
         """Return the cursors of items, unless one was told to fail."""
-        cursors = [self.migration.cursor(item) for item in items]
+        handled = in_hand.get()
+        if handled and not handled.is_bundle:
+            # An item that was found again may tell another cursor than the one it was found by.
+            cursors = [handled.cursor]
+        else:
+            cursors = [self.migration.cursor(item) for item in items]
         for item, cursor in zip(items, cursors, strict=True):
             if cursor in self._failing:
                 raise InjectedError(f"{self.migration.describe(item)} was told to fail")

@@ -1,9 +1,10 @@
-"""What docs/batch-migrations.md tells and examples/batch/ shows is so."""
+"""What the pages on batch migrations tell and examples/batch/ shows is so."""
 
 import json
 import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from inspect import getdoc
 from pathlib import Path
@@ -11,33 +12,51 @@ from signal import SIGINT
 from subprocess import PIPE, Popen
 
 import pytest
+from support.airtable_server import AirtableServer
 from support.mpt_server import MPTServer
 from support.process import HANGS_SECONDS, Process, wait_until
 from support.project import Project
 
 from mpt_tool.errors import ExitCode
-from mpt_tool.migration import BatchDataMigration
-from mpt_tool.records import Checkpoint
+from mpt_tool.migration import BaseMigration, BatchMigration
+from mpt_tool.records import Checkpoint, KeptStep
 
 pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLE = REPOSITORY / "examples" / "batch"
-PAGE = (REPOSITORY / "docs" / "batch-migrations.md").read_text(encoding="utf-8")
+DOCS = REPOSITORY / "docs"
+GUIDE = (DOCS / "batch-migrations.md").read_text(encoding="utf-8")
+REFERENCE = (DOCS / "batch-reference.md").read_text(encoding="utf-8")
+REWRITES = (DOCS / "batch-rewrites.md").read_text(encoding="utf-8")
+TESTING = (DOCS / "batch-testing.md").read_text(encoding="utf-8")
+WRITING = (DOCS / "writing-migrations.md").read_text(encoding="utf-8")
 MIGRATION_ID = "set_vendor_ids"
 SCRIPT = f"migrations/20260201090000_{MIGRATION_ID}.py"
 RUN = ("migrate", "--data", MIGRATION_ID)
+BASE, TABLE = "appXXXXXXXXXXXXXX", "Regions"
 
-# Those of what is let through, and of what is not guarded, are lines of a migration.
-FIRST, FILTERING, COLLECTING, _, _, TESTS, BY_HAND, REWRITTEN = re.findall(
-    r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL
-)
-MIGRATIONS = {
+
+def python_under(page: str, heading: str) -> list[str]:
+    """Return the Python that stands under a heading of a page, before the next one."""
+    section = re.split(rf"^#+ {heading}$", page, maxsplit=1, flags=re.MULTILINE)[1]
+    return python_in(re.split("^## |^### ", section, maxsplit=1, flags=re.MULTILINE)[0])
+
+
+def python_in(page: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+
+[FIRST] = python_under(GUIDE, "A first one")
+[OF_PARENTS] = python_under(GUIDE, "What it walks over")
+[MANY] = python_under(GUIDE, "Many at once")
+[COLLECTING] = python_under(GUIDE, "Collect")
+[TESTS] = python_in(TESTING)
+OF_AGREEMENTS = {
     "first": FIRST,
-    "filtering": FILTERING,
     "collecting": COLLECTING,
-    "by hand": BY_HAND,
-    "rewritten": REWRITTEN,
+    "asynchronous": python_under(GUIDE, "Asynchronous clients")[0],
+    "filtering": python_under(REFERENCE, "Walking a collection")[0],
 }
 
 
@@ -97,7 +116,7 @@ def test_the_example_is_stopped_and_resumed_as_its_readme_says(
     assert outcomes == ["interrupted", "applied"]
 
 
-def test_the_example_is_the_first_migration_of_the_page() -> None:
+def test_the_example_is_the_first_one_of_the_guide() -> None:
     assert (EXAMPLE / SCRIPT).read_text(encoding="utf-8") == FIRST
 
 
@@ -111,11 +130,11 @@ def platform(project: Project) -> Iterator[MPTServer]:
         yield server
 
 
-@pytest.mark.parametrize("name", MIGRATIONS)
-def test_each_migration_of_the_page_gives_the_agreements_their_vendor_ids(
+@pytest.mark.parametrize("name", OF_AGREEMENTS)
+def test_the_migrations_of_the_pages_give_the_agreements_their_vendor_ids(
     project: Project, platform: MPTServer, name: str
 ) -> None:
-    project.file(SCRIPT, MIGRATIONS[name])
+    project.file(SCRIPT, OF_AGREEMENTS[name])
 
     result = project.run(*RUN)
 
@@ -124,16 +143,78 @@ def test_each_migration_of_the_page_gives_the_agreements_their_vendor_ids(
     assert vendor_ids == ["VND-0", "VND-1", "VND-2"]
 
 
-def test_the_loop_by_hand_hides_the_failure_that_its_rewrite_keeps(
+def test_the_migration_of_parents_and_children_handles_each_subscription(
     project: Project, platform: MPTServer
 ) -> None:
-    for script, exit_code in ((BY_HAND, ExitCode.DONE), (REWRITTEN, ExitCode.FAILED)):
-        project.file(SCRIPT, script)
-        project.state_file.unlink(missing_ok=True)
-        platform.answer(400, {"title": "Bad Request"}, method="PUT", path="AGR-1")
-        assert project.run(*RUN).exit_code == exit_code
+    for number in range(3):
+        subscription = f"SUB-{number}"
+        platform.add("commerce/subscriptions", subscription, agreement={"id": f"AGR-{number % 2}"})
+    project.file(SCRIPT, OF_PARENTS)
 
-    assert project.run("batch", MIGRATION_ID, "--retry-failed").exit_code == ExitCode.DONE
+    handled = project.run("batch", MIGRATION_ID, "--only", '["AGR-0", "SUB-2"]')
+    result = project.run(*RUN)
+
+    assert (handled.exit_code, result.exit_code) == (0, 0), result.stderr
+    subscriptions = platform.items("commerce/subscriptions")
+    vendor_ids = [subscription["externalIds"]["vendor"] for subscription in subscriptions]
+    assert vendor_ids == ["AGR-0/SUB-0", "AGR-1/SUB-1", "AGR-0/SUB-2"]
+
+
+def test_the_migration_of_many_at_once_writes_ten_rows_a_request(
+    project: Project, server: AirtableServer
+) -> None:
+    server.add_table(BASE, TABLE, [{"name": "Name", "type": "singleLineText"}])
+    for number in range(25):
+        server.add_row(BASE, TABLE, {"Name": f" {number} "})
+    project.environment = {
+        "AIRTABLE_API_KEY": server.token,
+        "STORAGE_AIRTABLE_ENDPOINT_URL": server.url,
+    }
+    project.file(SCRIPT, MANY)
+
+    result = project.run(*RUN)
+
+    assert result.exit_code == 0, result.stderr
+    names = [row["fields"]["Name"] for row in server.rows(BASE, TABLE)]
+    assert names == [str(number) for number in range(25)]
+    assert len(server.requests("PATCH")) == 3
+
+
+def test_a_migration_with_a_run_makes_one_item_for_each_product(
+    project: Project, platform: MPTServer
+) -> None:
+    [script] = [each for each in python_in(WRITING) if "targets" in each]
+    project.file("migrations/1_add_items.py", script)
+
+    for products in ("PRD-1,PRD-2", "PRD-1,PRD-2,PRD-3"):
+        result = project.run("migrate", "--schema", env={"MPT_PRODUCTS_IDS": products})
+        assert result.exit_code == 0, result.stderr
+
+    items = platform.items("catalog/items")
+    assert [item["product"]["id"] for item in items] == ["PRD-1", "PRD-2", "PRD-3"]
+
+
+@pytest.mark.parametrize(
+    "fragment", [code for page in (GUIDE, REFERENCE, TESTING, REWRITES) for code in python_in(page)]
+)
+def test_every_fragment_of_python_compiles(fragment: str) -> None:
+    compile(textwrap.dedent(fragment), "the page", "exec")
+
+
+@pytest.mark.parametrize(
+    ("heading", "name"),
+    [
+        ("Products, agreements, subscriptions", "subscriptions"),
+        ("A second system", "second_system"),
+        ("An asynchronous service", "asynchronous"),
+    ],
+)
+def test_the_page_of_rewrites_shows_the_scripts(heading: str, name: str) -> None:
+    scripts = [EXAMPLE / "rewrites" / f"{name}_{when}.py" for when in ("before", "after")]
+
+    shown = python_under(REWRITES, heading)
+
+    assert shown == [script.read_text(encoding="utf-8") for script in scripts]
 
 
 def test_the_tests_of_the_page_pass(project: Project) -> None:
@@ -145,32 +226,42 @@ def test_the_tests_of_the_page_pass(project: Project) -> None:
     assert f"{TESTS.count('def test_')} passed" in result.stdout
 
 
-@pytest.mark.parametrize("attribute", BatchDataMigration.__annotations__)
-def test_every_attribute_is_documented_with_its_default(attribute: str) -> None:
-    [default] = re.findall(rf"^\| `{attribute}` \| [^|]* \| `([^`]*)` \|", PAGE, re.MULTILINE)
+ATTRIBUTES = {*BatchMigration.__annotations__, *BaseMigration.__annotations__} - {
+    "type",
+    "project_root",
+}
 
-    assert eval(default) == getattr(BatchDataMigration, attribute)
+
+@pytest.mark.parametrize("attribute", sorted(ATTRIBUTES))
+def test_every_attribute_is_documented_with_its_default(attribute: str) -> None:
+    row = rf"^\| `{attribute}` \| [^|]* \| `([^`]*)` \|"
+    [default] = re.findall(row, REFERENCE, re.MULTILINE)
+
+    assert eval(default) == getattr(BatchMigration, attribute)
 
 
 def test_every_method_is_documented() -> None:
-    methods = {name for name, value in vars(BatchDataMigration).items() if callable(value)} - {
-        "run"
+    members = {**vars(BaseMigration), **vars(BatchMigration)}
+    of_the_tool = {"run", "finds", "has_source", "handles_many"}
+    methods = {
+        name for name, value in members.items() if callable(value) and not name.startswith("_")
     }
-    documented = set(re.findall(r"^\| `(\w+)\(.*?\)` \|", PAGE, re.MULTILINE))
+    documented = set(re.findall(r"^\| `(\w+)\(.*?\)` \|", REFERENCE, re.MULTILINE))
 
-    assert len(methods) > 5
-    assert methods <= documented
+    assert methods - of_the_tool == documented
 
 
 def test_the_documented_checkpoint_has_all_keys() -> None:
-    [block] = re.findall(r"^```json\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    [block] = re.findall(r"^```json\n(.*?)^```$", REFERENCE, re.MULTILINE | re.DOTALL)
+    documented = json.loads(block)
 
-    assert json.loads(block).keys() == Checkpoint.model_fields.keys()
+    assert documented.keys() == Checkpoint.model_fields.keys()
+    assert documented["steps"][0].keys() == KeptStep.model_fields.keys()
 
 
 def test_the_promise_is_that_of_the_class() -> None:
-    promise = str(getdoc(BatchDataMigration)).partition("Its promise:")[2]
-    section = PAGE.partition("\n## The promise\n")[2]
+    promise = str(getdoc(BatchMigration)).partition("Its promise:")[2]
+    section = GUIDE.partition("\n## The promise\n")[2]
 
     assert "SIGKILL" in promise
     assert section.split()[: len(promise.split())] == promise.split()

@@ -19,6 +19,8 @@ from support.process import Process, wait_until
 from support.project import Project
 from support.terminal import Gate
 
+from mpt_tool.errors import ExitCode
+
 pytestmark = pytest.mark.slow
 
 ALL = list(range(1, TOTAL + 1))
@@ -378,3 +380,80 @@ def test_a_kill_before_the_first_checkpoint_replays_from_the_beginning(
     result = project.run("migrate", "--data")
     assert "Resuming" not in result.stderr
     assert migration.processed == [1, 2, *ALL]
+
+
+# --- targets, outcomes, many at once
+
+
+def test_a_target_that_fails_keeps_its_own_cursor_and_not_the_others_from_their_turn(
+    project: Project,
+) -> None:
+    fails = "if (self.target, number) == ('b', 5) and not os.path.exists('mended'): raise OSError"
+    migration = numbers(project, fails, targets=("a", "b", "c"), batch_size=1)
+
+    assert project.run("migrate", "--data").exit_code == ExitCode.FAILED
+
+    targets = migration.record["targets"]
+    assert migration.record["applied_at"] is None
+    assert [bool(targets[name]["applied_at"]) for name in "abc"] == [True, False, True]
+    assert targets["b"]["checkpoint"]["cursor"] == 4
+    project.file("mended", "")
+    assert project.run("migrate", "--data").exit_code == ExitCode.DONE
+    assert migration.record["applied_at"]
+    assert sorted(migration.processed) == sorted(ALL * 3)
+
+
+def test_an_outcome_is_counted_once_though_its_item_comes_again_after_a_kill(
+    project: Project,
+) -> None:
+    project.file(
+        "migrations/1_numbers.py",
+        """\
+        import os
+        from mpt_tool.migration import BatchDataMigration
+
+        class Migration(BatchDataMigration):
+            batch_size, checkpoint_seconds = 3, 1000
+
+            def items(self, cursor):
+                return range((cursor or 0) + 1, 11)
+
+            def process(self, number):
+                with open("processed.txt", "a") as file:
+                    print(number, file=file)
+                if number == 8 and not os.path.exists("killed"):
+                    open("killed", "w").close()
+                    os.kill(os.getpid(), 9)
+                return "even" if number % 2 == 0 else "odd"
+        """,
+    )
+
+    assert project.run("migrate", "--data").exit_code == -signal.SIGKILL
+    assert project.state()[MIGRATION]["checkpoint"]["outcomes"] == {"even": 3, "odd": 3}
+    assert project.run("migrate", "--data").exit_code == ExitCode.DONE
+
+    assert (project.root / "processed.txt").read_text().split().count("7") == 2
+    assert project.attempts()[-1]["outcomes"] == {"even": 5, "odd": 5}
+
+
+@pytest.mark.parametrize("process", [SYNC, ASYNC])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_of_a_bundle_that_fails_just_the_item_fails_that_has_to(
+    project: Project, process: str, workers: int
+) -> None:
+    many = f"""\
+        {process} process_many(self, numbers):
+            if 6 in numbers:
+                raise ValueError(numbers)
+            with open("processed.txt", "a") as file:
+                file.write("".join(f"{{number}}\\n" for number in numbers))
+            return ["done" for _ in numbers]
+    """
+    migration = numbers(project, methods=many, many=4, workers=workers, on_error='"collect"')
+
+    assert project.run("migrate", "--data").exit_code == ExitCode.FAILED
+
+    assert sorted(migration.processed) == [number for number in ALL if number != 6]
+    assert migration.record["checkpoint"]["outcomes"] == {"done": TOTAL - 1}
+    failures = project.run("failures", MIGRATION, "--json").json()["failures"]
+    assert [each["error"] for each in failures] == ["[6]"]

@@ -320,9 +320,13 @@ def walks(
 
         def walk_awaited(page_size: int) -> Iterator[Any]:
             items = walk(client.commerce.agreements, None, None, page_size)
+
+            async def next_item() -> Any:
+                return await anext(items)
+
             with suppress(StopAsyncIteration):
                 while True:
-                    yield runner.run(anext(items))
+                    yield runner.run(next_item())
 
         yield {
             SYNC: lambda page_size: walk(agreements, None, None, page_size),

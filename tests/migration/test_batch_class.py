@@ -202,3 +202,50 @@ def test_a_scaffolded_batch_migration_runs_as_it_stands(project: Project) -> Non
         ran = project.run("migrate", "--data")
     assert ran.exit_code == 0, ran.stderr
     assert [attempt["counts"]["processed"] for attempt in project.attempts()] == [3]
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [("[1, 2]", "[1, 2]"), ("None", "None"), ("iter('')", "<str_ascii_iterator")],
+)
+def test_what_is_no_source_is_an_error_that_says_what_is(
+    project: Project, source: str, told: str
+) -> None:
+    project.file(
+        "migrations/1_numbers.py",
+        f"""\
+        from mpt_tool.migration import BatchDataMigration
+
+        class Migration(BatchDataMigration):
+            def source(self):
+                return {source}
+
+            def process(self, item):
+                pass
+        """,
+    )
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 1
+    assert f"Migration numbers failed: source() returned {told}" in result.stderr
+    assert "define items(cursor)" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("members", "mistake"),
+    [
+        ("many = 10", "many of Migration is for process_many(), which it lacks"),
+        ("async def source(self): ...", "source of Migration is asynchronous: leave out async"),
+    ],
+)
+def test_what_cannot_be_meant_is_an_error_that_says_so(
+    project: Project, members: str, mistake: str
+) -> None:
+    numbers(project, methods=members)
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 1
+    assert mistake in result.stderr
+    assert not project.state_file.exists()

@@ -5,8 +5,8 @@ from mpt_tool.migration.mixins import MPTAPIClientMixin
 class Migration(BatchDataMigration, MPTAPIClientMixin):
     workers = 4
 
-    def items(self, cursor):
-        return self.each(self.mpt_client.commerce.agreements, after=cursor)
+    def source(self):
+        return self.mpt_client.commerce.agreements
 
     def process(self, agreement):
         # This sets what is to be there, so an agreement may come twice.
@@ -14,7 +14,3 @@ class Migration(BatchDataMigration, MPTAPIClientMixin):
         self.mpt_client.commerce.agreements.update(
             agreement.id, {"externalIds": {"vendor": vendor_id}}
         )
-
-    def count(self):
-        page = self.mpt_client.commerce.agreements.fetch_page(limit=1)
-        return page.meta.pagination.total

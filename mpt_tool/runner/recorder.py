@@ -170,7 +170,10 @@ class Recorder:
         Raises:
             StorageError: they cannot be read.
         """
-        return failures_of(self._repository, self.migration_id, self._target, checkpoint)
+        try:
+            return failures_of(self._repository, self.migration_id, self._target, checkpoint)
+        except NoHistoryError:
+            return []
 
     def note(self, checkpoint: Checkpoint) -> None:
         """Note how far the migration came, to be saved with its end."""

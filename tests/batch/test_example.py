@@ -16,7 +16,7 @@ from support.process import HANGS_SECONDS, Process, wait_until
 from support.project import Project
 
 from mpt_tool.errors import ExitCode
-from mpt_tool.migration import BatchDataMigration
+from mpt_tool.migration import BatchMigration
 from mpt_tool.records import Checkpoint
 
 pytestmark = pytest.mark.slow
@@ -144,16 +144,18 @@ def test_the_tests_of_the_page_pass(project: Project) -> None:
     assert f"{TESTS.count('def test_')} passed" in result.stdout
 
 
-@pytest.mark.parametrize("attribute", BatchDataMigration.__annotations__)
+@pytest.mark.parametrize("attribute", BatchMigration.__annotations__)
 def test_every_attribute_is_documented_with_its_default(attribute: str) -> None:
     [default] = re.findall(rf"^\| `{attribute}` \| [^|]* \| `([^`]*)` \|", PAGE, re.MULTILINE)
 
-    assert eval(default) == getattr(BatchDataMigration, attribute)
+    assert eval(default) == getattr(BatchMigration, attribute)
 
 
 def test_every_method_is_documented() -> None:
-    methods = {name for name, value in vars(BatchDataMigration).items() if callable(value)} - {
-        "run"
+    methods = {
+        name
+        for name, value in vars(BatchMigration).items()
+        if callable(value) and not name.startswith("_") and name != "run"
     }
     documented = set(re.findall(r"^\| `(\w+)\(.*?\)` \|", PAGE, re.MULTILINE))
 
@@ -168,7 +170,7 @@ def test_the_documented_checkpoint_has_all_keys() -> None:
 
 
 def test_the_promise_is_that_of_the_class() -> None:
-    promise = str(getdoc(BatchDataMigration)).partition("Its promise:")[2]
+    promise = str(getdoc(BatchMigration)).partition("Its promise:")[2]
     section = PAGE.partition("\n## The promise\n")[2]
 
     assert "SIGKILL" in promise

@@ -299,7 +299,6 @@ def test_the_look_of_migrate_is_that_of_batch(project: Project) -> None:
 @pytest.mark.parametrize(
     ("options", "mistake"),
     [
-        (["--limit", "3"], "--limit goes with --dry-run or --rehearse"),
         (["--json"], "--json goes with --dry-run or --rehearse"),
         (
             ["--restart", "--retry-failed"],

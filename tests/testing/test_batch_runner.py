@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal
@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpt_tool.batch.checkpoints import Tally
-from mpt_tool.batch.drive import all_items, begin_at, checkpoints_of, failed_items
+from mpt_tool.batch.checkpoints import Save, Tally
+from mpt_tool.batch.drive import Batch, all_items, begin_at, checkpoints_of, failed_items
+from mpt_tool.batch.items import Budget
+from mpt_tool.batch.loop import EventLoop
 from mpt_tool.errors import StorageError
-from mpt_tool.migration import BatchDataMigration
+from mpt_tool.migration import BatchDataMigration, BatchMigration
 from mpt_tool.records import Checkpoint, FailedItem
 from mpt_tool.testing import BatchRunner, InjectedError
 
@@ -121,8 +123,7 @@ def test_collected_items_are_retried() -> None:
     runner.run(fail={3, 5})
 
     runner.retry_failed(fail={5})
-    assert runner.checkpoint is not None
-    assert [failure.cursor for failure in runner.checkpoint.failures] == [5]
+    assert [failure.cursor for failure in runner.failures] == [5]
     runner.retry_failed()
 
     assert runner.processed[-2:] == [3, 5]
@@ -168,16 +169,18 @@ def test_retrying_before_anything_ran_is_a_mistake() -> None:
 
 
 def drive(
-    migration: BatchDataMigration[Any],
-    save: Callable[[Checkpoint], None] = lambda _: None,
+    migration: BatchMigration[Any],
+    save: Save = lambda *_: None,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> Checkpoint:
     """Walk over the items from the first one on, and return how far that came."""
     begin = begin_at(None, datetime.now(UTC), None)
     checkpoints = checkpoints_of(migration, begin, Tally(), save)
-    with all_items(migration, checkpoints, is_stopped, str) as walk:
-        is_done = walk.run()
-    return checkpoints.current().model_copy(update={"done": is_done})
+    with EventLoop() as loop:
+        batch = Batch(migration, checkpoints, loop, is_stopped, str)
+        with all_items(batch, Budget()) as walk:
+            is_done = walk.run()
+    return checkpoints.reached()[0].model_copy(update={"done": is_done})
 
 
 def test_no_item_is_begun_after_a_stop_though_one_before_is_still_in_flight() -> None:
@@ -275,7 +278,7 @@ def test_a_save_that_fails_while_an_item_is_slow_ends_the_run_after_the_item() -
     failed = threading.Event()
     saved: list[int] = []
 
-    def save(checkpoint: Checkpoint) -> None:
+    def save(checkpoint: Checkpoint, _: Sequence[FailedItem]) -> None:
         saved.append(checkpoint.cursor)
         if not failed.is_set():
             failed.set()
@@ -300,7 +303,7 @@ def test_a_retry_is_saved_in_time_although_an_item_is_slow() -> None:
     saved: list[Checkpoint] = []
     first_saved = threading.Event()
 
-    def save(checkpoint: Checkpoint) -> None:
+    def save(checkpoint: Checkpoint, _: Sequence[FailedItem]) -> None:
         saved.append(checkpoint)
         first_saved.set()
 
@@ -312,15 +315,17 @@ def test_a_retry_is_saved_in_time_although_an_item_is_slow() -> None:
                 assert first_saved.wait(10)
 
     now = datetime.now(UTC)
-    failures = tuple(FailedItem(cursor=number, error="broken") for number in (1, 2))
-    checkpoint = Checkpoint(cursor=10, processed=8, failed=2, since=now, failures=failures)
+    failures = [FailedItem(cursor=number, error="broken") for number in (1, 2)]
+    checkpoint = Checkpoint(cursor=10, processed=8, failed=2, since=now)
     migration, tally = SecondIsSlow(), Tally.since(checkpoint)
     checkpoints = checkpoints_of(migration, checkpoint, tally, save, by_time_alone=True)
-    with failed_items(migration, checkpoints, lambda: False, str) as walk:
-        walk.run()
+    with EventLoop() as loop:
+        batch = Batch(migration, checkpoints, loop, lambda: False, str)
+        with failed_items(batch, failures) as walk:
+            walk.run()
 
-    assert (saved[0].processed, saved[0].failures) == (9, failures[1:])
-    assert (checkpoints.current().processed, checkpoints.current().failures) == (10, ())
+    counts = [(each.processed, each.failed) for each in (saved[0], checkpoints.reached()[0])]
+    assert counts == [(9, 1), (10, 0)]
 
 
 @pytest.mark.parametrize("kind", [Numbers, AsyncNumbers])
@@ -389,7 +394,7 @@ def test_an_item_has_the_cursor_that_it_had_before_it_was_processed(workers: int
 
     assert runner.checkpoint is not None
     assert runner.checkpoint.cursor == TOTAL
-    assert [(each.cursor, each.error) for each in runner.checkpoint.failures] == [(3, "no")]
+    assert [(each.cursor, each.error) for each in runner.failures] == [(3, "no")]
     assert sorted(runner.processed) == [number for number in ALL if number != 3]
 
 
@@ -496,12 +501,12 @@ def test_whatever_fails_is_collected_and_ends_as_processed_once_it_can(
     runner.run(stop_after=stop_after, fail=failing)
     runner.run(fail=failing)
     assert runner.checkpoint is not None
-    assert [failure.cursor for failure in runner.checkpoint.failures] == sorted(failing)
+    assert [failure.cursor for failure in runner.failures] == sorted(failing)
     assert runner.checkpoint.failed == len(failing)
 
     still_failing = data.draw(st.sets(st.sampled_from(sorted(failing)))) if failing else set()
     runner.retry_failed(fail=still_failing)
-    assert {failure.cursor for failure in runner.checkpoint.failures} == still_failing
+    assert {failure.cursor for failure in runner.failures} == still_failing
     runner.retry_failed()
 
     runner.assert_all_processed(ALL)

@@ -13,6 +13,10 @@ from mpt_tool.migration.steps import Steps
 from mpt_tool.process.log import get_log
 from mpt_tool.records import Checkpoint, FailedItem
 
+# Further ones are counted together: a migration may return what differs with each item.
+_MOST_OUTCOMES = 50
+_OTHER_OUTCOME = "other"
+
 log = get_log(__name__)
 
 type Save = Callable[[Checkpoint, Sequence[FailedItem]], None]
@@ -181,7 +185,9 @@ class Checkpoints:
     def _note_done(self, cursor: Any, outcome: str | None) -> None:
         self.tally.processed += 1
         if outcome is not None:
-            self.tally.outcomes[outcome] += 1
+            outcomes = self.tally.outcomes
+            is_one_too_many = len(outcomes) >= _MOST_OUTCOMES and outcome not in outcomes
+            outcomes[_OTHER_OUTCOME if is_one_too_many else outcome] += 1
         self.steps.forget(cursor)
         self._note_change()
 

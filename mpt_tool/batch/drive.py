@@ -86,10 +86,12 @@ def all_items(batch: Batch, budget: Budget) -> Iterator[Walk]:
         error = task.error
         if error is None:
             if task.parts:
-                for (_, cursor), outcome in zip(task.parts, outcomes_of(task), strict=True):
+                for (_, cursor), outcome in zip(
+                    task.parts, outcomes_of(task, batch.redact), strict=True
+                ):
                     checkpoints.move_past(cursor, outcome)
             else:
-                checkpoints.move_past(task.cursor, outcome_of(task))
+                checkpoints.move_past(task.cursor, outcome_of(task, batch.redact))
             return
         name = name_of(migration, *(task.parts[0] if task.parts else (task.item, task.cursor)))
         if _ends_any(error) or not (collects and isinstance(error, Exception)):
@@ -119,7 +121,7 @@ def failed_items(batch: Batch, failures: Sequence[FailedItem]) -> Iterator[Walk]
 
     def settle(task: Task) -> None:
         if task.error is None:
-            checkpoints.settle_first_failure(task.cursor, None, outcome_of(task))
+            checkpoints.settle_first_failure(task.cursor, None, outcome_of(task, batch.redact))
             return
         if _ends_any(task.error) or not isinstance(task.error, Exception):
             raise ItemError(str(task.cursor)) from task.error
@@ -145,7 +147,7 @@ def some_items(batch: Batch, cursors: Sequence[Any]) -> Iterator[Walk]:
     def settle(task: Task) -> None:
         if task.error is not None:
             raise ItemError(str(task.cursor)) from task.error
-        batch.checkpoints.count(task.cursor, outcome_of(task))
+        batch.checkpoints.count(task.cursor, outcome_of(task, batch.redact))
 
     with _walk(batch, _tasks_of(cursors), _finding(batch), settle, False) as walk:
         yield walk
@@ -220,7 +222,7 @@ def preview(
                 task.result = loop.result_of(sound(_process_alone(migration, item)))
             finally:
                 in_hand.reset(before)
-            return outcome_of(task)
+            return outcome_of(task, redact=str)
 
         yield items_after(migration, checkpoint.cursor if checkpoint else None, loop), handle
 

@@ -26,6 +26,7 @@ RULES = Rules(
         ("--restart", "--resume-anyway", "--retry-failed"),
         ("--retry-failed", "--dry-run"),
         ("--retry-failed", "--rehearse"),
+        ("--retry-failed", "--limit"),
         ("--only", "--limit"),
         ("--only", "--restart"),
         ("--only", "--retry-failed"),

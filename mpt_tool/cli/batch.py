@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from mpt_tool.cli import completion
 from mpt_tool.cli.command import command
-from mpt_tool.cli.options import DEFAULT_LIMIT, Rules
+from mpt_tool.cli.options import DEFAULT_LIMIT, Rules, finite
 from mpt_tool.enums import ResumeEnum
 from mpt_tool.view.results import Result
 
@@ -61,10 +61,20 @@ def batch(
         "--workers", "process so many side by side.", PACE, min=1, metavar="N"
     ),
     max_per_second: float | None = _option(
-        "--max-per-second", "begin so many items a second.", PACE, min=0, metavar="X"
+        "--max-per-second",
+        "begin so many items a second.",
+        PACE,
+        min=0,
+        metavar="X",
+        callback=finite,
     ),
     max_requests_per_second: float | None = _option(
-        "--max-requests-per-second", "send so many requests a second.", PACE, min=0, metavar="X"
+        "--max-requests-per-second",
+        "send so many requests a second.",
+        PACE,
+        min=0,
+        metavar="X",
+        callback=finite,
     ),
     wait: float | None = _option("--wait", WAIT, min=0, metavar="SECONDS"),
 ) -> Result:

@@ -196,6 +196,23 @@ def test_a_batch_migration_is_known_for_a_data_migration_without_an_import(
     assert not (project.root / "imported").exists()
 
 
+def test_a_batch_schema_migration_is_one_of_the_schema_that_has_items(project: Project) -> None:
+    migration = numbers(project, "assert number < 3 or Path('ok').exists()")
+    script = migration.path.read_text()
+    migration.path.write_text(script.replace("BatchDataMigration", "BatchSchemaMigration"))
+
+    [listed] = project.run("migrate", "--list", "--json").json()["migrations"]
+    data = project.run("migrate", "--data")
+    failed = project.run("migrate", "--schema")
+    cursor = migration.cursor
+    project.file("ok", "")
+    resumed = project.run("migrate", "--schema")
+
+    assert (listed["type"], migration.record["type"]) == ("schema", "schema")
+    assert (data.exit_code, failed.exit_code, cursor) == (0, 1, 2)
+    assert (resumed.exit_code, migration.processed) == (0, ALL)
+
+
 def test_a_scaffolded_batch_migration_runs_as_it_stands(project: Project) -> None:
     created = project.run("migrate", "--new-data", "sync", "--batch")
 

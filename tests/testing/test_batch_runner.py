@@ -165,6 +165,85 @@ def test_retrying_before_anything_ran_is_a_mistake() -> None:
         make(Numbers).retry_failed()
 
 
+class Rows(Numbers):
+    """Handles several at once."""
+
+    many: ClassVar[int] = 4
+
+    def process_many(self, items: Sequence[int]) -> list[str | None]:
+        return ["even" if item % 2 == 0 else None for item in items]
+
+
+class AsyncRows(Rows):
+    """The same, beside others in an event loop."""
+
+    async def process_many(self, items: Sequence[int]) -> list[str | None]:  # type: ignore[override] # either is allowed
+        await asyncio.sleep(0)
+        return super().process_many(items)
+
+
+def test_a_migration_is_prepared_counted_and_verified_in_memory() -> None:
+    class Products(Numbers):
+        targets = ("PRD-1", "PRD-2")
+        verified = False
+
+        def prepare(self) -> None:
+            self.made = self.once("parameter", lambda: f"PAR-of-{self.target}")
+
+        def process(self, item: int) -> str:  # type: ignore[override] # either is allowed
+            return "odd" if item % 2 else f"for {self.made}"
+
+        async def verify(self) -> None:
+            self.verified = await asyncio.sleep(0, result=True)
+
+    migration = Products()
+    runner = BatchRunner(migration, target="PRD-2")
+
+    runner.run(stop_after=3)
+    runner.run()
+    runner.verify()
+
+    assert runner.checkpoint is not None
+    assert runner.checkpoint.outcomes == {"odd": 5, "for PAR-of-PRD-2": 5}
+    assert [(step.key, step.value) for step in runner.checkpoint.steps] == [
+        ("parameter", "PAR-of-PRD-2")
+    ]
+    assert migration.verified
+
+
+def test_what_was_made_once_is_not_made_again_after_a_crash() -> None:
+    made: list[str] = []
+
+    class Making(Numbers):
+        def prepare(self) -> None:
+            self.once("parameter", lambda: made.append("parameter"))
+
+        def process(self, item: int) -> None:
+            self.once("webhook", lambda: made.append(f"webhook of {item}"))
+
+    runner = make(Making)
+
+    runner.run(crash_after=2)
+    runner.run()
+
+    assert made.count("parameter") == 1
+    assert sorted(made[1:]) == sorted(f"webhook of {item}" for item in ALL)
+
+
+@pytest.mark.parametrize("kind", [Rows, AsyncRows])
+def test_several_at_once_are_driven_in_memory(kind: type[Rows]) -> None:
+    runner = make(kind)
+
+    with pytest.raises(InjectedError, match="7 was told to fail"):
+        runner.run(fail={7})
+    assert runner.processed == ALL[:6]
+    runner.run()
+
+    assert runner.processed == ALL
+    assert runner.checkpoint is not None
+    assert runner.checkpoint.outcomes == {"even": 5}
+
+
 # --- how it is driven
 
 
@@ -511,3 +590,53 @@ def test_whatever_fails_is_collected_and_ends_as_processed_once_it_can(
 
     runner.assert_all_processed(ALL)
     assert (runner.checkpoint.processed, runner.checkpoint.failed) == (TOTAL, 0)
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from([Rows, AsyncRows]),
+    st.integers(1, 4),
+    st.integers(1, 5),
+    st.integers(1, 6),
+    st.sets(st.integers(1, TOTAL)),
+    st.lists(st.tuples(st.sampled_from(["stop_after", "crash_after"]), st.integers(0, TOTAL))),
+)
+def test_whatever_fails_of_several_at_once_is_told_apart_and_nothing_is_skipped(
+    kind: type[Rows],
+    workers: int,
+    many: int,
+    batch_size: int,
+    failing: set[int],
+    interruptions: list[tuple[str, int]],
+) -> None:
+    attributes = {"on_error": "collect", "workers": workers, "many": many, "batch_size": batch_size}
+    runner = make(kind, **attributes)
+    for what, number in interruptions:
+        runner.run(**{what: number}, fail=failing)
+        require_settled(runner, failing)
+    runner.run(fail=failing)
+    assert require_settled(runner, failing) == TOTAL
+    again = len(runner.processed) - len(set(runner.processed))
+    crashes = sum(what == "crash_after" for what, _ in interruptions)
+    assert again <= crashes * max(batch_size, many * workers)
+
+    runner.retry_failed()
+
+    runner.assert_all_processed(ALL)
+    assert runner.checkpoint is not None
+    assert (runner.checkpoint.processed, runner.checkpoint.outcomes) == (TOTAL, {"even": 5})
+
+
+def require_settled(runner: BatchRunner, failing: set[int]) -> int:
+    """Return the cursor: all up to it were processed, but those that failed, and these are kept."""
+    if runner.checkpoint is None:
+        return 0
+    cursor: int = runner.checkpoint.cursor or 0
+    behind = set(range(1, cursor + 1))
+    assert behind - failing <= set(runner.processed)
+    assert [failure.cursor for failure in runner.failures] == sorted(behind & failing)
+    assert (runner.checkpoint.processed, runner.checkpoint.failed) == (
+        len(behind - failing),
+        len(behind & failing),
+    )
+    return cursor

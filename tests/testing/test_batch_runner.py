@@ -617,8 +617,10 @@ def test_whatever_fails_of_several_at_once_is_told_apart_and_nothing_is_skipped(
     runner.run(fail=failing)
     assert require_settled(runner, failing) == TOTAL
     again = len(runner.processed) - len(set(runner.processed))
-    crashes = sum(what == "crash_after" for what, _ in interruptions)
-    assert again <= crashes * max(batch_size, many * workers)
+    # At a stop those are left that wait to be handled alone, with what workers did after them.
+    leaves_some = bool(failing) and workers > 1
+    ends = sum(what == "crash_after" or leaves_some for what, _ in interruptions)
+    assert again <= ends * max(batch_size, many * workers)
 
     runner.retry_failed()
 

@@ -233,12 +233,12 @@ def executor_of(
             yield Threads(process, loop, name_of, pool, Line(is_stopped))
 
 
-def sound(result: object) -> object:
-    """Return what `process` returned.
+def sound(result: object, method: str = "process") -> object:
+    """Return what an author's method returned.
 
     Raises:
         ScriptError: it is a generator, so that nothing of it was run.
     """
     if isinstance(result, Generator | AsyncGenerator):
-        raise ScriptError("process() holds a yield, so nothing of it was run: remove the yield")
+        raise ScriptError(f"{method}() holds a yield, so nothing of it was run: remove the yield")
     return result

@@ -86,19 +86,14 @@ def failed_item(cursor: Any, error: BaseException, redact: Redact) -> FailedItem
     return FailedItem(cursor=cursor, error=redact(message_of(error))[:_LONGEST_MESSAGE])
 
 
-def outcome_of(task: Task, redact: Redact) -> str | None:
-    """Return the outcome of an item that is done, if `process` told one."""
-    if task.result is None:
-        return None
-    [outcome] = outcomes_of(task, redact)
-    return outcome
-
-
 def outcomes_of(task: Task, redact: Redact) -> Sequence[str | None]:
-    """Return the outcome of each item of a task that is done."""
+    """Return the outcome of each item of a task that is done; None if none was told."""
     result, count = task.result, len(task.parts) or 1
-    each = result if isinstance(result, list | tuple) and len(result) == count else [result] * count
-    return [_kept_outcome(one, redact) if isinstance(one, str) else None for one in each]
+    if isinstance(result, str):
+        return (_kept_outcome(result, redact),) * count
+    if isinstance(result, list | tuple) and len(result) == count:
+        return [_kept_outcome(one, redact) if isinstance(one, str) else None for one in result]
+    return (None,) * count
 
 
 # There are few, each of them many times.

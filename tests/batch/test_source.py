@@ -131,6 +131,19 @@ def test_a_preparation_that_fails_is_a_failure_before_the_first_item(project: Pr
     assert migration.processed == []
 
 
+@pytest.mark.parametrize("options", [["migrate", "--data"], ["batch", MIGRATION, "--rehearse"]])
+def test_a_preparation_that_yields_fails_as_nothing_of_it_would_run(
+    project: Project, options: list[str]
+) -> None:
+    migration = numbers(project, methods="def prepare(self): yield")
+
+    result = project.run(*options)
+
+    assert result.exit_code == 1
+    assert "prepare() holds a yield, so nothing of it was run" in result.stderr
+    assert migration.processed == []
+
+
 # --- source
 
 

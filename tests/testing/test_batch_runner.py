@@ -353,6 +353,17 @@ def test_never_more_items_than_workers_are_in_flight(kind: type[Numbers]) -> Non
     assert not too_many.is_set()
 
 
+def test_a_bundle_is_saved_once_however_many_items_it_has() -> None:
+    saved: list[int] = []
+
+    drive(
+        make(Rows, many=4, batch_size=2).migration,
+        lambda checkpoint, _: saved.append(checkpoint.cursor),
+    )
+
+    assert saved == [4, 8, 10]
+
+
 def test_a_save_that_fails_while_an_item_is_slow_ends_the_run_after_the_item() -> None:
     failed = threading.Event()
     saved: list[int] = []

@@ -97,6 +97,16 @@ def test_a_migration_without_failures_has_none(
     assert (result.exit_code, result.stdout) == (0, stdout)
 
 
+def test_failed_items_that_the_history_has_lost_are_not_taken_for_none(project: Project) -> None:
+    keep_failed(project, *ITEMS)
+    (project.root / HISTORY_FILE).unlink()
+
+    result = project.run("failures", "shop", "--json")
+
+    assert (result.exit_code, result.json()["failures"]) == (0, [])
+    assert " - WARNING - The history has 0 of 3 items of shop that failed\n" in result.stderr
+
+
 def test_an_id_that_nothing_has_is_an_error(project: Project) -> None:
     project.script("shop")
 

@@ -217,6 +217,8 @@ class BatchMigration[Item](BaseMigration):
             raise TypeError(f"{cls.__name__} has no items: define source() or items()")
         if cls.process is BatchMigration.process and not cls.handles_many():
             raise TypeError(f"{cls.__name__} handles no item: define process() or process_many()")
+        if cls.many > 1 and not cls.handles_many():
+            raise TypeError(f"{cls.__name__} sets many, which is for process_many(): define that")
         return super().__new__(cls)
 
     @classmethod

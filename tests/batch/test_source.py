@@ -19,6 +19,8 @@ from mpt_tool.migration.mixins import AirtableAPIClientMixin, MPTAPIClientMixin
 
 
 class Migration(BatchDataMigration, MPTAPIClientMixin, AirtableAPIClientMixin):
+    {above}
+
     def source(self):
         return {source}
 
@@ -47,8 +49,9 @@ def script(
     note: str = "f'{item.id} {item.audit}'",
     process: str = "def",
     body: str = "",
+    above: str = "",
 ) -> None:
-    text = SCRIPT.format(source=source, note=note, process=process, body=body)
+    text = SCRIPT.format(source=source, note=note, process=process, body=body, above=above)
     project.file(f"migrations/1_{MIGRATION}.py", text)
 
 
@@ -57,6 +60,10 @@ def processed(project: Project) -> list[str]:
     path = project.root / "processed.txt"
     return path.read_text().splitlines() if path.exists() else []
 
+
+CLIENTS = pytest.mark.parametrize(
+    ("client", "process"), [("mpt_client", "def"), ("async_mpt_client", "async def")]
+)
 
 # --- prepare
 
@@ -147,9 +154,7 @@ def test_a_preparation_that_yields_fails_as_nothing_of_it_would_run(
 # --- source
 
 
-@pytest.mark.parametrize(
-    ("client", "process"), [("mpt_client", "def"), ("async_mpt_client", "async def")]
-)
+@CLIENTS
 def test_what_a_source_selects_and_filters_holds_for_items_count_and_find(
     project: Project, platform: MPTServer, client: str, process: str
 ) -> None:
@@ -177,6 +182,21 @@ def test_a_table_is_a_source(project: Project, server: AirtableServer) -> None:
     assert (found.exit_code, ran.exit_code) == (0, 0), ran.stderr
     assert processed(project) == [ids[1], *ids]
     assert project.attempts()[-1]["counts"]["total"] == 2
+
+
+@CLIENTS
+def test_a_failed_item_of_a_source_is_found_and_retried(
+    project: Project, platform: MPTServer, client: str, process: str
+) -> None:
+    body = "assert item.id != 'AGR-2' or __import__('os').environ.get('READY')"
+    attributes = "workers, on_error = 3, 'collect'"
+    script(project, f"self.{client}.{SELECTED}", process=process, body=body, above=attributes)
+
+    failed = project.run("migrate", "--data")
+    retried = project.run("batch", MIGRATION, "--retry-failed", env={"READY": "1"})
+
+    assert (failed.exit_code, retried.exit_code) == (1, 0), retried.stderr
+    assert processed(project)[-1] == "AGR-2 audit-2"
 
 
 def test_an_order_of_a_source_is_refused_with_what_to_take_out(

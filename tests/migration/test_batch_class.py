@@ -116,6 +116,16 @@ def test_both_methods_are_needed(project: Project, method: str, mistake: str) ->
     assert mistake in result.stderr
 
 
+def test_many_without_a_method_that_takes_many_is_an_error_that_says_so(project: Project) -> None:
+    migration = numbers(project, many=10)
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 1
+    assert "Migration sets many, which is for process_many(): define that" in result.stderr
+    assert migration.processed == []
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("on_error", ["stop", "collect"])
 @pytest.mark.parametrize("process", [SYNC, ASYNC])

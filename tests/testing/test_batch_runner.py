@@ -500,6 +500,8 @@ def test_an_item_has_the_cursor_that_it_had_before_it_was_processed(workers: int
         ("retry_on", [KeyError, (1,), (BaseException,), [KeyError]]),
         ("retry_seconds", [-2, float("inf")]),
         ("max_per_second", [-1, float("nan"), "100"]),
+        ("max_requests_per_second", [-1, float("inf")]),
+        ("many", [0, True, 10.0]),
     ],
 )
 def test_an_attribute_that_makes_no_sense_is_refused_with_what_to_use(

@@ -58,7 +58,7 @@ class Migration(BatchSchemaMigration, MPTAPIClientMixin):
         return "changed"
 
     def verify(self):
-        left = [each.id for each in self.source().iterate() if each.to_dict().get("parameter") is None]
+        left = [each for each in self.source().iterate() if "parameter" not in each.to_dict()]
         assert len(left) == {right}, left
 """
 RIGHT = sum(number % 10 % 3 == 0 for number in range(10, 10 + EACH))

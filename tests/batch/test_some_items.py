@@ -1,10 +1,14 @@
 """A small real run first: `--limit`, `--only`, and another pace for one run."""
 
+import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.batches import ASYNC, MIGRATION, SYNC, TOTAL, numbers
+from support.process import Process
 from support.project import Project
+from support.terminal import Gate
 
 pytestmark = pytest.mark.slow
 
@@ -132,6 +136,26 @@ def test_an_item_that_cannot_be_handled_is_an_error_and_on_record(
     assert "mpt_tool" not in result.stderr
     assert project.outcomes() == [(MIGRATION, "failed")]
     assert not project.state_file.exists()
+
+
+@pytest.mark.parametrize(
+    ("cursors", "exit_code", "outcome"), [((7, 2), 143, "interrupted"), ((7,), 0, "tried")]
+)
+def test_a_stop_lets_the_item_in_flight_end_and_leaves_the_others(
+    project: Project, tmp_path: Path, cursors: tuple[int, ...], exit_code: int, outcome: str
+) -> None:
+    with Gate(tmp_path / "gate") as gate:
+        migration = numbers(project, f"self.log.info('is held')\n{gate.wait}", methods=FIND)
+        options = [word for cursor in cursors for word in ("--only", str(cursor))]
+        with Process(project, "batch", MIGRATION, *options) as run:
+            run.wait_for("is held")
+            run.send(signal.SIGTERM)
+            run.wait_for("Stopping")
+            gate.open()
+            stopped = run.wait()
+
+    assert (stopped.exit_code, migration.processed) == (exit_code, [7]), stopped.stderr
+    assert project.outcomes() == [(MIGRATION, outcome)]
 
 
 def test_what_was_applied_is_not_handled_again(project: Project) -> None:

@@ -463,6 +463,18 @@ def test_an_error_keeps_the_cause_that_the_author_gave_it() -> None:
     assert isinstance(failure.value.__cause__, KeyError)
 
 
+def test_what_ends_a_retry_is_raised_as_it_is() -> None:
+    def process(_self: Numbers, item: int) -> None:
+        raise SystemExit(7)
+
+    runner = make(Collecting)
+    runner.run(fail={3})
+    vars(runner.migration)["process"] = process.__get__(runner.migration)
+
+    with pytest.raises(SystemExit):
+        runner.retry_failed()
+
+
 class Changing(BatchDataMigration[dict[str, int]]):
     """Walks over items that `process` changes."""
 

@@ -349,6 +349,22 @@ def test_more_failures_than_a_cell_has_room_for_are_kept_with_their_errors_and_r
     assert all(item["error"] == f"{item['cursor']}: {'x' * 90}" for item in kept)
 
 
+def test_attempts_and_failed_items_of_each_target_have_rows_of_their_own(
+    on_airtable: Project,
+) -> None:
+    on_airtable.run("migrate", "--init")
+    body = "assert number != 3 or self.target != 'PRD-2', self.target"
+    numbers(on_airtable, body, targets="('PRD-1', 'PRD-2', 'PRD-3')", on_error="'collect'")
+
+    on_airtable.run("migrate", "--data")
+    history = on_airtable.run("history", "--json").json()["attempts"]
+    failures = on_airtable.run("failures", MIGRATION, "--json").json()["failures"]
+
+    attempts = [(attempt["target"], attempt["outcome"]) for attempt in history]
+    assert attempts == [("PRD-1", "applied"), ("PRD-2", "failed"), ("PRD-3", "applied")]
+    assert [(item["target"], item["cursor"]) for item in failures] == [("PRD-2", 3)]
+
+
 def test_failed_items_are_counted_where_no_history_keeps_them_and_never_taken_for_done(
     on_airtable: Project, server: AirtableServer
 ) -> None:

@@ -13,6 +13,10 @@ from mpt_tool.migration.steps import Steps
 from mpt_tool.process.log import get_log
 from mpt_tool.records import Checkpoint, FailedItem
 
+# Further ones are counted together: a migration may return what differs with each item.
+_MOST_OUTCOMES = 50
+_OTHER_OUTCOME = "other"
+
 log = get_log(__name__)
 
 type Save = Callable[[Checkpoint, Sequence[FailedItem]], None]
@@ -132,24 +136,28 @@ class Checkpoints:
             self._save_at_last()
             raise
 
-    def move_past(self, cursor: Any, outcome: str | None = None) -> None:
-        """Move the cursor past an item that is done.
+    def move_past(self, cursor: Any, outcomes: Sequence[str | None]) -> None:
+        """Move the cursor past an item that is done, or past the last one of a bundle.
+
+        Args:
+            cursor: where that one stands.
+            outcomes: that of each item; None where it told none.
 
         Raises:
             Exception: what a save failed with.
         """
         with self._turn:
             self.cursor = cursor
-            self._note_done(cursor, outcome)
+            self._note_done(cursor, outcomes)
 
-    def count(self, cursor: Any, outcome: str | None) -> None:
+    def count(self, cursor: Any, outcomes: Sequence[str | None]) -> None:
         """Count an item that was handled out of its turn; the cursor stays.
 
         Raises:
             Exception: what a save failed with.
         """
         with self._turn:
-            self._note_done(cursor, outcome)
+            self._note_done(cursor, outcomes)
 
     def move_past_failed(self, failed: FailedItem) -> None:
         """Move the cursor past an item that failed for good.
@@ -163,7 +171,7 @@ class Checkpoints:
             self._note_failed(failed)
 
     def settle_first_failure(
-        self, cursor: Any, failed: FailedItem | None, outcome: str | None = None
+        self, cursor: Any, failed: FailedItem | None, outcomes: Sequence[str | None] = (None,)
     ) -> None:
         """Take the first failure away, as its item was retried; if it failed again, add that.
 
@@ -176,23 +184,26 @@ class Checkpoints:
                 self._note_failed(failed)
             else:
                 self.tally.failed -= 1
-                self._note_done(cursor, outcome)
+                self._note_done(cursor, outcomes)
 
-    def _note_done(self, cursor: Any, outcome: str | None) -> None:
-        self.tally.processed += 1
-        if outcome is not None:
-            self.tally.outcomes[outcome] += 1
+    def _note_done(self, cursor: Any, outcomes: Sequence[str | None]) -> None:
+        self.tally.processed += len(outcomes)
+        counted = self.tally.outcomes
+        for outcome in outcomes:
+            if outcome:
+                is_one_too_many = len(counted) >= _MOST_OUTCOMES and outcome not in counted
+                counted[_OTHER_OUTCOME if is_one_too_many else outcome] += 1
         self.steps.forget(cursor)
-        self._note_change()
+        self._note_change(len(outcomes))
 
     def _note_failed(self, failed: FailedItem) -> None:
         self._unsaved_failures.append(failed)
-        self._note_change()
+        self._note_change(1)
 
-    def _note_change(self) -> None:
+    def _note_change(self, items: int) -> None:
         if self._error:
             raise self._error
-        self._unsaved += 1
+        self._unsaved += items
         self._save_if_due()
 
     def _save_if_due(self) -> None:

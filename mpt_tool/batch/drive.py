@@ -20,7 +20,6 @@ from mpt_tool.batch.items import (
     failure_log,
     items_after,
     name_of,
-    outcome_of,
     outcomes_of,
     with_cursors,
 )
@@ -64,7 +63,7 @@ class Batch:
             BaseException: what the author's code raised.
         """
         attach(self.migration, self.checkpoints.steps)
-        self.loop.result_of(self.migration.prepare())
+        self.loop.result_of(sound(self.migration.prepare(), "prepare"))
 
 
 @contextmanager
@@ -85,11 +84,7 @@ def all_items(batch: Batch, budget: Budget) -> Iterator[Walk]:
     def settle(task: Task) -> None:
         error = task.error
         if error is None:
-            if task.parts:
-                for (_, cursor), outcome in zip(task.parts, outcomes_of(task), strict=True):
-                    checkpoints.move_past(cursor, outcome)
-            else:
-                checkpoints.move_past(task.cursor, outcome_of(task))
+            checkpoints.move_past(task.cursor, outcomes_of(task, batch.redact))
             return
         name = name_of(migration, *(task.parts[0] if task.parts else (task.item, task.cursor)))
         if _ends_any(error) or not (collects and isinstance(error, Exception)):
@@ -119,7 +114,7 @@ def failed_items(batch: Batch, failures: Sequence[FailedItem]) -> Iterator[Walk]
 
     def settle(task: Task) -> None:
         if task.error is None:
-            checkpoints.settle_first_failure(task.cursor, None, outcome_of(task))
+            checkpoints.settle_first_failure(task.cursor, None, outcomes_of(task, batch.redact))
             return
         if _ends_any(task.error) or not isinstance(task.error, Exception):
             raise ItemError(str(task.cursor)) from task.error
@@ -145,7 +140,7 @@ def some_items(batch: Batch, cursors: Sequence[Any]) -> Iterator[Walk]:
     def settle(task: Task) -> None:
         if task.error is not None:
             raise ItemError(str(task.cursor)) from task.error
-        batch.checkpoints.count(task.cursor, outcome_of(task))
+        batch.checkpoints.count(task.cursor, outcomes_of(task, batch.redact))
 
     with _walk(batch, _tasks_of(cursors), _finding(batch), settle, False) as walk:
         yield walk
@@ -211,7 +206,7 @@ def preview(
     """
     attach(migration, Steps(checkpoint.steps if checkpoint else ()))
     with EventLoop() as loop:
-        loop.result_of(migration.prepare())
+        loop.result_of(sound(migration.prepare(), "prepare"))
 
         def handle(item: Any) -> str | None:
             task = Task(item, migration.cursor(item))
@@ -220,7 +215,8 @@ def preview(
                 task.result = loop.result_of(sound(_process_alone(migration, item)))
             finally:
                 in_hand.reset(before)
-            return outcome_of(task)
+            [outcome] = outcomes_of(task, redact=str)
+            return outcome
 
         yield items_after(migration, checkpoint.cursor if checkpoint else None, loop), handle
 

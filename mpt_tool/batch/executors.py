@@ -49,8 +49,15 @@ class Task:
     is_over: bool = False
 
     def in_hand(self, name_of: NameOf) -> Handled:
-        """Return what tells that this is handled."""
-        return Handled(self.item, self.cursor, name_of, len(self.parts) > 0)
+        """Return what tells that this is handled; a bundle goes by its first item."""
+        if not self.parts:
+            return Handled(self.item, self.cursor, name_of)
+        others = len(self.parts) - 1
+
+        def name_of_bundle(item: Any, cursor: Any) -> str:
+            return name_of(item, cursor) + (f" and {others:,} more" if others else "")
+
+        return Handled(*self.parts[0], name_of_bundle, is_bundle=True)
 
 
 class Inline:
@@ -226,12 +233,12 @@ def executor_of(
             yield Threads(process, loop, name_of, pool, Line(is_stopped))
 
 
-def sound(result: object) -> object:
-    """Return what `process` returned.
+def sound(result: object, method: str = "process") -> object:
+    """Return what an author's method returned.
 
     Raises:
         ScriptError: it is a generator, so that nothing of it was run.
     """
     if isinstance(result, Generator | AsyncGenerator):
-        raise ScriptError("process() holds a yield, so nothing of it was run: remove the yield")
+        raise ScriptError(f"{method}() holds a yield, so nothing of it was run: remove the yield")
     return result

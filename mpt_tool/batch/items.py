@@ -4,6 +4,7 @@ import json
 import math
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from mpt_tool.batch.executors import Task
@@ -85,19 +86,20 @@ def failed_item(cursor: Any, error: BaseException, redact: Redact) -> FailedItem
     return FailedItem(cursor=cursor, error=redact(message_of(error))[:_LONGEST_MESSAGE])
 
 
-def outcome_of(task: Task) -> str | None:
-    """Return the outcome of an item that is done, if `process` told one."""
-    if task.result is None:
-        return None
-    [outcome] = outcomes_of(task)
-    return outcome
-
-
-def outcomes_of(task: Task) -> Sequence[str | None]:
-    """Return the outcome of each item of a task that is done."""
+def outcomes_of(task: Task, redact: Redact) -> Sequence[str | None]:
+    """Return the outcome of each item of a task that is done; None if none was told."""
     result, count = task.result, len(task.parts) or 1
-    each = result if isinstance(result, list | tuple) and len(result) == count else [result] * count
-    return [shortened(one, _LONGEST_OUTCOME) if isinstance(one, str) else None for one in each]
+    if isinstance(result, str):
+        return (_kept_outcome(result, redact),) * count
+    if isinstance(result, list | tuple) and len(result) == count:
+        return [_kept_outcome(one, redact) if isinstance(one, str) else None for one in result]
+    return (None,) * count
+
+
+# There are few, each of them many times.
+@lru_cache
+def _kept_outcome(outcome: str, redact: Redact) -> str:
+    return shortened(redact(outcome), _LONGEST_OUTCOME)
 
 
 class Budget:

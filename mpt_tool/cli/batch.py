@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING
 
 from mpt_tool.cli import completion
 from mpt_tool.cli.command import command
-from mpt_tool.cli.options import DEFAULT_LIMIT, Rules
+from mpt_tool.cli.options import DEFAULT_LIMIT, Rules, finite
 from mpt_tool.enums import ResumeEnum
 from mpt_tool.view.results import Result
 
 if TYPE_CHECKING:
     from mpt_tool.cli.session import Session
 
-RESUME, LOOK, PACE = "Where to begin", "A look beforehand", "How much, and how fast"
+OTHERWISE, PACE = "Instead of just going on", "How much, and how fast"
 EXAMPLES = """\
  Examples
    mpt-tool batch sync_users                  run it, from where it was stopped
@@ -26,6 +26,7 @@ RULES = Rules(
         ("--restart", "--resume-anyway", "--retry-failed"),
         ("--retry-failed", "--dry-run"),
         ("--retry-failed", "--rehearse"),
+        ("--retry-failed", "--limit"),
         ("--only", "--limit"),
         ("--only", "--restart"),
         ("--only", "--retry-failed"),
@@ -35,7 +36,7 @@ RULES = Rules(
 )
 _ANNOUNCEMENTS = {"batch": "Running batch migration {migration_id}..."}
 ANYWAY = "go on although the script was changed meanwhile."
-LIMIT = f"handle so many items, and go on later; a look is at {DEFAULT_LIMIT:,} without it."
+LIMIT = f"so many items; a look: {DEFAULT_LIMIT:,}."
 UNGUARDED = "though nothing keeps the script from writing."
 WAIT = "wait that long for another run's lock."
 _flag, _option = RULES.flag, RULES.option
@@ -47,25 +48,35 @@ def batch(
     migration_id: str = RULES.argument(
         "MIGRATION_ID", "the batch migration.", completion.batch_ids
     ),
-    restart: bool = _flag("--restart", "begin at the first item again.", RESUME),
-    resume_anyway: bool = _flag("--resume-anyway", ANYWAY, RESUME),
-    retry_failed: bool = _flag("--retry-failed", "handle just the items that failed.", RESUME),
-    dry_run: bool = _flag("--dry-run", "show which items a run would handle.", LOOK),
-    rehearse: bool = _flag("--rehearse", "process the items, write nothing.", LOOK),
-    unguarded: bool = _flag("--unguarded", UNGUARDED, LOOK),
+    restart: bool = _flag("--restart", "begin at the first item again.", OTHERWISE),
+    resume_anyway: bool = _flag("--resume-anyway", ANYWAY, OTHERWISE),
+    retry_failed: bool = _flag("--retry-failed", "handle just the items that failed.", OTHERWISE),
+    dry_run: bool = _flag("--dry-run", "show which items a run would handle.", OTHERWISE),
+    rehearse: bool = _flag("--rehearse", "process the items, write nothing.", OTHERWISE),
+    unguarded: bool = _flag("--unguarded", UNGUARDED, OTHERWISE),
     limit: int | None = _option("--limit", LIMIT, PACE, min=1, metavar="N"),
     only: list[str] | None = _option(
-        "--only", "handle this item alone; may be repeated.", PACE, metavar="CURSOR"
+        "--only", "this item alone; may be repeated.", PACE, metavar="CURSOR"
     ),
     target: str | None = _option("--target", "run for this target alone.", PACE, metavar="NAME"),
     workers: int | None = _option(
-        "--workers", "process so many items side by side.", PACE, min=1, metavar="N"
+        "--workers", "process so many side by side.", PACE, min=1, metavar="N"
     ),
     max_per_second: float | None = _option(
-        "--max-per-second", "begin so many items a second.", PACE, min=0, metavar="X"
+        "--max-per-second",
+        "begin so many items a second.",
+        PACE,
+        min=0,
+        metavar="X",
+        callback=finite,
     ),
     max_requests_per_second: float | None = _option(
-        "--max-requests-per-second", "send so many requests a second.", PACE, min=0, metavar="X"
+        "--max-requests-per-second",
+        "send so many requests a second.",
+        PACE,
+        min=0,
+        metavar="X",
+        callback=finite,
     ),
     wait: float | None = _option("--wait", WAIT, min=0, metavar="SECONDS"),
 ) -> Result:

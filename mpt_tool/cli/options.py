@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import isinf
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,13 @@ def moment(text: str) -> datetime:
         return named.replace(tzinfo=named.tzinfo or UTC).astimezone(UTC)
     except (ValueError, OverflowError):
         raise typer.BadParameter(f"{text!r} is no date like 2026-01-31") from None
+
+
+def finite(value: float | None) -> float | None:
+    """Return a number that is given; it is wrong usage if there is no end to it."""
+    if value is not None and isinf(value):
+        raise typer.BadParameter("use a number; 0 for as many as can be")
+    return value
 
 
 def folders(incomplete: str) -> list[str]:

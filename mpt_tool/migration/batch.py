@@ -231,7 +231,7 @@ class BatchMigration[Item](BaseMigration):
         if cls.process is BatchMigration.process and not cls.handles_many():
             raise TypeError(f"{cls.__name__} handles no item: define process() or process_many()")
         if cls.many > 1 and not cls.handles_many():
-            raise TypeError(f"many of {cls.__name__} is for process_many(), which it lacks")
+            raise TypeError(f"{cls.__name__} sets many, which is for process_many(): define that")
         return super().__new__(cls)
 
     def _source(self) -> Any:

@@ -156,10 +156,6 @@ def _work(
             raise SelectionError(
                 f"Migration {script.migration_id} is no batch migration: it has no items"
             )
-        if selection.resume is not ResumeEnum.IF_UNCHANGED:
-            raise SelectionError(
-                f"Migration {script.migration_id} is no batch migration: it has no progress"
-            )
         return ScriptWork(migration, checkpoint, source)
     for name, value in selection.overrides.items():
         vars(migration)[name] = value

@@ -170,7 +170,10 @@ class Recorder:
         Raises:
             StorageError: they cannot be read.
         """
-        return failures_of(self._repository, self.migration_id, self._target, checkpoint)
+        try:
+            return failures_of(self._repository, self.migration_id, self._target, checkpoint)
+        except NoHistoryError:
+            return []
 
     def note(self, checkpoint: Checkpoint) -> None:
         """Note how far the migration came, to be saved with its end."""
@@ -213,7 +216,8 @@ class Recorder:
     def note_try(self, began: datetime, tally: Tally, error: MptToolError | None = None) -> None:
         """Note in the history that some items were handled out of their turn, and what failed."""
         run, now = RunRecord(started_at=began), self._context.clock()
-        outcome = OutcomeEnum.FAILED if error else OutcomeEnum.TRIED
+        ended_early = OutcomeEnum.INTERRUPTED if self._context.stop.cause else OutcomeEnum.FAILED
+        outcome = ended_early if error else OutcomeEnum.TRIED
         self._append(outcome, run, ended_at=now, tally=tally, error=error)
 
     def _save(self, run: RunRecord) -> None:

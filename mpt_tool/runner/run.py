@@ -29,7 +29,7 @@ from mpt_tool.scripts.plan import Entry, RunResult
 from mpt_tool.scripts.syntax import checksum, read_syntax
 from mpt_tool.scripts.targets import require_targets
 from mpt_tool.storage.repository import StateRepository
-from mpt_tool.wording import LONGEST_REPEATED, duration, shortened
+from mpt_tool.wording import LONGEST_REPEATED, duration, name_of, shortened
 
 # What ends one target and leaves the others their turn.
 _ERRORS_OF_TARGET = (ScriptError, ScriptFailedError, ItemsFailedError)
@@ -47,14 +47,32 @@ def run(prepared: Prepared, repository: StateRepository, context: Context) -> Ru
         log.debug("Skipping applied migration: %s", migration_id)
     began = time.monotonic()
     ids = [step.record.migration_id for step in prepared.steps]
+    applied, failure = 0, None
     with context.stop.deferred():
-        for number, step in enumerate(prepared.steps):
-            if failure := _run_step(step, number + 1, len(ids), repository, context):
-                seconds = time.monotonic() - began
-                return RunResult(
-                    ids[:number], prepared.skipped, ids[number + 1 :], seconds, ids[number], failure
-                )
-    return RunResult(ids, prepared.skipped, [], time.monotonic() - began)
+        for step in prepared.steps:
+            failure = _run_step(step, applied + 1, len(ids), repository, context)
+            if failure:
+                break
+            applied += 1
+    return RunResult(
+        ids[:applied],
+        prepared.skipped,
+        ids[applied + 1 :],
+        time.monotonic() - began,
+        ids[applied] if failure else None,
+        failure,
+        _outcomes(prepared.steps[: applied + 1]),
+    )
+
+
+def _outcomes(steps: Sequence[Step]) -> dict[str, dict[str, int]]:
+    """Return how many items came to each outcome, those of earlier runs among them, by name."""
+    return {
+        name_of(step.record.migration_id, target): dict(work.tally.outcomes)
+        for step in steps
+        for target, work in step.works.items()
+        if work.tally and work.tally.outcomes
+    }
 
 
 def _run_step(

@@ -54,7 +54,7 @@ def handle_some(
             batch.prepare()
             with some_items(batch, cursors) as walk:
                 walk.run()
-        if cause := stop.cause:
+        if (cause := stop.cause) and tally.processed < len(cursors):
             stopped = f"{in_items(tally.processed, len(cursors))} of {recorder.name}"
             raise StoppedError(f"{stopped} were handled: {cause}", cause.exit_code)
     except BaseException as error:  # noqa: BLE001 - raised as ours, once it is recorded

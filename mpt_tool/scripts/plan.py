@@ -60,7 +60,8 @@ class Entry:
 class RunResult:
     """How far a run got through its plan, by migration ids; `seconds` is for the whole run.
 
-    `failed` is the migration that stopped the run and `failure` why, if anything did.
+    `failed` is the migration that stopped the run and `failure` why, if anything did. `outcomes`
+    are those of the items of each batch migration, or of each of its targets, by its name.
     """
 
     applied: Sequence[str]
@@ -69,6 +70,7 @@ class RunResult:
     seconds: float
     failed: str | None = None
     failure: MptToolError | None = None
+    outcomes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def build(

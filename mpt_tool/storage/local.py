@@ -296,10 +296,18 @@ def _entries[Entry: BaseModel](file: BinaryIO, kind: type[Entry]) -> Iterator[En
     """Yield the entries of a kind in an open file, the last one first, and close it."""
     with file:
         for line in filter(None, _lines_from_end(file)):
-            try:
-                yield kind.model_validate_json(line)
-            except ValidationError:
-                log.debug("A line of %s is no %s: left out", file.name, kind.__name__)
+            entry = _entry(line)
+            if isinstance(entry, kind):
+                yield entry
+            elif entry is None:
+                log.debug("A line of %s is no attempt: left out", file.name)
+
+
+def _entry(line: bytes) -> Attempt | FailedItems | None:
+    for kind in (Attempt, FailedItems):
+        with suppress(ValidationError):
+            return kind.model_validate_json(line)
+    return None
 
 
 def _lines_from_end(file: BinaryIO) -> Iterator[bytes]:

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from mpt_tool.batch.drive import (
 )
 from mpt_tool.batch.items import Budget, total_of
 from mpt_tool.batch.loop import EventLoop
+from mpt_tool.batch.walk import Walk
 from mpt_tool.migration import BatchMigration
 from mpt_tool.process.item import in_hand
 from mpt_tool.records import Checkpoint, FailedItem
@@ -76,21 +77,13 @@ class BatchRunner:
         if limit is not None and (limit < 0 or None not in (stop_after, crash_after)):
             raise ValueError("use stop_after or crash_after, with a number from 0 on")
         end = None if limit is None else len(self.processed) + limit
-        failure, is_done = None, False
 
         def is_stopped() -> bool:
             return end is not None and len(self.processed) >= end
 
-        try:
-            with self._batch(is_stopped) as batch, all_items(batch, Budget()) as walk:
-                is_done = walk.run()
-        except ItemError as error:
-            failure = error.__cause__
-        # Here, so that it has no other context than the one that it came with.
-        if failure:
-            raise failure
+        reached, is_done = self._drive(lambda batch: all_items(batch, Budget()), is_stopped)
         if crash_after is None:
-            self._save(*batch.checkpoints.reached(), done=is_done)
+            self._save(*reached, done=is_done)
 
     def retry_failed(self, *, fail: Collection[Any] = ()) -> None:
         """Handle just the items that failed, as `--retry-failed` does.
@@ -101,9 +94,8 @@ class BatchRunner:
         assert self.checkpoint is not None, "nothing ran yet"
         self._failing, done = fail, self.checkpoint.done
         failures = self.failures
-        with self._batch(lambda: False) as batch, failed_items(batch, failures) as walk:
-            walk.run()
-        self._save(*batch.checkpoints.reached(), done=done)
+        reached, _ = self._drive(lambda batch: failed_items(batch, failures), lambda: False)
+        self._save(*reached, done=done)
 
     def verify(self) -> None:
         """Call `verify`, as the tool does at the end.
@@ -121,6 +113,26 @@ class BatchRunner:
         assert not self.failures, f"items failed: {self.failures}"
         missing = [cursor for cursor in cursors if cursor not in self.processed]
         assert not missing, f"not processed: {missing}"
+
+    def _drive(
+        self,
+        walk_over: Callable[[Batch], AbstractContextManager[Walk]],
+        is_stopped: Callable[[], bool],
+    ) -> tuple[tuple[Checkpoint, Sequence[FailedItem]], bool]:
+        """Return how far a walk over items came, and whether none of them is left.
+
+        Raises:
+            BaseException: what an item failed with, if that ended the walk.
+        """
+        try:
+            with self._batch(is_stopped) as batch, walk_over(batch) as walk:
+                is_done = walk.run()
+            return batch.checkpoints.reached(), is_done
+        except ItemError as error:
+            failure = error.__cause__
+        assert failure
+        # Here, so that it has no other context than the one that it came with.
+        raise failure
 
     @contextmanager
     def _batch(self, is_stopped: Callable[[], bool]) -> Iterator[Batch]:

@@ -140,9 +140,9 @@ def _finding(finding: "Finding") -> str:
 
 def summary(outcome: RunResult) -> list[str]:
     """Return how a run went; after a failure also which migrations it applied and left out."""
-    lines = []
+    lines = [f"{name}: {in_outcomes(counts)}" for name, counts in outcome.outcomes.items()]
     if outcome.failure:
-        lines = [
+        lines += [
             f"Applied before the failure: {_listed(outcome.applied)}",
             f"{_what_failed(outcome.failure)}: {outcome.failed}",
             f"Not reached: {_listed(outcome.not_reached)}",

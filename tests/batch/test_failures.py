@@ -33,8 +33,8 @@ def break_numbers(project: Project, *broken: int) -> None:
 
 
 def failures(migration: Numbers) -> list[tuple[int, str]]:
-    """Return cursor and error of the failed items in the checkpoint."""
-    kept = migration.record["checkpoint"]["failures"]
+    """Return cursor and error of the failed items that are kept."""
+    kept = migration.project.run("failures", MIGRATION, "--json").json()["failures"]
     return [(failure["cursor"], failure["error"]) for failure in kept]
 
 
@@ -304,7 +304,7 @@ def test_without_find_nothing_is_retried_and_that_is_said(project: Project) -> N
     result = project.run("batch", MIGRATION, "--retry-failed")
 
     assert result.exit_code == 1
-    assert "Migration has no find(cursor), so none is retried" in result.stderr
+    assert "Migration has no find(cursor), so no item can be found again" in result.stderr
     assert "NotImplementedError" not in result.stderr
     assert migration.record["checkpoint"] == kept
 

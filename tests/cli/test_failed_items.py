@@ -16,14 +16,16 @@ ITEMS: list[dict[str, object]] = [
 ]
 
 
-def failed(*items: dict[str, object]) -> dict[str, object]:
-    """Return the record of a batch migration with these failed items."""
+def keep_failed(project: Project, *items: dict[str, object]) -> None:
+    """Let the project have a batch migration of which these items failed."""
     checkpoint = {"cursor": 9, "processed": 1, "failed": len(items), "since": MOMENT}
-    return record("shop", checkpoint={**checkpoint, "failures": list(items)})
+    project.write_state(record("shop", checkpoint=checkpoint))
+    kept = {"migration_id": "shop", "since": MOMENT, "first": 0, "failed": items}
+    project.file(HISTORY_FILE, json.dumps(kept) + "\n")
 
 
 def test_all_items_are_shown_with_their_errors_each_on_a_line(project: Project) -> None:
-    project.write_state(failed(*ITEMS))
+    keep_failed(project, *ITEMS)
     before = project.tree()
 
     result = project.run("failures", "shop")
@@ -38,7 +40,7 @@ def test_all_items_are_shown_with_their_errors_each_on_a_line(project: Project) 
 
 
 def test_the_failures_have_a_json_form(project: Project) -> None:
-    project.write_state(failed(*ITEMS))
+    keep_failed(project, *ITEMS)
 
     result = project.run("failures", "shop", "--json")
 
@@ -47,7 +49,7 @@ def test_the_failures_have_a_json_form(project: Project) -> None:
 
 
 def test_the_failures_have_a_csv_form_in_which_each_is_a_line(project: Project) -> None:
-    project.write_state(failed(*ITEMS))
+    keep_failed(project, *ITEMS)
 
     result = project.run("failures", "shop", "--csv")
 
@@ -93,6 +95,16 @@ def test_a_migration_without_failures_has_none(
     result = project.run("failures", "shop", *option)
 
     assert (result.exit_code, result.stdout) == (0, stdout)
+
+
+def test_failed_items_that_the_history_has_lost_are_not_taken_for_none(project: Project) -> None:
+    keep_failed(project, *ITEMS)
+    (project.root / HISTORY_FILE).unlink()
+
+    result = project.run("failures", "shop", "--json")
+
+    assert (result.exit_code, result.json()["failures"]) == (0, [])
+    assert " - WARNING - The history has 0 of 3 items of shop that failed\n" in result.stderr
 
 
 def test_an_id_that_nothing_has_is_an_error(project: Project) -> None:

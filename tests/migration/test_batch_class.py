@@ -46,13 +46,13 @@ def test_a_class_with_run_and_items_is_an_error_that_says_so(
     assert result.stderr.endswith(
         f"Error running data command: {path.relative_to(project.root)} cannot be loaded:"
         " Migration defines run() and is driven by items() and process(): remove run(), or derive"
-        " from DataBaseMigration\nAborted.\n"
+        " from another base\nAborted.\n"
     )
     assert "it ran" not in result.stdout
     assert not project.state_file.exists()
 
 
-@pytest.mark.parametrize("method", ["cursor(self, item)", "count(self)", "describe(self, item)"])
+@pytest.mark.parametrize("method", ["cursor(self, item)", "describe(self, item)"])
 def test_a_method_that_cannot_be_asynchronous_is_an_error_that_says_so(
     project: Project, method: str
 ) -> None:
@@ -99,15 +99,31 @@ def test_items_mean_nothing_to_a_migration_that_runs(project: Project) -> None:
     assert "it ran" in result.stdout
 
 
-@pytest.mark.parametrize("method", ["items", "process"])
-def test_both_methods_are_needed(project: Project, method: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "mistake"),
+    [
+        ("items", "Migration has no items: define source() or items()"),
+        ("process", "Migration handles no item: define process() or process_many()"),
+    ],
+)
+def test_both_methods_are_needed(project: Project, method: str, mistake: str) -> None:
     script = BOTH.format(bases="BatchDataMigration", run="").replace(f"def {method}", "def other")
     project.file("migrations/1_half.py", script)
 
     result = project.run("migrate", "--data")
 
     assert result.exit_code == 1
-    assert f"abstract method '{method}'" in result.stderr
+    assert mistake in result.stderr
+
+
+def test_many_without_a_method_that_takes_many_is_an_error_that_says_so(project: Project) -> None:
+    migration = numbers(project, many=10)
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 1
+    assert "Migration sets many, which is for process_many(): define that" in result.stderr
+    assert migration.processed == []
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -188,6 +204,23 @@ def test_a_batch_migration_is_known_for_a_data_migration_without_an_import(
 
     assert (listed["migration_id"], listed["type"]) == (MIGRATION, "data")
     assert not (project.root / "imported").exists()
+
+
+def test_a_batch_schema_migration_is_one_of_the_schema_that_has_items(project: Project) -> None:
+    migration = numbers(project, "assert number < 3 or Path('ok').exists()")
+    script = migration.path.read_text()
+    migration.path.write_text(script.replace("BatchDataMigration", "BatchSchemaMigration"))
+
+    [listed] = project.run("migrate", "--list", "--json").json()["migrations"]
+    data = project.run("migrate", "--data")
+    failed = project.run("migrate", "--schema")
+    cursor = migration.cursor
+    project.file("ok", "")
+    resumed = project.run("migrate", "--schema")
+
+    assert (listed["type"], migration.record["type"]) == ("schema", "schema")
+    assert (data.exit_code, failed.exit_code, cursor) == (0, 1, 2)
+    assert (resumed.exit_code, migration.processed) == (0, ALL)
 
 
 def test_a_scaffolded_batch_migration_runs_as_it_stands(project: Project) -> None:

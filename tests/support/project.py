@@ -190,7 +190,9 @@ class Project:
         """Return what the history file holds, the oldest attempt first."""
         path = self.root / HISTORY_FILE
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        return [json.loads(line) for line in lines]
+        entries = map(json.loads, lines)
+        # The others are failed items.
+        return [entry for entry in entries if "outcome" in entry]
 
     def outcomes(self) -> list[tuple[str, str]]:
         """Return id and outcome of all attempts, the oldest first."""

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal
@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpt_tool.batch.checkpoints import Tally
-from mpt_tool.batch.drive import all_items, begin_at, checkpoints_of, failed_items
+from mpt_tool.batch.checkpoints import Save, Tally
+from mpt_tool.batch.drive import Batch, all_items, begin_at, checkpoints_of, failed_items
+from mpt_tool.batch.items import Budget
+from mpt_tool.batch.loop import EventLoop
 from mpt_tool.errors import StorageError
-from mpt_tool.migration import BatchDataMigration
+from mpt_tool.migration import BatchDataMigration, BatchMigration
 from mpt_tool.records import Checkpoint, FailedItem
 from mpt_tool.testing import BatchRunner, InjectedError
 
@@ -121,8 +123,7 @@ def test_collected_items_are_retried() -> None:
     runner.run(fail={3, 5})
 
     runner.retry_failed(fail={5})
-    assert runner.checkpoint is not None
-    assert [failure.cursor for failure in runner.checkpoint.failures] == [5]
+    assert [failure.cursor for failure in runner.failures] == [5]
     runner.retry_failed()
 
     assert runner.processed[-2:] == [3, 5]
@@ -164,20 +165,101 @@ def test_retrying_before_anything_ran_is_a_mistake() -> None:
         make(Numbers).retry_failed()
 
 
+class Rows(Numbers):
+    """Handles several at once."""
+
+    many: ClassVar[int] = 4
+
+    def process_many(self, items: Sequence[int]) -> list[str | None]:
+        return ["even" if item % 2 == 0 else None for item in items]
+
+
+class AsyncRows(Rows):
+    """The same, beside others in an event loop."""
+
+    async def process_many(self, items: Sequence[int]) -> list[str | None]:  # type: ignore[override] # either is allowed
+        await asyncio.sleep(0)
+        return super().process_many(items)
+
+
+def test_a_migration_is_prepared_counted_and_verified_in_memory() -> None:
+    class Products(Numbers):
+        targets = ("PRD-1", "PRD-2")
+        verified = False
+
+        def prepare(self) -> None:
+            self.made = self.once("parameter", lambda: f"PAR-of-{self.target}")
+
+        def process(self, item: int) -> str:  # type: ignore[override] # either is allowed
+            return "odd" if item % 2 else f"for {self.made}"
+
+        async def verify(self) -> None:
+            self.verified = await asyncio.sleep(0, result=True)
+
+    migration = Products()
+    runner = BatchRunner(migration, target="PRD-2")
+
+    runner.run(stop_after=3)
+    runner.run()
+    runner.verify()
+
+    assert runner.checkpoint is not None
+    assert runner.checkpoint.outcomes == {"odd": 5, "for PAR-of-PRD-2": 5}
+    assert [(step.key, step.value) for step in runner.checkpoint.steps] == [
+        ("parameter", "PAR-of-PRD-2")
+    ]
+    assert migration.verified
+
+
+def test_what_was_made_once_is_not_made_again_after_a_crash() -> None:
+    made: list[str] = []
+
+    class Making(Numbers):
+        def prepare(self) -> None:
+            self.once("parameter", lambda: made.append("parameter"))
+
+        def process(self, item: int) -> None:
+            self.once("webhook", lambda: made.append(f"webhook of {item}"))
+
+    runner = make(Making)
+
+    runner.run(crash_after=2)
+    runner.run()
+
+    assert made.count("parameter") == 1
+    assert sorted(made[1:]) == sorted(f"webhook of {item}" for item in ALL)
+
+
+@pytest.mark.parametrize("kind", [Rows, AsyncRows])
+def test_several_at_once_are_driven_in_memory(kind: type[Rows]) -> None:
+    runner = make(kind)
+
+    with pytest.raises(InjectedError, match="7 was told to fail"):
+        runner.run(fail={7})
+    assert runner.processed == ALL[:6]
+    runner.run()
+
+    assert runner.processed == ALL
+    assert runner.checkpoint is not None
+    assert runner.checkpoint.outcomes == {"even": 5}
+
+
 # --- how it is driven
 
 
 def drive(
-    migration: BatchDataMigration[Any],
-    save: Callable[[Checkpoint], None] = lambda _: None,
+    migration: BatchMigration[Any],
+    save: Save = lambda *_: None,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> Checkpoint:
     """Walk over the items from the first one on, and return how far that came."""
     begin = begin_at(None, datetime.now(UTC), None)
     checkpoints = checkpoints_of(migration, begin, Tally(), save)
-    with all_items(migration, checkpoints, is_stopped, str) as walk:
-        is_done = walk.run()
-    return checkpoints.current().model_copy(update={"done": is_done})
+    with EventLoop() as loop:
+        batch = Batch(migration, checkpoints, loop, is_stopped, str)
+        with all_items(batch, Budget()) as walk:
+            is_done = walk.run()
+    return checkpoints.reached()[0].model_copy(update={"done": is_done})
 
 
 def test_no_item_is_begun_after_a_stop_though_one_before_is_still_in_flight() -> None:
@@ -271,11 +353,22 @@ def test_never_more_items_than_workers_are_in_flight(kind: type[Numbers]) -> Non
     assert not too_many.is_set()
 
 
+def test_a_bundle_is_saved_once_however_many_items_it_has() -> None:
+    saved: list[int] = []
+
+    drive(
+        make(Rows, many=4, batch_size=2).migration,
+        lambda checkpoint, _: saved.append(checkpoint.cursor),
+    )
+
+    assert saved == [4, 8, 10]
+
+
 def test_a_save_that_fails_while_an_item_is_slow_ends_the_run_after_the_item() -> None:
     failed = threading.Event()
     saved: list[int] = []
 
-    def save(checkpoint: Checkpoint) -> None:
+    def save(checkpoint: Checkpoint, _: Sequence[FailedItem]) -> None:
         saved.append(checkpoint.cursor)
         if not failed.is_set():
             failed.set()
@@ -300,7 +393,7 @@ def test_a_retry_is_saved_in_time_although_an_item_is_slow() -> None:
     saved: list[Checkpoint] = []
     first_saved = threading.Event()
 
-    def save(checkpoint: Checkpoint) -> None:
+    def save(checkpoint: Checkpoint, _: Sequence[FailedItem]) -> None:
         saved.append(checkpoint)
         first_saved.set()
 
@@ -312,15 +405,17 @@ def test_a_retry_is_saved_in_time_although_an_item_is_slow() -> None:
                 assert first_saved.wait(10)
 
     now = datetime.now(UTC)
-    failures = tuple(FailedItem(cursor=number, error="broken") for number in (1, 2))
-    checkpoint = Checkpoint(cursor=10, processed=8, failed=2, since=now, failures=failures)
+    failures = [FailedItem(cursor=number, error="broken") for number in (1, 2)]
+    checkpoint = Checkpoint(cursor=10, processed=8, failed=2, since=now)
     migration, tally = SecondIsSlow(), Tally.since(checkpoint)
     checkpoints = checkpoints_of(migration, checkpoint, tally, save, by_time_alone=True)
-    with failed_items(migration, checkpoints, lambda: False, str) as walk:
-        walk.run()
+    with EventLoop() as loop:
+        batch = Batch(migration, checkpoints, loop, lambda: False, str)
+        with failed_items(batch, failures) as walk:
+            walk.run()
 
-    assert (saved[0].processed, saved[0].failures) == (9, failures[1:])
-    assert (checkpoints.current().processed, checkpoints.current().failures) == (10, ())
+    counts = [(each.processed, each.failed) for each in (saved[0], checkpoints.reached()[0])]
+    assert counts == [(9, 1), (10, 0)]
 
 
 @pytest.mark.parametrize("kind", [Numbers, AsyncNumbers])
@@ -368,6 +463,18 @@ def test_an_error_keeps_the_cause_that_the_author_gave_it() -> None:
     assert isinstance(failure.value.__cause__, KeyError)
 
 
+def test_what_ends_a_retry_is_raised_as_it_is() -> None:
+    def process(_self: Numbers, item: int) -> None:
+        raise SystemExit(7)
+
+    runner = make(Collecting)
+    runner.run(fail={3})
+    vars(runner.migration)["process"] = process.__get__(runner.migration)
+
+    with pytest.raises(SystemExit):
+        runner.retry_failed()
+
+
 class Changing(BatchDataMigration[dict[str, int]]):
     """Walks over items that `process` changes."""
 
@@ -389,7 +496,7 @@ def test_an_item_has_the_cursor_that_it_had_before_it_was_processed(workers: int
 
     assert runner.checkpoint is not None
     assert runner.checkpoint.cursor == TOTAL
-    assert [(each.cursor, each.error) for each in runner.checkpoint.failures] == [(3, "no")]
+    assert [(each.cursor, each.error) for each in runner.failures] == [(3, "no")]
     assert sorted(runner.processed) == [number for number in ALL if number != 3]
 
 
@@ -405,6 +512,8 @@ def test_an_item_has_the_cursor_that_it_had_before_it_was_processed(workers: int
         ("retry_on", [KeyError, (1,), (BaseException,), [KeyError]]),
         ("retry_seconds", [-2, float("inf")]),
         ("max_per_second", [-1, float("nan"), "100"]),
+        ("max_requests_per_second", [-1, float("inf")]),
+        ("many", [0, True, 10.0]),
     ],
 )
 def test_an_attribute_that_makes_no_sense_is_refused_with_what_to_use(
@@ -496,13 +605,65 @@ def test_whatever_fails_is_collected_and_ends_as_processed_once_it_can(
     runner.run(stop_after=stop_after, fail=failing)
     runner.run(fail=failing)
     assert runner.checkpoint is not None
-    assert [failure.cursor for failure in runner.checkpoint.failures] == sorted(failing)
+    assert [failure.cursor for failure in runner.failures] == sorted(failing)
     assert runner.checkpoint.failed == len(failing)
 
     still_failing = data.draw(st.sets(st.sampled_from(sorted(failing)))) if failing else set()
     runner.retry_failed(fail=still_failing)
-    assert {failure.cursor for failure in runner.checkpoint.failures} == still_failing
+    assert {failure.cursor for failure in runner.failures} == still_failing
     runner.retry_failed()
 
     runner.assert_all_processed(ALL)
     assert (runner.checkpoint.processed, runner.checkpoint.failed) == (TOTAL, 0)
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from([Rows, AsyncRows]),
+    st.integers(1, 4),
+    st.integers(1, 5),
+    st.integers(1, 6),
+    st.sets(st.integers(1, TOTAL)),
+    st.lists(st.tuples(st.sampled_from(["stop_after", "crash_after"]), st.integers(0, TOTAL))),
+)
+def test_whatever_fails_of_several_at_once_is_told_apart_and_nothing_is_skipped(
+    kind: type[Rows],
+    workers: int,
+    many: int,
+    batch_size: int,
+    failing: set[int],
+    interruptions: list[tuple[str, int]],
+) -> None:
+    attributes = {"on_error": "collect", "workers": workers, "many": many, "batch_size": batch_size}
+    runner = make(kind, **attributes)
+    for what, number in interruptions:
+        runner.run(**{what: number}, fail=failing)
+        require_settled(runner, failing)
+    runner.run(fail=failing)
+    assert require_settled(runner, failing) == TOTAL
+    again = len(runner.processed) - len(set(runner.processed))
+    # At a stop those are left that wait to be handled alone, with what workers did after them.
+    leaves_some = bool(failing) and workers > 1
+    ends = sum(what == "crash_after" or leaves_some for what, _ in interruptions)
+    assert again <= ends * max(batch_size, many * workers)
+
+    runner.retry_failed()
+
+    runner.assert_all_processed(ALL)
+    assert runner.checkpoint is not None
+    assert (runner.checkpoint.processed, runner.checkpoint.outcomes) == (TOTAL, {"even": 5})
+
+
+def require_settled(runner: BatchRunner, failing: set[int]) -> int:
+    """Return the cursor: all up to it were processed, but those that failed, and these are kept."""
+    if runner.checkpoint is None:
+        return 0
+    cursor: int = runner.checkpoint.cursor or 0
+    behind = set(range(1, cursor + 1))
+    assert behind - failing <= set(runner.processed)
+    assert [failure.cursor for failure in runner.failures] == sorted(behind & failing)
+    assert (runner.checkpoint.processed, runner.checkpoint.failed) == (
+        len(behind - failing),
+        len(behind & failing),
+    )
+    return cursor

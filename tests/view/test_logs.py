@@ -4,7 +4,7 @@ import re
 import textwrap
 
 import pytest
-from support.batches import numbers
+from support.batches import ASYNC, SYNC, numbers
 from support.project import Project
 
 SET_UPS = {
@@ -139,3 +139,41 @@ def test_a_thread_that_exits_ends_and_that_is_all(project: Project) -> None:
 
     assert "Exception" not in result.stderr
     assert result.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("process", "workers"),
+    [(SYNC, 1), (ASYNC, 1), (SYNC, 3), (ASYNC, 3)],
+    ids=["sync", "async", "sync workers", "async workers"],
+)
+def test_a_line_that_process_logs_names_its_item(
+    project: Project, process: str, workers: int
+) -> None:
+    body = """
+    import logging
+    self.log.info("is logged by %s", number)
+    logging.getLogger("a.library").warning("warns about %s", number)
+    """
+    describe = (
+        "def describe(self, number):\n    self.log.info('a name')\n    return f'no. {number}'"
+    )
+    numbers(project, body, process=process, workers=workers, methods=describe, total=20)
+
+    logged = project.run("migrate", "--data").stderr
+
+    named = re.findall(r" - no\. (\d+): (?:is logged by|warns about) (\d+)\n", logged)
+    assert sorted(named) == sorted([(str(each), str(each)) for each in range(1, 21)] * 2)
+    assert re.search(r"INFO - Applied migration: numbers in ", logged)
+
+
+def test_a_line_of_a_bundle_names_its_first_item(project: Project) -> None:
+    methods = "def process_many(self, numbers): self.log.info('%s items', len(numbers))"
+    numbers(project, methods=methods, many=4)
+
+    logged = project.run("migrate", "--data").stderr
+
+    assert re.findall(r" - INFO - (.+) items\n", logged) == [
+        "1 and 3 more: 4",
+        "5 and 3 more: 4",
+        "9 and 1 more: 2",
+    ]

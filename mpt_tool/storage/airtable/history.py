@@ -56,14 +56,19 @@ class AirtableHistory:
         self._is_there = True
 
     def append(self, entry: Attempt | FailedItems) -> None:
-        """Add rows, in a way that may be repeated when the reply was lost."""
-        keys = ["migration_id", "outcome", *(["target"] if entry.target else [])]
+        """Add rows, in a way that may be repeated when the reply was lost.
+
+        A row is told by three columns: Airtable takes no more. Of the attempts of a run, those
+        at the targets of a migration differ by when they began, or by the target.
+        """
         if isinstance(entry, Attempt):
             fields = {**entry.document(), "error": error_cell(entry.error) if entry.error else None}
-            self._upsert([fields], ["run_id", *keys])
+            of_target = "started_at" if entry.started_at else "target"
+            third = of_target if entry.target else "outcome"
+            self._upsert([fields], ["run_id", "migration_id", third])
             return
         rows = [{**part.document(), "outcome": _FAILED_ITEMS} for part in fitting(entry)]
-        self._upsert(rows, ["since", "first", *keys])
+        self._upsert(rows, ["migration_id", "since", "first"])
 
     def attempts(self) -> Iterator[Attempt]:
         """Return all attempts, the newest first; a row that is none is left out."""
@@ -106,7 +111,7 @@ class AirtableHistory:
             return kind.model_validate(fields)
         except (ValidationError, ValueError, TypeError):
             name = self._table.name
-            log.debug("Row %s of table %s is no %s: left out", row["id"], name, kind.__name__)
+            log.debug("Row %s of table %s is no attempt: left out", row["id"], name)
             return None
 
     @contextmanager

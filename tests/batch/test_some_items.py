@@ -1,0 +1,232 @@
+"""A small real run first: `--limit`, `--only`, and another pace for one run."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.batches import ASYNC, MIGRATION, SYNC, TOTAL, numbers
+from support.process import Process
+from support.project import Project
+from support.terminal import Gate
+
+pytestmark = pytest.mark.slow
+
+ALL = list(range(1, TOTAL + 1))
+FIND = "def find(self, cursor): return cursor"
+CHANGE = """
+process_silently = process
+
+def process(self, number):
+    self.process_silently(number)
+    return "changed"
+"""
+
+# --- --limit
+
+
+@pytest.mark.parametrize("process", [SYNC, ASYNC])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_limited_run_handles_so_many_items_keeps_its_progress_and_the_next_goes_on(
+    project: Project, process: str, workers: int
+) -> None:
+    migration = numbers(project, process=process, workers=workers)
+
+    limited = project.run("batch", MIGRATION, "--limit", "4")
+    cursor, done = migration.cursor, sorted(migration.processed)
+    rest = project.run("batch", MIGRATION)
+
+    assert limited.exit_code == 75
+    assert (
+        "was limited after 4 items: its progress is kept, run it again to go on" in limited.stderr
+    )
+    assert (cursor, done) == (4, ALL[:4])
+    assert rest.exit_code == 0, rest.stderr
+    assert sorted(migration.processed) == ALL
+    assert [outcome for outcome, _ in migration.attempts] == ["interrupted", "applied"]
+
+
+@pytest.mark.parametrize("limit", [TOTAL, TOTAL + 1])
+def test_a_limit_that_comes_to_the_end_applies_the_migration(project: Project, limit: int) -> None:
+    migration = numbers(project)
+
+    assert project.run("batch", MIGRATION, "--limit", str(limit)).exit_code == 0
+    assert (migration.processed, bool(migration.record["applied_at"])) == (ALL, True)
+
+
+def test_a_limit_counts_items_where_many_are_handled_at_once(project: Project) -> None:
+    methods = "def process_many(self, numbers): Path('seen').write_text(str(numbers))"
+    migration = numbers(project, methods=methods, many=10)
+
+    limited = project.run("batch", MIGRATION, "--limit", "4")
+
+    assert (limited.exit_code, migration.cursor) == (75, 4)
+    assert (project.root / "seen").read_text() == "[1, 2, 3, 4]"
+
+
+def test_items_that_fail_count_for_a_limit(project: Project) -> None:
+    migration = numbers(project, "assert number != 2", on_error="'collect'")
+
+    limited = project.run("batch", MIGRATION, "--limit", "4")
+
+    assert (limited.exit_code, migration.cursor, migration.processed) == (75, 4, [1, 3, 4])
+
+
+# --- --only
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_just_the_items_of_some_cursors_are_handled_and_no_cursor_moves(
+    project: Project, workers: int
+) -> None:
+    migration = numbers(project, methods=f"{FIND}\n{CHANGE}", workers=workers)
+    project.run("batch", MIGRATION, "--limit", "3")
+    before = project.state_file.read_bytes()
+
+    tried = project.run("batch", MIGRATION, "--only", "7", "--only", "2")
+
+    assert tried.exit_code == 0, tried.stderr
+    assert tried.stdout.endswith("Handled 2 items: 2 changed.\n")
+    assert sorted(migration.processed[3:]) == [2, 7]
+    assert project.state_file.read_bytes() == before
+    attempt = project.attempts()[-1]
+    assert (attempt["outcome"], attempt["outcomes"]) == ("tried", {"changed": 2})
+    assert attempt["counts"] == {"processed": 2, "failed": 0}
+
+
+def test_items_may_be_handled_before_the_first_run_and_leave_no_record(project: Project) -> None:
+    migration = numbers(project, methods=FIND)
+
+    assert project.run("batch", MIGRATION, "--only", "7").exit_code == 0
+
+    assert migration.processed == [7]
+    assert not project.state_file.exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "cursor"),
+    [("AGR-7", "AGR-7"), ('["AGR-1", 7]', ["AGR-1", 7]), ("7", 7), ('"7"', "7")],
+)
+def test_a_cursor_is_given_as_text_or_as_json(project: Project, given: str, cursor: Any) -> None:
+    methods = f"def find(self, cursor):\n    assert cursor == {cursor!r}\n    return 7"
+    migration = numbers(project, methods=methods)
+
+    result = project.run("batch", MIGRATION, "--only", given)
+
+    assert (result.exit_code, migration.processed) == (0, [7]), result.stderr
+
+
+@pytest.mark.parametrize(
+    ("methods", "error"),
+    [
+        ("", "Migration has no find(cursor), so no item can be found again"),
+        ("def find(self, cursor): return None", "7: find(cursor) found nothing"),
+        ("def find(self, cursor): return cursor * 100", "7: 700 is too much"),
+    ],
+)
+def test_an_item_that_cannot_be_handled_is_an_error_and_on_record(
+    project: Project, methods: str, error: str
+) -> None:
+    numbers(project, "assert number < 20, f'{number} is too much'", methods=methods)
+
+    result = project.run("batch", MIGRATION, "--only", "7")
+
+    assert result.exit_code == 1
+    assert f"Migration {MIGRATION} failed: {error}" in result.stderr
+    assert "mpt_tool" not in result.stderr
+    assert project.outcomes() == [(MIGRATION, "failed")]
+    assert not project.state_file.exists()
+
+
+@pytest.mark.parametrize(
+    ("cursors", "exit_code", "outcome"), [((7, 2), 143, "interrupted"), ((7,), 0, "tried")]
+)
+def test_a_stop_lets_the_item_in_flight_end_and_leaves_the_others(
+    project: Project, tmp_path: Path, cursors: tuple[int, ...], exit_code: int, outcome: str
+) -> None:
+    with Gate(tmp_path / "gate") as gate:
+        migration = numbers(project, f"self.log.info('is held')\n{gate.wait}", methods=FIND)
+        options = [word for cursor in cursors for word in ("--only", str(cursor))]
+        with Process(project, "batch", MIGRATION, *options) as run:
+            run.wait_for("is held")
+            run.send(signal.SIGTERM)
+            run.wait_for("Stopping")
+            gate.open()
+            stopped = run.wait()
+
+    assert (stopped.exit_code, migration.processed) == (exit_code, [7]), stopped.stderr
+    assert project.outcomes() == [(MIGRATION, outcome)]
+
+
+def test_what_was_applied_is_not_handled_again(project: Project) -> None:
+    numbers(project, methods=FIND)
+    project.run("batch", MIGRATION)
+
+    result = project.run("batch", MIGRATION, "--only", "7")
+
+    assert result.exit_code == 1
+    assert f"Migration {MIGRATION} already applied" in result.stderr
+
+
+# --- another pace
+
+
+def test_workers_and_pace_are_others_for_one_run_alone(project: Project) -> None:
+    body = "print(self.workers, self.max_per_second, self.max_requests_per_second)"
+    numbers(project, body, total=2, max_per_second=90)
+    options = ("--workers", "2", "--max-per-second", "50.5", "--max-requests-per-second", "7")
+
+    other = project.run("batch", MIGRATION, "--limit", "1", *options)
+    own = project.run("batch", MIGRATION)
+
+    assert "\n2 50.5 7.0\n" in other.stdout
+    assert "\n1 90 0\n" in own.stdout
+
+
+def test_so_many_workers_as_are_asked_for_work_side_by_side(project: Project) -> None:
+    methods = "import threading\nmeeting = threading.Barrier(3)"
+    numbers(project, "self.meeting.wait(10)", methods=methods, total=3)
+
+    assert project.run("batch", MIGRATION, "--workers", "3").exit_code == 0
+
+
+def test_so_many_items_a_second_as_are_asked_for_begin(project: Project) -> None:
+    numbers(project)
+
+    project.run("batch", MIGRATION, "--max-per-second", "50")
+
+    assert project.attempts()[0]["seconds"] >= (TOTAL - 1) / 50
+
+
+@pytest.mark.parametrize(
+    ("options", "mistake"),
+    [
+        (["--workers", "0"], "Invalid value for '--workers'"),
+        (["--limit", "0"], "Invalid value for '--limit'"),
+        (["--max-per-second", "-1"], "Invalid value for '--max-per-second'"),
+        (["--only", "7", "--limit", "3"], "--only and --limit exclude each other"),
+        (["--only", "7", "--restart"], "--only and --restart exclude each other"),
+        (["--retry-failed", "--limit", "3"], "--retry-failed and --limit exclude each other"),
+    ],
+)
+def test_what_does_not_go_together_is_wrong_usage(
+    project: Project, options: list[str], mistake: str
+) -> None:
+    numbers(project, methods="raise AssertionError('imported')")
+
+    result = project.run("--no-color", "batch", MIGRATION, *options)
+
+    assert result.exit_code == 2
+    assert mistake in " ".join(result.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("option", ["--max-per-second", "--max-requests-per-second"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_pace_that_is_no_number_is_refused(project: Project, option: str, value: str) -> None:
+    migration = numbers(project)
+
+    result = project.run("--no-color", "batch", MIGRATION, option, value)
+
+    assert result.exit_code == 2
+    assert f"Invalid value for '{option}'" in result.stderr
+    assert migration.processed == []

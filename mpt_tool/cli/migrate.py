@@ -167,11 +167,13 @@ def _check(session: "Session", *, strict: bool, missing_ok: bool) -> Result:
     if missing_ok and not os.path.lexists(project.folder):
         return Result(Findings([]), [f"Nothing to check: there is no folder {project.folder}."])
     scripts = find(project.folder, project.searched)
-    findings = check.check(scripts)
     if strict:
         snapshot = project.repository.load()
         entries = project.plan(scripts, snapshot, project.attempts())
+        findings = check.check(scripts, {each.migration_id for each in entries if each.is_applied})
         findings += check.drift(entries, project.store_notes(entries, snapshot.missing))
+    else:
+        findings = check.check(scripts)
     if findings:
         failure = ScriptError(f"{len(findings)} problem(s) found in {project.folder}")
         return Result(Findings(findings), failure=failure)

@@ -27,7 +27,7 @@ from mpt_tool.view.progress import LiveReporter, LogReporter
 from mpt_tool.view.results import DryRun, Result
 from mpt_tool.view.terminal import is_live
 from mpt_tool.view.text import summary
-from mpt_tool.wording import in_items, in_outcomes
+from mpt_tool.wording import in_items, in_outcomes, name_of
 
 
 def run(
@@ -120,7 +120,8 @@ def dry_run(
             for target, work in works.items()
             if isinstance(work, BatchWork)
         }
-    return Result(DryRun(selection.migration_type, [step.record for step in steps], sights))
+    would_run = [(step.record, [target for target in step.works if target]) for step in steps]
+    return Result(DryRun(selection.migration_type, would_run, sights))
 
 
 def fake(session: Session, migration_id: str, wait: float | None) -> Result:
@@ -159,7 +160,8 @@ def _cursor(given: str) -> object:
 
 def _done(selection: Selection) -> str:
     if selection.is_batch:
-        return f"Migration {selection.migration_id} applied successfully."
+        name = name_of(selection.migration_id or "", selection.target)
+        return f"Migration {name} applied successfully."
     if selection.migration_type is MigrationTypeEnum.DATA:
         return "Migrations completed successfully."
     return "schema migrations applied successfully."

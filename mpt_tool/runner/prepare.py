@@ -41,7 +41,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A migration that is loaded and ready to run, and the record that it leaves.
+    """A migration that is loaded and ready to run, and the record that it begins with.
 
     `works` is what there is to do for each target; without targets, for the empty name. `targets`
     are all that it has, those that are done too. `requires` are the ids of what has to be applied
@@ -54,6 +54,14 @@ class Step:
     works: Mapping[str, Work]
     path: Path
     checksum: str | None
+
+    @property
+    def column(self) -> str | None:
+        """Where the store keeps its progress; None if it makes none that is worth a word."""
+        if self.targets:
+            return "targets"
+        is_batch = any(isinstance(work, BatchWork) for work in self.works.values())
+        return "checkpoint" if is_batch else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +88,7 @@ def prepare(
             requires is not applied.
         SettingsError: what a migration is made for is not set.
         ScriptError: a script that may have to run holds no migration, or one of another type than
-            recorded.
+            recorded, or what it is made for or requires cannot be told without running it.
         ScriptFailedError: a script that may have to run cannot be loaded.
     """
     migration_type, migration_id = selection.migration_type, selection.migration_id
@@ -103,13 +111,14 @@ def prepare(
 def _step(entry: Entry, selection: Selection, root: Path, environment: Mapping[str, str]) -> Step:
     assert entry.script is not None
     migration = load(entry.script, root)
+    _require_as_written(migration, entry)
     record, path = record_of(entry, migration.type), root / entry.script.path
     targets: Sequence[str] = ()
     if migration.targets:
         targets = require_targets(migration.targets, environment, entry.migration_id)
     source = checksum(path)
     works: dict[str, Work] = {}
-    for target in _targets_left(record, targets, selection.target):
+    for target in _wanted(record, targets, selection.target):
         own = make(type(migration), entry.script, root, target) if target else migration
         run = record.run_of(target) if target else record
         works[target] = _work(own, run, entry.script, source, selection)
@@ -120,8 +129,30 @@ def _step(entry: Entry, selection: Selection, root: Path, environment: Mapping[s
     return Step(record, targets, migration.requires, works, path, source)
 
 
-def _targets_left(record: MigrationRecord, targets: Sequence[str], wanted: str) -> Sequence[str]:
-    """Return the targets that are not applied, or the one that is wanted; without any, no name.
+def _require_as_written(migration: BaseMigration, entry: Entry) -> None:
+    """Return if the syntax tree tells what a migration is made for and requires, as listing needs.
+
+    Raises:
+        ScriptError: it does not, so that nobody would know what is pending.
+    """
+    for name in ("targets", "requires"):
+        found: object = getattr(migration, name)
+        if (tuple(found) if isinstance(found, list) else found) != getattr(entry.syntax, name):
+            raise ScriptError(
+                f"{entry.script and entry.script.path}: {name} is {found!r}, which cannot be read"
+                f" without running the script: write {name} in its class Migration, as it is"
+            )
+
+
+def targets_left(record: MigrationRecord, targets: Sequence[str]) -> Sequence[str]:
+    """Return the targets for which a migration is not applied; of one without any, no name."""
+    if not targets:
+        return [""]
+    return [each for each in targets if not ((run := record.run_of(each)) and run.applied_at)]
+
+
+def _wanted(record: MigrationRecord, targets: Sequence[str], wanted: str) -> Sequence[str]:
+    """Return the targets that are left, or the one that is wanted.
 
     Raises:
         SelectionError: the one that is wanted is none of them, or applied already.
@@ -129,9 +160,9 @@ def _targets_left(record: MigrationRecord, targets: Sequence[str], wanted: str) 
     if wanted and wanted not in targets:
         known = f"use one of {', '.join(targets)}" if targets else "it has none"
         raise SelectionError(f"{wanted} is no target of {record.migration_id}: {known}")
-    left = [each for each in targets if not ((run := record.run_of(each)) and run.applied_at)]
+    left = targets_left(record, targets)
     if not wanted:
-        return left or [""]
+        return left
     if wanted not in left:
         raise SelectionError(f"Migration {record.migration_id} already applied for {wanted}")
     return [wanted]
@@ -163,18 +194,15 @@ def _work(
         return ScriptWork(migration, checkpoint, source)
     for name, value in selection.overrides.items():
         vars(migration)[name] = value
+    retries_failed = selection.resume is ResumeEnum.RETRY_FAILED and bool(
+        checkpoint and checkpoint.failed
+    )
     if selection.resume is ResumeEnum.RESTART:
         checkpoint = _anew(checkpoint)
-    elif checkpoint and selection.resume is ResumeEnum.IF_UNCHANGED:
+    elif checkpoint and selection.resume is not ResumeEnum.ANYWAY and not retries_failed:
         _require_unchanged(checkpoint, script, source)
     return BatchWork(
-        migration,
-        checkpoint,
-        source,
-        Tally.since(checkpoint),
-        retries_failed=selection.resume is ResumeEnum.RETRY_FAILED
-        and checkpoint is not None
-        and checkpoint.failed > 0,
+        migration, checkpoint, source, Tally.since(checkpoint), retries_failed=retries_failed
     )
 
 
@@ -195,8 +223,8 @@ def _require_unchanged(checkpoint: Checkpoint, script: Script, source: str | Non
     Raises:
         SelectionError: it is of another, and it is not said what to do with it.
     """
-    migration_id, is_to_be_verified = script.migration_id, checkpoint.done and not checkpoint.failed
-    if is_to_be_verified or not checkpoint.handled:
+    migration_id = script.migration_id
+    if checkpoint.is_to_be_verified or not checkpoint.handled:
         return
     if checkpoint.checksum not in (None, source):
         raise SelectionError(
@@ -210,17 +238,24 @@ def _require_required(entries: Sequence[Entry], steps: Sequence[Step]) -> None:
     """Return if all that the steps require is applied, or runs before them.
 
     Raises:
-        SelectionError: it is not; the message names what is to run first.
+        SelectionError: it is not; the message names all that is to run first.
     """
-    done = {entry.migration_id for entry in entries if entry.is_applied}
+    known = {entry.migration_id: entry for entry in entries}
+    done = {migration_id for migration_id, entry in known.items() if entry.is_applied}
+    missing = []
     for step in steps:
-        for required in step.requires:
-            if required not in done:
-                raise SelectionError(
-                    f"Migration {step.record.migration_id} requires {required}, which is not"
-                    " applied: run that one first"
-                )
+        left = [_told(each, known.get(each)) for each in step.requires if each not in done]
+        if left:
+            missing.append(f"{step.record.migration_id} requires {', '.join(left)}")
         done.add(step.record.migration_id)
+    if missing:
+        raise SelectionError(f"Nothing was run: {'; '.join(missing)}: run what is required first")
+
+
+def _told(migration_id: str, entry: Entry | None) -> str:
+    """Return what a message tells of a migration that is required and not applied."""
+    told = f"{entry.type or 'unknown type'}, {entry.status}" if entry else "unknown"
+    return f"{migration_id} ({told})"
 
 
 def record_of(entry: Entry, migration_type: MigrationTypeEnum) -> MigrationRecord:

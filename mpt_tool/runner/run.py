@@ -11,8 +11,8 @@ from mpt_tool.errors import (
     MptToolError,
     ScriptError,
     ScriptFailedError,
+    SeveralFailedError,
     StoppedError,
-    TargetsFailedError,
 )
 from mpt_tool.process.isolation import isolated
 from mpt_tool.process.log import get_log
@@ -20,13 +20,13 @@ from mpt_tool.records import RunRecord
 from mpt_tool.runner.attempts import attempt_at
 from mpt_tool.runner.context import Context
 from mpt_tool.runner.ledger import Ledger
-from mpt_tool.runner.prepare import Prepared, Step, record_of
+from mpt_tool.runner.prepare import Prepared, Step, record_of, targets_left
 from mpt_tool.runner.recorder import Recorder, append
 from mpt_tool.runner.work import Work
 from mpt_tool.scripts import plan
 from mpt_tool.scripts.load import load
 from mpt_tool.scripts.plan import Entry, RunResult
-from mpt_tool.scripts.syntax import checksum, read_syntax
+from mpt_tool.scripts.syntax import checksum
 from mpt_tool.scripts.targets import require_targets
 from mpt_tool.storage.repository import StateRepository
 from mpt_tool.wording import LONGEST_REPEATED, duration, shortened
@@ -65,6 +65,13 @@ def _run_step(
     A target that fails does not keep the others from their turn.
     """
     ledger, failures = Ledger(step.record, step.targets, repository), {}
+    if step.column in context.missing:
+        log.warning(
+            "The store has no column %s: the progress of %s will not survive its end;"
+            " mpt-tool migrate --init adds the column",
+            step.column,
+            step.record.migration_id,
+        )
     for target, work in step.works.items():
         recorder = Recorder(ledger, target, step.path, step.checksum, context)
         try:
@@ -80,7 +87,10 @@ def _run_step(
             failures[target] = error
     if len(failures) < 2:
         return next(iter(failures.values()), None)
-    return TargetsFailedError(ledger.record.migration_id, len(step.targets), failures)
+    failed = f"{len(failures)} of {len(step.targets)} targets"
+    return SeveralFailedError(
+        f"Migration {ledger.record.migration_id} failed for {failed}", failures
+    )
 
 
 def fake(
@@ -103,22 +113,22 @@ def fake(
     """
     entry = plan.pending_one(entries, migration_id)
     assert entry.script is not None
-    declared = read_syntax(entry.script.path).targets
+    declared = entry.syntax.targets
     targets = require_targets(declared, environment, migration_id) if declared else ()
     record = record_of(entry, entry.type or load(entry.script, root).type)
-    path, now = root / entry.script.path, context.clock()
-    for target in targets:
-        run = record.run_of(target) or RunRecord()
-        if not run.applied_at:
-            faked = run.fake(now, context.origin.version)
-            record = record.with_run(target, faked, targets)
-    if not targets:
-        record = record.fake(now, context.origin.version)
+    source, now = checksum(root / entry.script.path), context.clock()
+    faked = RunRecord().fake(now, context.origin.version)
+    left = targets_left(record, targets)
+    for target in left:
+        record = (
+            record.with_run(target, faked, targets)
+            if target
+            else record.fake(now, context.origin.version)
+        )
     repository.save(record)
-    append(
-        attempt_at(record, "", None, context.origin, checksum(path), OutcomeEnum.FAKED, now),
-        repository,
-    )
+    for target in left:
+        attempt = attempt_at(record, target, None, context.origin, source, OutcomeEnum.FAKED, now)
+        append(attempt, repository)
 
 
 def _run_work(work: Work, recorder: Recorder, context: Context) -> float:

@@ -1,6 +1,6 @@
 """What a step does: calls the script's `run`, or drives a batch migration over its items."""
 
-from collections.abc import AsyncGenerator, Awaitable, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -55,23 +55,26 @@ class ScriptWork:
 
         attach(self.migration, steps)
         with context.stop.allowed(), _limit(self.migration, recorder, context):
-            if self.checkpoint and self.checkpoint.done and _is_verified(self.migration, recorder):
-                return
+            if self.checkpoint and self.checkpoint.done:
+                if _is_verified(self.migration, recorder):
+                    return
+                # From here on it has not run to its end.
+                recorder.reach(begin)
             try:
-                finish(self.migration.run())
+                finish(self.migration.run)
             except SystemExit as error:
                 if error.code is not None and not (isinstance(error.code, int) and error.code == 0):
                     raise
             if verifies(self.migration):
                 recorder.reach(reached().model_copy(update={"done": True}))
-                finish(self.migration.verify(), "verify")
+                finish(self.migration.verify, "verify")
 
 
 def _is_verified(migration: BaseMigration, recorder: Recorder) -> bool:
     """Whether a migration that ran to its end in an earlier run is found to be right now."""
     log.info("Verifying %s, which ran to its end before", recorder.name)
     try:
-        finish(migration.verify(), "verify")
+        finish(migration.verify, "verify")
     except Exception as error:  # noqa: BLE001 - it runs again, and is verified once more
         log.warning("%s is not as it should be, so it runs again: %s", recorder.name, error)
         return False
@@ -122,7 +125,7 @@ class BatchWork:
             recorder.note(reached)
             if is_done and not reached.failed and verifies(migration):
                 recorder.reach(reached)
-                loop.result_of(migration.verify())
+                loop.result_of(_called(migration.verify, "verify"))
         _require_end(recorder, reached, stop.cause, context.budget)
 
     def _drive(self, batch: Batch, recorder: Recorder, budget: Budget) -> bool:
@@ -153,18 +156,11 @@ class BatchWork:
             )
 
     def _announce(self, recorder: Recorder) -> None:
-        """Log where the run begins, and whether its progress will be kept."""
+        """Log where the run begins."""
         checkpoint = self.checkpoint
-        if not recorder.keeps_checkpoints:
-            log.warning(
-                "The store has no column %s: the progress of %s will not survive its end;"
-                " mpt-tool migrate --init adds the column",
-                recorder.column,
-                recorder.name,
-            )
         if checkpoint and self.retries_failed:
             log.info("Retrying %s of %s", in_items(checkpoint.failed), recorder.name)
-        elif checkpoint and checkpoint.done and not checkpoint.failed:
+        elif checkpoint and checkpoint.is_to_be_verified:
             log.info("Verifying %s, which came to its end before", recorder.name)
         elif checkpoint and checkpoint.handled:
             log.info("Resuming %s after %s", recorder.name, checkpoint.in_items)
@@ -188,15 +184,14 @@ def _all_failures(recorder: Recorder, checkpoint: Checkpoint) -> Sequence[Failed
 type Work = ScriptWork | BatchWork
 
 
-def finish(result: object, name: str = "run") -> None:
-    """Await what an author's method returned, if it has to be.
+def finish(method: Callable[[], object], name: str = "run") -> None:
+    """Call an author's method of this name, and await what it returns, if it has to be.
 
     Raises:
         ScriptError: the method is a generator, so that nothing of it was run.
         BaseException: what the author's code raised.
     """
-    if isinstance(result, Generator | AsyncGenerator):
-        raise ScriptError(f"{name}() holds a yield, so nothing of it was run: remove the yield")
+    result = _called(method, name)
     if isinstance(result, Awaitable):
         import asyncio
 
@@ -204,6 +199,13 @@ def finish(result: object, name: str = "run") -> None:
             await result
 
         asyncio.run(finish())
+
+
+def _called(method: Callable[[], object], name: str) -> object:
+    result = method()
+    if isinstance(result, Generator | AsyncGenerator):
+        raise ScriptError(f"{name}() holds a yield, so nothing of it was run: remove the yield")
+    return result
 
 
 def verifies(migration: BaseMigration) -> bool:
@@ -274,4 +276,4 @@ def _limit(
 ) -> AbstractContextManager[None]:
     """Return a context that raises once the time that the migration may take is over."""
     seconds, setting = context.time_limits[migration.type], f"{migration.type.upper()}_TIME_LIMIT"
-    return time_limit(seconds, setting, recorder.migration_id, context.stop)
+    return time_limit(seconds, setting, recorder.name, context.stop)

@@ -18,12 +18,12 @@ from support.project import STATE_FILE, Project, record
 from mpt_tool.clients.settings import PlatformSettings
 from mpt_tool.enums import MigrationTypeEnum
 from mpt_tool.errors import SettingsError, StorageError
-from mpt_tool.project import plan_of
+from mpt_tool.project import open_project
 from mpt_tool.records import MigrationRecord
 from mpt_tool.redaction import make_redact
 from mpt_tool.scripts import check, load, plan
 from mpt_tool.scripts.folder import Script, find
-from mpt_tool.scripts.syntax import read_syntax
+from mpt_tool.scripts.syntax import Syntax, read_syntax
 from mpt_tool.settings import Section, Settings, load_settings, variable_names
 from mpt_tool.storage.airtable.settings import StoreSettings
 from mpt_tool.storage.local import LocalRepository
@@ -78,7 +78,7 @@ def test_any_names_are_found_listed_and_checked_in_order(names: set[str]) -> Non
             (root / name).touch()
         found = find(root)
         findings = check.check(found)
-        entries = plan_of(found, LocalRepository(root).load())
+        entries = open_project(root).plan(found, LocalRepository(root).load())
         tables.entries_table(entries, ("started", "applied", "duration"), io.StringIO())
 
     assert [(s.order_id, s.migration_id) for s in found] == sorted(
@@ -187,14 +187,14 @@ def test_what_is_pending_runs_in_order_whatever_the_state_holds(
     migrations: list[tuple[int, str, MigrationTypeEnum, bool]],
 ) -> None:
     found = [Script(order_id, id_, Path(id_)) for order_id, id_, _, _ in migrations]
-    declared = {id_: type_ for _, id_, type_, recorded in migrations if not recorded}
+    declared = {id_: Syntax(type_) for _, id_, type_, recorded in migrations if not recorded}
     records = {
         id_: MigrationRecord.new(id_, order_id, type_).fake(datetime.now(UTC), None)
         for order_id, id_, type_, recorded in migrations
         if recorded
     }
 
-    entries = plan.build(found, records, declared, {})
+    entries = plan.build(found, records, declared, {}, {}, {})
 
     assert [(e.order_id, e.migration_id) for e in entries] == sorted(m[:2] for m in migrations)
     for type_ in MigrationTypeEnum:

@@ -93,24 +93,29 @@ def prepare(
     """
     migration_type, migration_id = selection.migration_type, selection.migration_id
     if migration_id is not None:
-        entry = plan.pending_one(entries, migration_id, migration_type)
-        step = _step(entry, selection, root, environment)
-        if migration_type not in (None, step.record.type):
-            raise plan.wrong_type(migration_id, migration_type)
-        steps, skipped = [step], []
+        chosen, skipped = [plan.pending_one(entries, migration_id, migration_type)], []
     else:
         assert migration_type
-        pending = plan.pending(entries, migration_type)
-        loaded = [_step(entry, selection, root, environment) for entry in pending]
-        steps = [step for step in loaded if step.record.type is migration_type]
+        chosen = plan.pending(entries, migration_type)
         skipped = [entry.migration_id for entry in plan.applied(entries, migration_type)]
+    loaded = [(entry, load(entry.script, root)) for entry in chosen if entry.script]
+    # Of one whose type could not be told before it may be known now that it is the other.
+    ours = [each for each in loaded if each[0].type or migration_type in (None, each[1].type)]
+    if migration_id is not None and migration_type and not ours:
+        raise plan.wrong_type(migration_id, migration_type)
+    steps = [_step(entry, migration, selection, root, environment) for entry, migration in ours]
     _require_required(entries, steps)
     return Prepared(steps, skipped)
 
 
-def _step(entry: Entry, selection: Selection, root: Path, environment: Mapping[str, str]) -> Step:
+def _step(
+    entry: Entry,
+    migration: BaseMigration,
+    selection: Selection,
+    root: Path,
+    environment: Mapping[str, str],
+) -> Step:
     assert entry.script is not None
-    migration = load(entry.script, root)
     _require_as_written(migration, entry)
     record, path = record_of(entry, migration.type), root / entry.script.path
     targets: Sequence[str] = ()

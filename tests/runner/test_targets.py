@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.airtable_server import AirtableServer
 from support.process import Process, wait_until
-from support.project import Project, record
+from support.project import HISTORY_FILE, Project, record
 
 PRODUCTS = "MPT_PRODUCTS_IDS"
 DAY = "2026-01-13T18:05:20+00:00"
@@ -544,3 +544,61 @@ def test_airtable_keeps_them_in_a_column_of_their_name(
     project.run("migrate", "--data", "--wait", "5", env=of_products("A", "B", "C"))
 
     assert ran(project) == ["A", "B", "B", "C"]
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["told", "not told"])
+def test_what_the_history_tells_of_a_target_is_not_run_again(
+    project: Project, is_told: bool
+) -> None:
+    setup(project)
+    project.run("migrate", "--data", env=of_products("A", "B"))
+    kept = project.state()["setup"]
+    kept["targets"]["B"]["applied_at"] = kept["applied_at"] = None
+    project.write_state(kept)
+    if not is_told:
+        history = project.root / HISTORY_FILE
+        first, _ = history.read_text().splitlines()
+        history.write_text(first + "\n")
+
+    result = project.run("migrate", "--data", env=of_products("A", "B"))
+
+    assert result.exit_code == 0
+    assert ran(project) == (["A", "B"] if is_told else ["A", "B", "B"])
+
+
+def test_a_signal_within_a_target_keeps_the_others_for_the_next_run(project: Project) -> None:
+    setup(project, body="os.kill(os.getpid(), signal.SIGTERM)")
+
+    result = project.run("migrate", "--data", env=of_products("A", "B"))
+
+    assert result.exit_code == 143
+    assert ran(project) == ["A"]
+
+
+def test_single_items_need_to_know_for_which_target(project: Project) -> None:
+    items(project)
+    env = of_products("A", "B")
+
+    refused = project.run("batch", "setup", "--only", "2", env=env)
+    done = project.run("batch", "setup", "--only", "2", "--target", "B", env=env)
+
+    assert (refused.exit_code, done.exit_code) == (1, 0)
+    assert "--only is for one of A, B: say which by --target" in refused.stderr
+    assert ran(project) == ["B2"]
+
+
+def test_a_run_of_the_other_type_does_not_need_the_variable(project: Project) -> None:
+    project.file("shared.py", "from mpt_tool.migration import DataBaseMigration as Base\n")
+    project.file(
+        "migrations/1_setup.py",
+        f"""
+        from shared import Base
+
+        class Migration(Base):
+            targets = "{PRODUCTS}"
+            def run(self): raise AssertionError
+        """,
+    )
+
+    assert project.run("migrate", "--schema").exit_code == 0
+    assert project.run("migrate", "--data").exit_code == 2

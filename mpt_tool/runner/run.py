@@ -22,7 +22,6 @@ from mpt_tool.runner.context import Context
 from mpt_tool.runner.ledger import Ledger
 from mpt_tool.runner.prepare import Prepared, Step, record_of, targets_left
 from mpt_tool.runner.recorder import Recorder, append
-from mpt_tool.runner.work import Work
 from mpt_tool.scripts import plan
 from mpt_tool.scripts.load import load
 from mpt_tool.scripts.plan import Entry, RunResult
@@ -64,7 +63,7 @@ def _run_step(
 
     A target that fails does not keep the others from their turn.
     """
-    ledger, failures = Ledger(step.record, step.targets, repository), {}
+    ledger, failures = Ledger(step.record, step.targets), {}
     if step.column in context.missing:
         log.warning(
             "The store has no column %s: the progress of %s will not survive its end;"
@@ -73,12 +72,18 @@ def _run_step(
             step.record.migration_id,
         )
     for target, work in step.works.items():
-        recorder = Recorder(ledger, target, step.path, step.checksum, context)
+        recorder = Recorder(ledger, target, repository, step.path, step.checksum, context)
         try:
             _require_unstopped(recorder.name, context)
             log.info("Running migration: %s", recorder.name)
             with context.reporter.running(recorder.name, number, total, work.tally):
-                seconds = _run_work(work, recorder, context)
+                if (seconds := recorder.recover()) is None:
+                    recorder.start()
+                    with recorder.failing(work.tally), isolated():
+                        # Saving may take long: there may be a reason by now not to begin.
+                        _require_unstopped(recorder.name, context)
+                        work.do(recorder, context)
+                    seconds = recorder.finish(work.tally)
             log.info("Applied migration: %s in %s", recorder.name, duration(seconds))
         except MptToolError as error:
             log.error("%s", shortened(context.redact(str(error)), LONGEST_REPEATED))
@@ -129,32 +134,6 @@ def fake(
     for target in left:
         attempt = attempt_at(record, target, None, context.origin, source, OutcomeEnum.FAKED, now)
         append(attempt, repository)
-
-
-def _run_work(work: Work, recorder: Recorder, context: Context) -> float:
-    """Do the work for one target: record that it starts, do it, and record how that went.
-
-    Returns:
-        How many seconds it took.
-
-    Raises:
-        ScriptFailedError: the author's code failed.
-        ItemsFailedError: items of a batch migration failed.
-        StoppedError: a batch migration was stopped; its progress is kept.
-        StorageError: the record could not be saved, before or after the author's code ran.
-    """
-    if (seconds := recorder.recover()) is not None:
-        return seconds
-    recorder.start()
-    try:
-        # Saving may take long: there may be a reason by now not to begin what takes hours.
-        _require_unstopped(recorder.name, context)
-        with isolated():
-            work.do(recorder, context)
-    except BaseException as error:  # noqa: BLE001 - raised as ours, once it is recorded
-        failure = recorder.fail(error, work.tally)
-        raise failure from failure.__cause__
-    return recorder.finish(work.tally)
 
 
 def _require_unstopped(name: str, context: Context) -> None:

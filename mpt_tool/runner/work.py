@@ -118,7 +118,17 @@ class BatchWork:
             batch = Batch(migration, checkpoints, loop, stop.is_set, context.redact)
             is_done = checkpoint is not None and checkpoint.done
             if not is_done or self.tally.failed:
-                is_done = self._drive(batch, recorder, context.budget)
+                batch.prepare()
+                self.tally.total = total_of(migration, loop)
+                if checkpoint and self.retries_failed:
+                    with failed_items(batch, _all_failures(recorder, checkpoint)) as walk:
+                        walk.run()
+                # One whose failed items fail again is as far as it was.
+                if not (self.retries_failed and self.tally.failed):
+                    with all_items(batch, context.budget) as walk:
+                        is_done = walk.run() and not context.budget.is_spent
+                    if is_done and migration.has_source():
+                        self._compare_with_source(batch, recorder)
             if checkpoints.has_unsaved_failures:
                 checkpoints.save()
             reached = checkpoints.reached()[0].model_copy(update={"done": is_done})
@@ -127,22 +137,6 @@ class BatchWork:
                 recorder.reach(reached)
                 loop.result_of(_called(migration.verify, "verify"))
         _require_end(recorder, reached, stop.cause, context.budget)
-
-    def _drive(self, batch: Batch, recorder: Recorder, budget: Budget) -> bool:
-        """Handle the failed items if they come first, then all others; return if none is left."""
-        batch.prepare()
-        self.tally.total = total_of(self.migration, batch.loop)
-        is_done = self.checkpoint is not None and self.checkpoint.done
-        if self.checkpoint and self.retries_failed:
-            with failed_items(batch, _all_failures(recorder, self.checkpoint)) as walk:
-                walk.run()
-            if self.tally.failed:
-                return is_done
-        with all_items(batch, budget) as walk:
-            is_done = walk.run() and not budget.is_spent
-        if is_done and self.migration.has_source():
-            self._compare_with_source(batch, recorder)
-        return is_done
 
     def _compare_with_source(self, batch: Batch, recorder: Recorder) -> None:
         """Warn if there are not as many items now as were handled: some came, or some went."""

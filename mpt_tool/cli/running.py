@@ -124,15 +124,17 @@ def dry_run(
     return Result(DryRun(selection.migration_type, would_run, sights))
 
 
-def fake(session: Session, migration_id: str, wait: float | None) -> Result:
-    """Mark a migration as applied without running it."""
+def fake(session: Session, migration_id: str, target: str, wait: float | None) -> Result:
+    """Mark a migration as applied without running it, or as applied for one of its targets."""
     project = session.project
     scripts, repository = project.scripts(), project.repository
     with env_file_exported(project.root), session.lock(wait):
         entries = project.plan(scripts, repository.load())
         context = session.context(LogReporter())
-        runs.fake(entries, migration_id, repository, context, project.root, project.environment)
-    return Result(said=[f"Migration {migration_id} applied successfully."])
+        runs.fake(
+            entries, migration_id, target, repository, context, project.root, project.environment
+        )
+    return Result(said=[f"Migration {name_of(migration_id, target)} applied successfully."])
 
 
 def _scripts(session: Session) -> list[Script]:

@@ -123,7 +123,7 @@ def _step(
         targets = require_targets(migration.targets, environment, entry.migration_id)
     source = checksum(path)
     works: dict[str, Work] = {}
-    for target in _wanted(record, targets, selection.target):
+    for target in targets_left(record, targets, selection.target):
         own = make(type(migration), entry.script, root, target) if target else migration
         run = record.run_of(target) if target else record
         works[target] = _work(own, run, entry.script, source, selection)
@@ -149,15 +149,10 @@ def _require_as_written(migration: BaseMigration, entry: Entry) -> None:
             )
 
 
-def targets_left(record: MigrationRecord, targets: Sequence[str]) -> Sequence[str]:
-    """Return the targets for which a migration is not applied; of one without any, no name."""
-    if not targets:
-        return [""]
-    return [each for each in targets if not ((run := record.run_of(each)) and run.applied_at)]
+def targets_left(record: MigrationRecord, targets: Sequence[str], wanted: str) -> Sequence[str]:
+    """Return the targets for which a migration is not applied, or just the one that is wanted.
 
-
-def _wanted(record: MigrationRecord, targets: Sequence[str], wanted: str) -> Sequence[str]:
-    """Return the targets that are left, or the one that is wanted.
+    Of a migration that has none, that is the empty name.
 
     Raises:
         SelectionError: the one that is wanted is none of them, or applied already.
@@ -165,7 +160,9 @@ def _wanted(record: MigrationRecord, targets: Sequence[str], wanted: str) -> Seq
     if wanted and wanted not in targets:
         known = f"use one of {', '.join(targets)}" if targets else "it has none"
         raise SelectionError(f"{wanted} is no target of {record.migration_id}: {known}")
-    left = targets_left(record, targets)
+    if not targets:
+        return [""]
+    left = [each for each in targets if not ((run := record.run_of(each)) and run.applied_at)]
     if not wanted:
         return left
     if wanted not in left:

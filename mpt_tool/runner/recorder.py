@@ -1,5 +1,6 @@
 """Records one run of a migration, in the store and in the history: start, checkpoints and end."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -193,13 +194,14 @@ class Recorder:
         """
         running, now = self._saved, self._context.clock()
         applied = running.finish(now)
+        of_target = f" --target {shlex.quote(self._target)}" if self._target else ""
         try:
             self._repository.save(self._ledger.enter(self._target, applied))
         except StorageError as error:
             raise StorageError(
                 f"Migration {self.name} was applied, but that could not be recorded:"
                 f" {error}. Do not run it again; once it can be recorded:"
-                f" mpt-tool migrate --fake {self.migration_id}"
+                f" mpt-tool migrate --fake {self.migration_id}{of_target}"
             ) from error
         finally:
             self._append(OutcomeEnum.APPLIED, running, ended_at=now, tally=tally)

@@ -101,17 +101,18 @@ def _run_step(
 def fake(
     entries: Sequence[Entry],
     migration_id: str,
+    target: str,
     repository: StateRepository,
     context: Context,
     root: Path,
     environment: Mapping[str, str],
 ) -> None:
-    """Record a migration as applied without running it, for all targets that it has now.
+    """Record a migration as applied without running it, for all targets that it has now, or one.
 
     It is imported only if neither its record nor its syntax tree tells its type.
 
     Raises:
-        SelectionError: the migration is unknown or applied already.
+        SelectionError: the migration, or the target, is unknown or applied already.
         SettingsError: what it is made for is not set.
         ScriptFailedError: its type cannot be told, as the script cannot be loaded.
         StorageError: it could not be recorded.
@@ -123,16 +124,16 @@ def fake(
     record = record_of(entry, entry.type or load(entry.script, root).type)
     source, now = checksum(root / entry.script.path), context.clock()
     faked = RunRecord().fake(now, context.origin.version)
-    left = targets_left(record, targets)
-    for target in left:
+    left = targets_left(record, targets, target)
+    for each in left:
         record = (
-            record.with_run(target, faked, targets)
-            if target
+            record.with_run(each, faked, targets)
+            if each
             else record.fake(now, context.origin.version)
         )
     repository.save(record)
-    for target in left:
-        attempt = attempt_at(record, target, None, context.origin, source, OutcomeEnum.FAKED, now)
+    for each in left:
+        attempt = attempt_at(record, each, None, context.origin, source, OutcomeEnum.FAKED, now)
         append(attempt, repository)
 
 

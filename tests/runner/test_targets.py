@@ -602,3 +602,35 @@ def test_a_run_of_the_other_type_does_not_need_the_variable(project: Project) ->
 
     assert project.run("migrate", "--schema").exit_code == 0
     assert project.run("migrate", "--data").exit_code == 2
+
+
+def test_a_run_may_be_for_one_target_alone(project: Project) -> None:
+    setup(project)
+
+    result = project.run("migrate", "--data", "setup", "--target", "B", env=of_products("A", "B"))
+
+    assert result.exit_code == 0
+    assert ran(project) == ["B"]
+
+
+def test_one_target_alone_may_be_faked(project: Project) -> None:
+    setup(project)
+    env = of_products("A", "B")
+
+    result = project.run("migrate", "--fake", "setup", "--target", "B", env=env)
+
+    assert result.stdout.endswith("Migration setup (B) applied successfully.\n")
+    statuses = [each["status"] for each in listed(project, env)["targets"]]
+    assert statuses == ["not applied", "faked"]
+
+
+def test_what_could_not_be_recorded_is_advised_to_be_faked_for_its_target_alone(
+    project: Project,
+) -> None:
+    setup(project, body="Path('.migrations-state.json').write_text('{}')")
+
+    result = project.run("migrate", "--data", env=of_products("A B", "C"))
+
+    assert result.exit_code == 1
+    assert ran(project) == ["A", "B"]
+    assert "mpt-tool migrate --fake setup --target 'A B'\n" in result.stderr

@@ -72,15 +72,22 @@ class ItemsFailedError(MptToolError):
 class SeveralFailedError(MptToolError):
     """Several of those failed that had their turn whatever became of the others.
 
+    Its cause is what scripts raised in them, its exit code that of the last, which may be a stop.
+
     Args:
-        what: the beginning of the message; their names are the end.
+        message: for the user.
         failures: what each ended with that failed, by its name.
     """
 
-    def __init__(self, what: str, failures: Mapping[str, MptToolError]) -> None:
-        super().__init__(f"{what}: {', '.join(failures)}")
-        self.exit_code = next(iter(failures.values())).exit_code
-        causes = {name: cause for name, error in failures.items() if (cause := error.__cause__)}
+    def __init__(self, message: str, failures: Mapping[str, MptToolError]) -> None:
+        super().__init__(message)
+        *_, last = failures.values()
+        self.exit_code = last.exit_code
+        causes = {
+            name: error.__cause__
+            for name, error in failures.items()
+            if isinstance(error, ScriptFailedError) and error.__cause__
+        }
         if causes:
             self.__cause__ = BaseExceptionGroup(", ".join(causes), list(causes.values()))
 

@@ -219,7 +219,9 @@ class MigrationRecord(RunRecord):
             run: its record.
             wanted: all targets that the migration has now.
         """
-        update = {"targets": {**(self.targets or {}), target: run}, "version": run.version}
+        targets = {**(self.targets or {}), target: run}
+        # A checkpoint of its own is from before it had targets.
+        update = {"targets": targets, "version": run.version, "checkpoint": None}
         return self.model_copy(update=update).over(wanted)
 
     def over(self, wanted: Sequence[str]) -> Self:

@@ -52,4 +52,5 @@ def _failure(failures: Mapping[str, MptToolError], total: int) -> MptToolError |
     """Return the error to end with; None if nothing failed."""
     if len(failures) < 2:
         return next(iter(failures.values()), None)
-    return SeveralFailedError(f"{len(failures)} of {total} are not as they should be", failures)
+    message = f"{len(failures)} of {total} are not as they should be: {', '.join(failures)}"
+    return SeveralFailedError(message, failures)

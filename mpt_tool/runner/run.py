@@ -28,7 +28,7 @@ from mpt_tool.scripts.plan import Entry, RunResult
 from mpt_tool.scripts.syntax import checksum
 from mpt_tool.scripts.targets import require_targets
 from mpt_tool.storage.repository import StateRepository
-from mpt_tool.wording import LONGEST_REPEATED, duration, shortened
+from mpt_tool.wording import LONGEST_REPEATED, duration, in_targets, shortened
 
 # What ends one target and leaves the others their turn.
 _ERRORS_OF_TARGET = (ScriptError, ScriptFailedError, ItemsFailedError)
@@ -63,7 +63,8 @@ def _run_step(
 
     A target that fails does not keep the others from their turn.
     """
-    ledger, failures = Ledger(step.record, step.targets), {}
+    ledger = Ledger(step.record, step.targets)
+    left, failures = list(step.works), dict[str, MptToolError]()
     if step.column in context.missing:
         log.warning(
             "The store has no column %s: the progress of %s will not survive its end;"
@@ -85,17 +86,17 @@ def _run_step(
                         work.do(recorder, context)
                     seconds = recorder.finish(work.tally)
             log.info("Applied migration: %s in %s", recorder.name, duration(seconds))
+            left.remove(target)
         except MptToolError as error:
             log.error("%s", shortened(context.redact(str(error)), LONGEST_REPEATED))
-            if not isinstance(error, _ERRORS_OF_TARGET) or context.stop.cause:
-                return error
             failures[target] = error
+            if not isinstance(error, _ERRORS_OF_TARGET) or context.stop.cause:
+                break
     if len(failures) < 2:
         return next(iter(failures.values()), None)
-    failed = f"{len(failures)} of {len(step.targets)} targets"
-    return SeveralFailedError(
-        f"Migration {ledger.record.migration_id} failed for {failed}", failures
-    )
+    name, of_targets = step.record.migration_id, in_targets(len(left), len(step.targets))
+    message = f"Migration {name} is not applied for {of_targets}: {', '.join(left)}"
+    return SeveralFailedError(message, failures)
 
 
 def fake(

@@ -166,8 +166,8 @@ def test_several_that_fail_are_each_told_in_full_once(project: Project) -> None:
     assert result.exit_code == 1
     assert result.stderr.count("ValueError: A is bad") == 1
     assert result.stderr.count("ValueError: C is bad") == 1
-    last = "Error running data command: Migration setup failed for 2 of 3 targets: A, C\nAborted.\n"
-    assert result.stderr.endswith(last)
+    last = "Migration setup is not applied for 2 of 3 targets: A, C\nAborted.\n"
+    assert result.stderr.endswith(f"Error running data command: {last}")
 
 
 def test_an_exit_code_that_a_script_asks_for_is_passed_on(project: Project) -> None:
@@ -634,3 +634,24 @@ def test_what_could_not_be_recorded_is_advised_to_be_faked_for_its_target_alone(
     assert result.exit_code == 1
     assert ran(project) == ["A", "B"]
     assert "mpt-tool migrate --fake setup --target 'A B'\n" in result.stderr
+
+
+def test_a_failure_before_a_stop_is_told_in_full_too(project: Project) -> None:
+    setup(project, body="os.kill(os.getpid(), signal.SIGTERM)")
+
+    result = project.run("migrate", "--data", env=of_products("A", "B", "C", MPT_BAD="A"))
+
+    assert result.exit_code == 143
+    assert result.stderr.count("ValueError: A is bad") == 1
+    assert "Migration setup is not applied for 3 of 3 targets: A, B, C\n" in result.stderr
+
+
+def test_progress_from_before_it_had_targets_is_not_theirs(project: Project) -> None:
+    items(project)
+    checkpoint = {"cursor": 2, "processed": 2, "since": DAY}
+    project.write_state(record("setup", order_id=1, checkpoint=checkpoint))
+
+    assert project.run("migrate", "--data", env=of_products("A")).exit_code == 0
+
+    assert ran(project) == ["A1", "A2", "A3"]
+    assert "checkpoint" not in project.state()["setup"]

@@ -57,7 +57,7 @@ class Step:
 
     @property
     def column(self) -> str | None:
-        """Where the store keeps its progress; None if it makes none that is worth a word."""
+        """Where the store keeps its progress; None if there is none to keep."""
         if self.targets:
             return "targets"
         is_batch = any(isinstance(work, BatchWork) for work in self.works.values())

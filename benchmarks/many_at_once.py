@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from support.airtable_server import BASE, AirtableServer, RateLimit
 
@@ -51,7 +52,7 @@ def _seconds_to_change(ours: Contender, folder: Path, rows: int, process: str) -
     """Return how long it takes to read and change all rows of a table, as the server sees it."""
     projects.create(folder, 1, _AIRTABLE.format(limit=_REQUESTS_A_SECOND, process=process))
     with AirtableServer(rate_limit=RateLimit(_REQUESTS_A_SECOND), clock=time.monotonic) as server:
-        columns = [
+        columns: list[dict[str, Any]] = [
             {"name": "Name", "type": "singleLineText"},
             {"name": "Seats", "type": "number", "options": {"precision": 0}},
         ]

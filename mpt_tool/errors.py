@@ -6,7 +6,7 @@
     ├── ScriptFailedError        a script raised; the exit code is its own if it asked for one
     ├── SelectionError           the asked-for migration cannot be run or faked
     ├── ItemsFailedError         a batch migration came to its end, but items failed
-    ├── TargetsFailedError       several targets of a migration failed
+    ├── SeveralFailedError       several targets, or several looks at what was applied, failed
     ├── LockedError              exit code 75: another run holds the lock
     ├── StoppedError             a run was stopped from outside; the exit code says by what
     └── StorageError             the state store cannot be reached, read or written
@@ -69,23 +69,27 @@ class ItemsFailedError(MptToolError):
     """A batch migration handled all items, and some of them failed."""
 
 
-class TargetsFailedError(MptToolError):
-    """A migration failed for several of its targets.
+class SeveralFailedError(MptToolError):
+    """Several of those failed that had their turn whatever became of the others.
+
+    Its cause is what scripts raised in them, its exit code that of the last, which may be a stop.
 
     Args:
-        migration_id: of the migration.
-        count: how many targets it has.
-        failures: what each of those ended with that failed.
+        message: for the user.
+        failures: what each ended with that failed, by its name.
     """
 
-    def __init__(self, migration_id: str, count: int, failures: Mapping[str, MptToolError]) -> None:
-        names = ", ".join(failures)
-        super().__init__(
-            f"Migration {migration_id} failed for {len(failures)} of {count} targets: {names}"
-        )
-        causes = [error.__cause__ for error in failures.values() if error.__cause__]
+    def __init__(self, message: str, failures: Mapping[str, MptToolError]) -> None:
+        super().__init__(message)
+        *_, last = failures.values()
+        self.exit_code = last.exit_code
+        causes = {
+            name: error.__cause__
+            for name, error in failures.items()
+            if isinstance(error, ScriptFailedError) and error.__cause__
+        }
         if causes:
-            self.__cause__ = BaseExceptionGroup("in its targets", causes)
+            self.__cause__ = BaseExceptionGroup(", ".join(causes), list(causes.values()))
 
 
 class LockedError(MptToolError):

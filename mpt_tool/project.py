@@ -91,9 +91,8 @@ class Project:
         """Return what the store lacks, of what is missing, that the migrations would use."""
         used = {"version"} if self.settings.service_version else set()
         pending = plan.pending(entries) if missing else []
-        read = [read_syntax(entry.script.path) for entry in pending if entry.script]
-        used |= {"checkpoint"} if any(each.is_batch for each in read) else set()
-        used |= {"targets"} if any(each.targets for each in read) else set()
+        used |= {"checkpoint"} if any(entry.syntax.is_batch for entry in pending) else set()
+        used |= {"targets"} if any(entry.syntax.targets for entry in pending) else set()
         return [
             f"the store has no column {column}, so that is not recorded; --init adds it"
             for column in sorted(used.intersection(missing))
@@ -115,12 +114,11 @@ class Project:
             attempts: the history, the newest first, if what became of those that are applied is to
                 be noted.
         """
-        records = snapshot.records
         # Of those that are applied for whatever they are made for nothing is to be known.
         read = {
             script.migration_id: read_syntax(script.path)
             for script in scripts
-            if not (record := records.get(script.migration_id))
+            if not (record := snapshot.records.get(script.migration_id))
             or record.targets
             or not record.applied_at
         }
@@ -129,9 +127,13 @@ class Project:
             for migration_id, syntax in read.items()
             if syntax.targets
         }
+        records = {
+            migration_id: record.over(targets.get(migration_id) or ())
+            for migration_id, record in snapshot.records.items()
+        }
         notes: dict[str, list[str]] = {key: [note] for key, note in snapshot.notes.items()}
         for migration_id, found in targets.items():
-            if not found:
+            if not (found or ((record := records.get(migration_id)) and record.applied_at)):
                 listing = read[migration_id].targets
                 notes.setdefault(migration_id, []).append(f"{listing} lists no target")
         newest = _newest_applied(attempts)
@@ -143,8 +145,7 @@ class Project:
             migration_id: sum((Counter(each.outcomes) for each in of_targets), Counter[str]())
             for migration_id, of_targets in newest.items()
         }
-        declared = {migration_id: syntax.type for migration_id, syntax in read.items()}
-        return plan.build(scripts, records, declared, targets, notes, outcomes)
+        return plan.build(scripts, records, read, targets, notes, outcomes)
 
     def require_known(self, migration_id: str) -> None:
         """Raise `SelectionError` if no script, no record and no attempt has this id."""

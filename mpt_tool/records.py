@@ -80,6 +80,11 @@ class Checkpoint(_Value):
         """How many items lie behind, done or failed."""
         return self.processed + self.failed
 
+    @property
+    def is_to_be_verified(self) -> bool:
+        """Whether all is done, and only `verify` is left."""
+        return self.done and not self.failed
+
     def __str__(self) -> str:
         """Return how many items lie behind, of how many."""
         return of_total(self.handled, self.total)
@@ -214,20 +219,26 @@ class MigrationRecord(RunRecord):
             run: its record.
             wanted: all targets that the migration has now.
         """
-        runs = {**(self.targets or {}), target: run}
-        update: dict[str, Any] = {
-            "targets": runs,
-            "version": run.version,
-            "started_at": None,
-            "applied_at": None,
-        }
-        of_wanted = [runs.get(each) for each in wanted]
-        started = [each.started_at for each in of_wanted if each and each.started_at]
-        applied = [each.applied_at for each in of_wanted if each and each.applied_at]
-        if len(applied) == len(wanted):
-            update |= {"started_at": min(started, default=None), "applied_at": max(applied)}
-        elif run.status is MigrationStatusEnum.RUNNING:
-            update |= {"started_at": run.started_at}
+        targets = {**(self.targets or {}), target: run}
+        # A checkpoint of its own is from before it had targets.
+        update = {"targets": targets, "version": run.version, "checkpoint": None}
+        return self.model_copy(update=update).over(wanted)
+
+    def over(self, wanted: Sequence[str]) -> Self:
+        """Return the record as it stands for these targets: running if one is, applied if all are.
+
+        Without any, or if no target has a record of its own, it is as it was.
+        """
+        if not (self.targets and wanted):
+            return self
+        runs = [self.targets.get(each, RunRecord()) for each in wanted]
+        started = [run.started_at for run in runs if run.started_at]
+        applied = [run.applied_at for run in runs if run.applied_at]
+        if len(applied) == len(runs):
+            update = {"started_at": min(started, default=None), "applied_at": max(applied)}
+        else:
+            running = (run.started_at for run in runs if run.status is MigrationStatusEnum.RUNNING)
+            update = {"started_at": next(running, None), "applied_at": None}
         return self.model_copy(update=update)
 
     def document(self) -> dict[str, Any]:

@@ -37,9 +37,9 @@ def in_items(handled: int, total: int | None = None) -> str:
     return f"{counted} item" if counted == "1" else f"{counted} items"
 
 
-def in_targets(count: int) -> str:
-    """Return how many targets that are, with the noun."""
-    return f"{count:,} target" if count == 1 else f"{count:,} targets"
+def in_targets(count: int, total: int) -> str:
+    """Return how many targets that are, of how many, with the noun."""
+    return f"{count:,} of {total:,} {'target' if total == 1 else 'targets'}"
 
 
 def in_outcomes(outcomes: Mapping[str, int]) -> str:

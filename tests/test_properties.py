@@ -23,7 +23,7 @@ from mpt_tool.records import MigrationRecord
 from mpt_tool.redaction import make_redact
 from mpt_tool.scripts import check, load, plan
 from mpt_tool.scripts.folder import Script, find
-from mpt_tool.scripts.syntax import read_syntax
+from mpt_tool.scripts.syntax import Syntax, read_syntax
 from mpt_tool.settings import Section, Settings, load_settings, variable_names
 from mpt_tool.storage.airtable.settings import StoreSettings
 from mpt_tool.storage.local import LocalRepository
@@ -187,7 +187,7 @@ def test_what_is_pending_runs_in_order_whatever_the_state_holds(
     migrations: list[tuple[int, str, MigrationTypeEnum, bool]],
 ) -> None:
     found = [Script(order_id, id_, Path(id_)) for order_id, id_, _, _ in migrations]
-    declared = {id_: type_ for _, id_, type_, recorded in migrations if not recorded}
+    declared = {id_: Syntax(type_) for _, id_, type_, recorded in migrations if not recorded}
     records = {
         id_: MigrationRecord.new(id_, order_id, type_).fake(datetime.now(UTC), None)
         for order_id, id_, type_, recorded in migrations

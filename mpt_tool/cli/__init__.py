@@ -18,6 +18,7 @@ from mpt_tool.cli.migrate import migrate
 from mpt_tool.cli.options import NO_COLOR, VERSION
 from mpt_tool.cli.pending import pending
 from mpt_tool.cli.unlock import unlock
+from mpt_tool.cli.verify import verify
 from mpt_tool.errors import ExitCode
 from mpt_tool.process.streams import lost_output, prepare_streams
 
@@ -30,7 +31,7 @@ app = typer.Typer(
 )
 _COMMANDS: Mapping[str, Sequence[Callable[..., None]]] = {
     "Commands that run": (migrate, batch, unlock),
-    "Commands that show": (pending, history, failures),
+    "Commands that show": (pending, history, failures, verify),
 }
 _EXAMPLES = {migrate: OF_MIGRATE, batch: OF_BATCH}
 for _panel, _commands in _COMMANDS.items():

@@ -89,6 +89,20 @@ def ids_with_failures(project: "Project", _: typer.Context) -> Offers:
 
 
 @_offering
+def ids_to_verify(project: "Project", _: typer.Context) -> Offers:
+    """Offer those that are applied, where that is known, and have a `verify`."""
+    from mpt_tool.scripts.syntax import read_syntax
+
+    is_local = _is_local(project)
+    return _offers(
+        entry
+        for entry in _entries(project)
+        if entry.script and read_syntax(entry.script.path).verifies
+        if entry.is_applied or not is_local
+    )
+
+
+@_offering
 def attempted_ids(project: "Project", _: typer.Context) -> Offers:
     """Offer those that have an attempt, with how the newest ended."""
     if not _is_local(project):
@@ -134,13 +148,8 @@ def _pending(project: "Project", migration_type: MigrationTypeEnum | None) -> Of
 
 def _pending_batches(project: "Project") -> Offers:
     from mpt_tool.scripts.plan import pending
-    from mpt_tool.scripts.syntax import read_syntax
 
-    return _offers(
-        entry
-        for entry in pending(_entries(project))
-        if entry.script and read_syntax(entry.script.path).is_batch
-    )
+    return _offers(entry for entry in pending(_entries(project)) if entry.syntax.is_batch)
 
 
 def _offers(entries: "Iterable[Entry]") -> Offers:

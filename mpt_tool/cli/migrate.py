@@ -46,6 +46,7 @@ RULES = Rules(
     goes_with={
         "MIGRATION_ID": ("--data", "--schema"),
         "--dry-run": ("--data", "--schema"),
+        "--target": ("MIGRATION_ID", "--fake"),
         "--batch": ("--new-data",),
         "--wait": ("--data", "--schema", "--fake", "--init"),
         "--strict": ("--check",),
@@ -53,7 +54,7 @@ RULES = Rules(
         "--json": ("--list", "--check", "--dry-run"),
     },
 )
-_INIT = "create the folder and the state file or table, or the columns that it lacks."
+_INIT = "create the folder and the store, or what it lacks."
 _FOLDER = "the migrations folder, in place of the setting's."
 _flag, _option = RULES.flag, RULES.option
 
@@ -72,6 +73,9 @@ def migrate(
         RUN,
         metavar="MIGRATION_ID",
         autocompletion=completion.ids_to_fake,
+    ),
+    target: str | None = _option(
+        "--target", "just for this one of its targets.", RUN, metavar="NAME"
     ),
     dry_run: bool = _flag("--dry-run", "show what would run; change nothing.", RUN),
     wait: float | None = _option(
@@ -98,14 +102,15 @@ def migrate(
             from mpt_tool.cli import running
             from mpt_tool.runner.prepare import Selection
 
-            selection = Selection(MigrationTypeEnum(session.command), migration_id)
+            migration_type = MigrationTypeEnum(session.command)
+            selection = Selection(migration_type, migration_id, target=target or "")
             if dry_run:
                 return running.dry_run(session, selection)
             return running.run(session, selection, wait)
         case "fake":
             from mpt_tool.cli import running
 
-            return running.fake(session, given_id, wait)
+            return running.fake(session, given_id, target or "", wait)
         case "newdata" | "newschema":
             return _scaffold(session, given_id, batch=batch)
         case "init":
@@ -167,11 +172,13 @@ def _check(session: "Session", *, strict: bool, missing_ok: bool) -> Result:
     if missing_ok and not os.path.lexists(project.folder):
         return Result(Findings([]), [f"Nothing to check: there is no folder {project.folder}."])
     scripts = find(project.folder, project.searched)
-    findings = check.check(scripts)
     if strict:
         snapshot = project.repository.load()
         entries = project.plan(scripts, snapshot, project.attempts())
+        findings = check.check(scripts, {each.migration_id for each in entries if each.is_applied})
         findings += check.drift(entries, project.store_notes(entries, snapshot.missing))
+    else:
+        findings = check.check(scripts)
     if findings:
         failure = ScriptError(f"{len(findings)} problem(s) found in {project.folder}")
         return Result(Findings(findings), failure=failure)

@@ -27,7 +27,7 @@ from mpt_tool.view.progress import LiveReporter, LogReporter
 from mpt_tool.view.results import DryRun, Result
 from mpt_tool.view.terminal import is_live
 from mpt_tool.view.text import summary
-from mpt_tool.wording import in_items, in_outcomes
+from mpt_tool.wording import in_items, in_outcomes, name_of
 
 
 def run(
@@ -141,18 +141,21 @@ def dry_run(session: Session, selection: Selection, look: Look | None = None) ->
             for target, work in works.items()
             if isinstance(work, BatchWork)
         }
-    return Result(DryRun(selection.migration_type, [step.record for step in steps], sights))
+    would_run = [(step.record, [target for target in step.works if target]) for step in steps]
+    return Result(DryRun(selection.migration_type, would_run, sights))
 
 
-def fake(session: Session, migration_id: str, wait: float | None) -> Result:
-    """Mark a migration as applied without running it."""
+def fake(session: Session, migration_id: str, target: str, wait: float | None) -> Result:
+    """Mark a migration as applied without running it, or as applied for one of its targets."""
     project = session.project
     scripts, repository = project.scripts(), project.repository
     with env_file_exported(project.root), session.lock(wait):
         entries = project.plan(scripts, repository.load())
         context = session.context(LogReporter())
-        runs.fake(entries, migration_id, repository, context, project.root, project.environment)
-    return Result(said=[f"Migration {migration_id} applied successfully."])
+        runs.fake(
+            entries, migration_id, target, repository, context, project.root, project.environment
+        )
+    return Result(said=[f"Migration {name_of(migration_id, target)} applied successfully."])
 
 
 def _scripts(session: Session) -> list[Script]:
@@ -180,7 +183,8 @@ def _cursor(given: str) -> object:
 
 def _done(selection: Selection) -> str:
     if selection.is_batch:
-        return f"Migration {selection.migration_id} applied successfully."
+        name = name_of(selection.migration_id or "", selection.target)
+        return f"Migration {name} applied successfully."
     if selection.migration_type is MigrationTypeEnum.DATA:
         return "Migrations completed successfully."
     return "schema migrations applied successfully."

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from mpt_tool.enums import MigrationTypeEnum
-from mpt_tool.errors import ExitCode, MptToolError, ScriptFailedError, TargetsFailedError
+from mpt_tool.errors import ExitCode, MptToolError, ScriptFailedError, SeveralFailedError
 from mpt_tool.process.signals import Stop
 from mpt_tool.project import Project, find_root, open_project
 from mpt_tool.records import Origin
@@ -157,7 +157,7 @@ def _say(message: str, output: Output, redact: Redact) -> None:
 
 def _write_error(command: str, error: MptToolError, output: Output, redact: Redact) -> None:
     message = reason = redact(str(error))
-    if isinstance(error, ScriptFailedError | TargetsFailedError) and error.__cause__:
+    if isinstance(error, ScriptFailedError | SeveralFailedError) and error.__cause__:
         from mpt_tool.clients.releases import hint_at_release
         from mpt_tool.process.tracebacks import script_traceback
 

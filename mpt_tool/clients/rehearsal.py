@@ -160,7 +160,7 @@ class Rehearsal:
             is_concerned = self._collections and service.is_concerned(request, self)
             return service.read(request, self) if is_concerned else None
         if not self.answers:
-            self.refuse(request, "a dry run writes nothing")
+            self.refuse(request, "nothing may be written now")
         return service.write(request, self)
 
     def refuse(self, request: Request, reason: str) -> NoReturn:

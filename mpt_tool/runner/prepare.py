@@ -41,7 +41,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A migration that is loaded and ready to run, and the record that it leaves.
+    """A migration that is loaded and ready to run, and the record that it begins with.
 
     `works` is what there is to do for each target; without targets, for the empty name. `targets`
     are all that it has, those that are done too. `requires` are the ids of what has to be applied
@@ -54,6 +54,14 @@ class Step:
     works: Mapping[str, Work]
     path: Path
     checksum: str | None
+
+    @property
+    def column(self) -> str | None:
+        """Where the store keeps its progress; None if there is none to keep."""
+        if self.targets:
+            return "targets"
+        is_batch = any(isinstance(work, BatchWork) for work in self.works.values())
+        return "checkpoint" if is_batch else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,36 +88,42 @@ def prepare(
             requires is not applied.
         SettingsError: what a migration is made for is not set.
         ScriptError: a script that may have to run holds no migration, or one of another type than
-            recorded.
+            recorded, or what it is made for or requires cannot be told without running it.
         ScriptFailedError: a script that may have to run cannot be loaded.
     """
     migration_type, migration_id = selection.migration_type, selection.migration_id
     if migration_id is not None:
-        entry = plan.pending_one(entries, migration_id, migration_type)
-        step = _step(entry, selection, root, environment)
-        if migration_type not in (None, step.record.type):
-            raise plan.wrong_type(migration_id, migration_type)
-        steps, skipped = [step], []
+        chosen, skipped = [plan.pending_one(entries, migration_id, migration_type)], []
     else:
         assert migration_type
-        pending = plan.pending(entries, migration_type)
-        loaded = [_step(entry, selection, root, environment) for entry in pending]
-        steps = [step for step in loaded if step.record.type is migration_type]
+        chosen = plan.pending(entries, migration_type)
         skipped = [entry.migration_id for entry in plan.applied(entries, migration_type)]
+    loaded = [(entry, load(entry.script, root)) for entry in chosen if entry.script]
+    # Of one whose type could not be told before it may be known now that it is the other.
+    ours = [each for each in loaded if each[0].type or migration_type in (None, each[1].type)]
+    if migration_id is not None and migration_type and not ours:
+        raise plan.wrong_type(migration_id, migration_type)
+    steps = [_step(entry, migration, selection, root, environment) for entry, migration in ours]
     _require_required(entries, steps)
     return Prepared(steps, skipped)
 
 
-def _step(entry: Entry, selection: Selection, root: Path, environment: Mapping[str, str]) -> Step:
+def _step(
+    entry: Entry,
+    migration: BaseMigration,
+    selection: Selection,
+    root: Path,
+    environment: Mapping[str, str],
+) -> Step:
     assert entry.script is not None
-    migration = load(entry.script, root)
+    _require_as_written(migration, entry)
     record, path = record_of(entry, migration.type), root / entry.script.path
     targets: Sequence[str] = ()
     if migration.targets:
         targets = require_targets(migration.targets, environment, entry.migration_id)
     source = checksum(path)
     works: dict[str, Work] = {}
-    for target in _targets_left(record, targets, selection.target):
+    for target in targets_left(record, targets, selection.target):
         own = make(type(migration), entry.script, root, target) if target else migration
         run = record.run_of(target) if target else record
         works[target] = _work(own, run, entry.script, source, selection)
@@ -120,8 +134,25 @@ def _step(entry: Entry, selection: Selection, root: Path, environment: Mapping[s
     return Step(record, targets, migration.requires, works, path, source)
 
 
-def _targets_left(record: MigrationRecord, targets: Sequence[str], wanted: str) -> Sequence[str]:
-    """Return the targets that are not applied, or the one that is wanted; without any, no name.
+def _require_as_written(migration: BaseMigration, entry: Entry) -> None:
+    """Return if the syntax tree tells what a migration is made for and requires, as listing needs.
+
+    Raises:
+        ScriptError: it does not, so that nobody would know what is pending.
+    """
+    for name in ("targets", "requires"):
+        found: object = getattr(migration, name)
+        if (tuple(found) if isinstance(found, list) else found) != getattr(entry.syntax, name):
+            raise ScriptError(
+                f"{entry.script and entry.script.path}: {name} is {found!r}, which cannot be read"
+                f" without running the script: write {name} in its class Migration, as it is"
+            )
+
+
+def targets_left(record: MigrationRecord, targets: Sequence[str], wanted: str) -> Sequence[str]:
+    """Return the targets for which a migration is not applied, or just the one that is wanted.
+
+    Of a migration that has none, that is the empty name.
 
     Raises:
         SelectionError: the one that is wanted is none of them, or applied already.
@@ -129,9 +160,11 @@ def _targets_left(record: MigrationRecord, targets: Sequence[str], wanted: str) 
     if wanted and wanted not in targets:
         known = f"use one of {', '.join(targets)}" if targets else "it has none"
         raise SelectionError(f"{wanted} is no target of {record.migration_id}: {known}")
+    if not targets:
+        return [""]
     left = [each for each in targets if not ((run := record.run_of(each)) and run.applied_at)]
     if not wanted:
-        return left or [""]
+        return left
     if wanted not in left:
         raise SelectionError(f"Migration {record.migration_id} already applied for {wanted}")
     return [wanted]
@@ -159,18 +192,15 @@ def _work(
         return ScriptWork(migration, checkpoint, source)
     for name, value in selection.overrides.items():
         vars(migration)[name] = value
+    retries_failed = selection.resume is ResumeEnum.RETRY_FAILED and bool(
+        checkpoint and checkpoint.failed
+    )
     if selection.resume is ResumeEnum.RESTART:
         checkpoint = _anew(checkpoint)
-    elif checkpoint and selection.resume is ResumeEnum.IF_UNCHANGED:
+    elif checkpoint and selection.resume is not ResumeEnum.ANYWAY and not retries_failed:
         _require_unchanged(checkpoint, script, source)
     return BatchWork(
-        migration,
-        checkpoint,
-        source,
-        Tally.since(checkpoint),
-        retries_failed=selection.resume is ResumeEnum.RETRY_FAILED
-        and checkpoint is not None
-        and checkpoint.failed > 0,
+        migration, checkpoint, source, Tally.since(checkpoint), retries_failed=retries_failed
     )
 
 
@@ -191,8 +221,8 @@ def _require_unchanged(checkpoint: Checkpoint, script: Script, source: str | Non
     Raises:
         SelectionError: it is of another, and it is not said what to do with it.
     """
-    migration_id, is_to_be_verified = script.migration_id, checkpoint.done and not checkpoint.failed
-    if is_to_be_verified or not checkpoint.handled:
+    migration_id = script.migration_id
+    if checkpoint.is_to_be_verified or not checkpoint.handled:
         return
     if checkpoint.checksum not in (None, source):
         raise SelectionError(
@@ -206,17 +236,24 @@ def _require_required(entries: Sequence[Entry], steps: Sequence[Step]) -> None:
     """Return if all that the steps require is applied, or runs before them.
 
     Raises:
-        SelectionError: it is not; the message names what is to run first.
+        SelectionError: it is not; the message names all that is to run first.
     """
-    done = {entry.migration_id for entry in entries if entry.is_applied}
+    known = {entry.migration_id: entry for entry in entries}
+    done = {migration_id for migration_id, entry in known.items() if entry.is_applied}
+    missing = []
     for step in steps:
-        for required in step.requires:
-            if required not in done:
-                raise SelectionError(
-                    f"Migration {step.record.migration_id} requires {required}, which is not"
-                    " applied: run that one first"
-                )
+        left = [_told(each, known.get(each)) for each in step.requires if each not in done]
+        if left:
+            missing.append(f"{step.record.migration_id} requires {', '.join(left)}")
         done.add(step.record.migration_id)
+    if missing:
+        raise SelectionError(f"Nothing was run: {'; '.join(missing)}: run what is required first")
+
+
+def _told(migration_id: str, entry: Entry | None) -> str:
+    """Return what a message tells of a migration that is required and not applied."""
+    told = f"{entry.type or 'unknown type'}, {entry.status}" if entry else "unknown"
+    return f"{migration_id} ({told})"
 
 
 def record_of(entry: Entry, migration_type: MigrationTypeEnum) -> MigrationRecord:

@@ -1,6 +1,8 @@
 """Records one run of a migration, in the store and in the history: start, checkpoints and end."""
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -38,15 +40,22 @@ class Recorder:
     """Records one run of one migration, or of one of its targets.
 
     Args:
-        ledger: keeps the record of the migration.
+        ledger: holds the record of the migration.
         target: what it runs for; empty if it has no targets.
+        repository: keeps the record and the history.
         path: its script.
         checksum: of the syntax tree of the script.
         context: who runs it, and when.
     """
 
     def __init__(
-        self, ledger: Ledger, target: str, path: Path, checksum: str | None, context: Context
+        self,
+        ledger: Ledger,
+        target: str,
+        repository: StateRepository,
+        path: Path,
+        checksum: str | None,
+        context: Context,
     ) -> None:
         self._ledger = ledger
         self._target = target
@@ -54,7 +63,7 @@ class Recorder:
         self._saved = self._reached = ledger.run_of(target)
         self._path = path
         self._checksum = checksum
-        self._repository = ledger.repository
+        self._repository = repository
         self._context = context
         self.keeps_failures = True
         """Whether the store has had a place for the items that failed."""
@@ -120,7 +129,7 @@ class Recorder:
         """
         try:
             run = self._saved.start(self._context.clock(), self._context.origin.version)
-            self._ledger.save(self._target, run)
+            self._repository.save(self._ledger.enter(self._target, run))
             # The process may have been frozen in the save, until another took the lock.
             self._repository.require_lock()
         except StorageError as error:
@@ -188,19 +197,33 @@ class Recorder:
         """
         running, now = self._saved, self._context.clock()
         applied = running.finish(now)
+        of_target = f" --target {shlex.quote(self._target)}" if self._target else ""
         try:
-            self._ledger.save(self._target, applied)
+            self._repository.save(self._ledger.enter(self._target, applied))
         except StorageError as error:
             raise StorageError(
                 f"Migration {self.name} was applied, but that could not be recorded:"
                 f" {error}. Do not run it again; once it can be recorded:"
-                f" mpt-tool migrate --fake {self.migration_id}"
+                f" mpt-tool migrate --fake {self.migration_id}{of_target}"
             ) from error
         finally:
             self._append(OutcomeEnum.APPLIED, running, ended_at=now, tally=tally)
         return applied.seconds or 0.0
 
-    def fail(self, error: BaseException, tally: Tally | None) -> MptToolError:
+    @contextmanager
+    def failing(self, tally: Tally | None) -> Iterator[None]:
+        """Record what is raised meanwhile, and raise the error to end the run with instead.
+
+        Raises:
+            MptToolError: something was raised.
+        """
+        try:
+            yield
+        except BaseException as error:  # noqa: BLE001 - raised as ours, once it is recorded
+            failure = self._fail(error, tally)
+            raise failure from failure.__cause__
+
+    def _fail(self, error: BaseException, tally: Tally | None) -> MptToolError:
         """Record that the migration failed, or was interrupted; return the error to end the run."""
         running, stop = self._saved, self._context.stop
         try:
@@ -221,7 +244,7 @@ class Recorder:
         self._append(outcome, run, ended_at=now, tally=tally, error=error)
 
     def _save(self, run: RunRecord) -> None:
-        self._ledger.save(self._target, run)
+        self._repository.save(self._ledger.enter(self._target, run))
         self._saved = self._reached = run
 
     def _save_failure(self) -> None:

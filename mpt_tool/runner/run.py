@@ -11,8 +11,8 @@ from mpt_tool.errors import (
     MptToolError,
     ScriptError,
     ScriptFailedError,
+    SeveralFailedError,
     StoppedError,
-    TargetsFailedError,
 )
 from mpt_tool.process.isolation import isolated
 from mpt_tool.process.log import get_log
@@ -20,16 +20,15 @@ from mpt_tool.records import RunRecord
 from mpt_tool.runner.attempts import attempt_at
 from mpt_tool.runner.context import Context
 from mpt_tool.runner.ledger import Ledger
-from mpt_tool.runner.prepare import Prepared, Step, record_of
+from mpt_tool.runner.prepare import Prepared, Step, record_of, targets_left
 from mpt_tool.runner.recorder import Recorder, append
-from mpt_tool.runner.work import Work
 from mpt_tool.scripts import plan
 from mpt_tool.scripts.load import load
 from mpt_tool.scripts.plan import Entry, RunResult
-from mpt_tool.scripts.syntax import checksum, read_syntax
+from mpt_tool.scripts.syntax import checksum
 from mpt_tool.scripts.targets import require_targets
 from mpt_tool.storage.repository import StateRepository
-from mpt_tool.wording import LONGEST_REPEATED, duration, name_of, shortened
+from mpt_tool.wording import LONGEST_REPEATED, duration, in_targets, name_of, shortened
 
 # What ends one target and leaves the others their turn.
 _ERRORS_OF_TARGET = (ScriptError, ScriptFailedError, ItemsFailedError)
@@ -82,87 +81,79 @@ def _run_step(
 
     A target that fails does not keep the others from their turn.
     """
-    ledger, failures = Ledger(step.record, step.targets, repository), {}
+    ledger = Ledger(step.record, step.targets)
+    left, failures = list(step.works), dict[str, MptToolError]()
+    if step.column in context.missing:
+        log.warning(
+            "The store has no column %s: the progress of %s will not survive its end;"
+            " mpt-tool migrate --init adds the column",
+            step.column,
+            step.record.migration_id,
+        )
     for target, work in step.works.items():
-        recorder = Recorder(ledger, target, step.path, step.checksum, context)
+        recorder = Recorder(ledger, target, repository, step.path, step.checksum, context)
         try:
             _require_unstopped(recorder.name, context)
             log.info("Running migration: %s", recorder.name)
             with context.reporter.running(recorder.name, number, total, work.tally):
-                seconds = _run_work(work, recorder, context)
+                if (seconds := recorder.recover()) is None:
+                    recorder.start()
+                    with recorder.failing(work.tally), isolated():
+                        # Saving may take long: there may be a reason by now not to begin.
+                        _require_unstopped(recorder.name, context)
+                        work.do(recorder, context)
+                    seconds = recorder.finish(work.tally)
             log.info("Applied migration: %s in %s", recorder.name, duration(seconds))
+            left.remove(target)
         except MptToolError as error:
             log.error("%s", shortened(context.redact(str(error)), LONGEST_REPEATED))
-            if not isinstance(error, _ERRORS_OF_TARGET) or context.stop.cause:
-                return error
             failures[target] = error
+            if not isinstance(error, _ERRORS_OF_TARGET) or context.stop.cause:
+                break
     if len(failures) < 2:
         return next(iter(failures.values()), None)
-    return TargetsFailedError(ledger.record.migration_id, len(step.targets), failures)
+    name, of_targets = step.record.migration_id, in_targets(len(left), len(step.targets))
+    message = f"Migration {name} is not applied for {of_targets}: {', '.join(left)}"
+    return SeveralFailedError(message, failures)
 
 
 def fake(
     entries: Sequence[Entry],
     migration_id: str,
+    target: str,
     repository: StateRepository,
     context: Context,
     root: Path,
     environment: Mapping[str, str],
 ) -> None:
-    """Record a migration as applied without running it, for all targets that it has now.
+    """Record a migration as applied without running it, for all targets that it has now, or one.
 
     It is imported only if neither its record nor its syntax tree tells its type.
 
     Raises:
-        SelectionError: the migration is unknown or applied already.
+        SelectionError: the migration, or the target, is unknown or applied already.
         SettingsError: what it is made for is not set.
         ScriptFailedError: its type cannot be told, as the script cannot be loaded.
         StorageError: it could not be recorded.
     """
     entry = plan.pending_one(entries, migration_id)
     assert entry.script is not None
-    declared = read_syntax(entry.script.path).targets
+    declared = entry.syntax.targets
     targets = require_targets(declared, environment, migration_id) if declared else ()
     record = record_of(entry, entry.type or load(entry.script, root).type)
-    path, now = root / entry.script.path, context.clock()
-    for target in targets:
-        run = record.run_of(target) or RunRecord()
-        if not run.applied_at:
-            faked = run.fake(now, context.origin.version)
-            record = record.with_run(target, faked, targets)
-    if not targets:
-        record = record.fake(now, context.origin.version)
+    source, now = checksum(root / entry.script.path), context.clock()
+    faked = RunRecord().fake(now, context.origin.version)
+    left = targets_left(record, targets, target)
+    for each in left:
+        record = (
+            record.with_run(each, faked, targets)
+            if each
+            else record.fake(now, context.origin.version)
+        )
     repository.save(record)
-    append(
-        attempt_at(record, "", None, context.origin, checksum(path), OutcomeEnum.FAKED, now),
-        repository,
-    )
-
-
-def _run_work(work: Work, recorder: Recorder, context: Context) -> float:
-    """Do the work for one target: record that it starts, do it, and record how that went.
-
-    Returns:
-        How many seconds it took.
-
-    Raises:
-        ScriptFailedError: the author's code failed.
-        ItemsFailedError: items of a batch migration failed.
-        StoppedError: a batch migration was stopped; its progress is kept.
-        StorageError: the record could not be saved, before or after the author's code ran.
-    """
-    if (seconds := recorder.recover()) is not None:
-        return seconds
-    recorder.start()
-    try:
-        # Saving may take long: there may be a reason by now not to begin what takes hours.
-        _require_unstopped(recorder.name, context)
-        with isolated():
-            work.do(recorder, context)
-    except BaseException as error:  # noqa: BLE001 - raised as ours, once it is recorded
-        failure = recorder.fail(error, work.tally)
-        raise failure from failure.__cause__
-    return recorder.finish(work.tally)
+    for each in left:
+        attempt = attempt_at(record, each, None, context.origin, source, OutcomeEnum.FAKED, now)
+        append(attempt, repository)
 
 
 def _require_unstopped(name: str, context: Context) -> None:

@@ -38,7 +38,7 @@ def handle_some(
     [(target, work)] = step.works.items()
     assert isinstance(work, BatchWork)
     recorder = Recorder(
-        Ledger(step.record, step.targets, repository), target, step.path, step.checksum, context
+        Ledger(step.record, step.targets), target, repository, step.path, step.checksum, context
     )
     began, tally, stop = context.clock(), Tally(), context.stop
     begin = work.checkpoint or Checkpoint(cursor=None, processed=0, since=began)

@@ -1,6 +1,6 @@
 """What a step does: calls the script's `run`, or drives a batch migration over its items."""
 
-from collections.abc import AsyncGenerator, Awaitable, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -55,23 +55,26 @@ class ScriptWork:
 
         attach(self.migration, steps)
         with context.stop.allowed(), _limit(self.migration, recorder, context):
-            if self.checkpoint and self.checkpoint.done and _is_verified(self.migration, recorder):
-                return
+            if self.checkpoint and self.checkpoint.done:
+                if _is_verified(self.migration, recorder):
+                    return
+                # From here on it has not run to its end.
+                recorder.reach(begin)
             try:
-                finish(self.migration.run())
+                finish(self.migration.run)
             except SystemExit as error:
                 if error.code is not None and not (isinstance(error.code, int) and error.code == 0):
                     raise
             if verifies(self.migration):
                 recorder.reach(reached().model_copy(update={"done": True}))
-                finish(self.migration.verify(), "verify")
+                finish(self.migration.verify, "verify")
 
 
 def _is_verified(migration: BaseMigration, recorder: Recorder) -> bool:
     """Whether a migration that ran to its end in an earlier run is found to be right now."""
     log.info("Verifying %s, which ran to its end before", recorder.name)
     try:
-        finish(migration.verify(), "verify")
+        finish(migration.verify, "verify")
     except Exception as error:  # noqa: BLE001 - it runs again, and is verified once more
         log.warning("%s is not as it should be, so it runs again: %s", recorder.name, error)
         return False
@@ -115,31 +118,25 @@ class BatchWork:
             batch = Batch(migration, checkpoints, loop, stop.is_set, context.redact)
             is_done = checkpoint is not None and checkpoint.done
             if not is_done or self.tally.failed:
-                is_done = self._drive(batch, recorder, context.budget)
+                batch.prepare()
+                self.tally.total = total_of(migration, loop)
+                if checkpoint and self.retries_failed:
+                    with failed_items(batch, _all_failures(recorder, checkpoint)) as walk:
+                        walk.run()
+                # One whose failed items fail again is as far as it was.
+                if not (self.retries_failed and self.tally.failed):
+                    with all_items(batch, context.budget) as walk:
+                        is_done = walk.run() and not context.budget.is_spent
+                    if is_done and migration.has_source():
+                        self._compare_with_source(batch, recorder)
             if checkpoints.has_unsaved_failures:
                 checkpoints.save()
             reached = checkpoints.reached()[0].model_copy(update={"done": is_done})
             recorder.note(reached)
             if is_done and not reached.failed and verifies(migration):
                 recorder.reach(reached)
-                loop.result_of(migration.verify())
+                loop.result_of(_called(migration.verify, "verify"))
         _require_end(recorder, reached, stop.cause, context.budget)
-
-    def _drive(self, batch: Batch, recorder: Recorder, budget: Budget) -> bool:
-        """Handle the failed items if they come first, then all others; return if none is left."""
-        batch.prepare()
-        self.tally.total = total_of(self.migration, batch.loop)
-        is_done = self.checkpoint is not None and self.checkpoint.done
-        if self.checkpoint and self.retries_failed:
-            with failed_items(batch, _all_failures(recorder, self.checkpoint)) as walk:
-                walk.run()
-            if self.tally.failed:
-                return is_done
-        with all_items(batch, budget) as walk:
-            is_done = walk.run() and not budget.is_spent
-        if is_done and self.migration.has_source():
-            self._compare_with_source(batch, recorder)
-        return is_done
 
     def _compare_with_source(self, batch: Batch, recorder: Recorder) -> None:
         """Warn if there are not as many items now as were handled: some came, or some went."""
@@ -153,18 +150,11 @@ class BatchWork:
             )
 
     def _announce(self, recorder: Recorder) -> None:
-        """Log where the run begins, and whether its progress will be kept."""
+        """Log where the run begins."""
         checkpoint = self.checkpoint
-        if not recorder.keeps_checkpoints:
-            log.warning(
-                "The store has no column %s: the progress of %s will not survive its end;"
-                " mpt-tool migrate --init adds the column",
-                recorder.column,
-                recorder.name,
-            )
         if checkpoint and self.retries_failed:
             log.info("Retrying %s of %s", in_items(checkpoint.failed), recorder.name)
-        elif checkpoint and checkpoint.done and not checkpoint.failed:
+        elif checkpoint and checkpoint.is_to_be_verified:
             log.info("Verifying %s, which came to its end before", recorder.name)
         elif checkpoint and checkpoint.handled:
             log.info("Resuming %s after %s", recorder.name, checkpoint.in_items)
@@ -188,15 +178,14 @@ def _all_failures(recorder: Recorder, checkpoint: Checkpoint) -> Sequence[Failed
 type Work = ScriptWork | BatchWork
 
 
-def finish(result: object, name: str = "run") -> None:
-    """Await what an author's method returned, if it has to be.
+def finish(method: Callable[[], object], name: str = "run") -> None:
+    """Call an author's method of this name, and await what it returns, if it has to be.
 
     Raises:
         ScriptError: the method is a generator, so that nothing of it was run.
         BaseException: what the author's code raised.
     """
-    if isinstance(result, Generator | AsyncGenerator):
-        raise ScriptError(f"{name}() holds a yield, so nothing of it was run: remove the yield")
+    result = _called(method, name)
     if isinstance(result, Awaitable):
         import asyncio
 
@@ -204,6 +193,13 @@ def finish(result: object, name: str = "run") -> None:
             await result
 
         asyncio.run(finish())
+
+
+def _called(method: Callable[[], object], name: str) -> object:
+    result = method()
+    if isinstance(result, Generator | AsyncGenerator):
+        raise ScriptError(f"{name}() holds a yield, so nothing of it was run: remove the yield")
+    return result
 
 
 def verifies(migration: BaseMigration) -> bool:
@@ -274,4 +270,4 @@ def _limit(
 ) -> AbstractContextManager[None]:
     """Return a context that raises once the time that the migration may take is over."""
     seconds, setting = context.time_limits[migration.type], f"{migration.type.upper()}_TIME_LIMIT"
-    return time_limit(seconds, setting, recorder.migration_id, context.stop)
+    return time_limit(seconds, setting, recorder.name, context.stop)

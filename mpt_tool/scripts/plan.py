@@ -6,21 +6,14 @@ from dataclasses import dataclass, field, replace
 
 from mpt_tool.enums import MigrationStatusEnum, MigrationTypeEnum
 from mpt_tool.errors import MptToolError, SelectionError
-from mpt_tool.records import MigrationRecord
+from mpt_tool.records import MigrationRecord, RunRecord
 from mpt_tool.scripts.folder import Script
+from mpt_tool.scripts.syntax import Syntax
 from mpt_tool.wording import in_items, in_outcomes, in_targets, name_of
 
 MALFORMED_NAME, DUPLICATE_ID = NAME_NOTES = ("malformed name", "duplicate id")
 
-
-# What some targets are the migration is not beyond.
-_LEAST_DONE_FIRST = (
-    MigrationStatusEnum.RUNNING,
-    MigrationStatusEnum.FAILED,
-    MigrationStatusEnum.NOT_APPLIED,
-    MigrationStatusEnum.APPLIED,
-    MigrationStatusEnum.FAKED,
-)
+_UNREAD = Syntax()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +21,10 @@ class Entry:
     """One line of a plan: a script, its record, or both.
 
     `type` is the recorded one, or else the one that the script declares; None if neither tells.
-    `targets` are what the migration is made for now; None if the variable is not set that lists
-    them. `outcomes` are those of its items if it is applied, as far as the history tells.
+    `syntax` is what the script tells if it is pending. `targets` are what the migration is made for
+    now, for which its record stands; None if the variable is not set that lists them. `target` is
+    the one of them that the line is for, if it is for one. `outcomes` are those of its items if it
+    is applied, as far as the history tells.
     """
 
     order_id: int
@@ -38,22 +33,45 @@ class Entry:
     record: MigrationRecord | None
     type: MigrationTypeEnum | None
     notes: tuple[str, ...] = ()
+    syntax: Syntax = _UNREAD
     targets: tuple[str, ...] | None = ()
+    target: str = ""
     outcomes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def status(self) -> MigrationStatusEnum:
-        """Where the migration stands; one that has targets, where those do that it has now."""
+        """Where the migration stands; failed is one that has targets only if one of those is."""
         if self.record is None:
             return MigrationStatusEnum.NOT_APPLIED
-        runs = [self.record.run_of(target) for target in self.targets or ()]
-        of_runs = {run.status if run else MigrationStatusEnum.NOT_APPLIED for run in runs}
-        return next((each for each in _LEAST_DONE_FIRST if each in of_runs), self.record.status)
+        status, runs = self.record.status, self._runs()
+        if runs and status is MigrationStatusEnum.FAILED:
+            is_failed = any(run and run.status is status for run in runs)
+            return status if is_failed else MigrationStatusEnum.NOT_APPLIED
+        return status
 
     @property
     def is_applied(self) -> bool:
         """Whether the migration counts as done: applied or faked, for all of its targets."""
         return self.status in (MigrationStatusEnum.APPLIED, MigrationStatusEnum.FAKED)
+
+    @property
+    def name(self) -> str:
+        """What messages call the migration, or what it is made for."""
+        return name_of(self.migration_id, self.target)
+
+    @property
+    def in_targets(self) -> str:
+        """For how many of its targets it is applied, if it has some and is not for all of them."""
+        runs = self._runs()
+        if not runs or self.is_applied:
+            return ""
+        return in_targets(sum(1 for run in runs if run and run.applied_at), len(runs))
+
+    def _runs(self) -> list[RunRecord | None]:
+        """Return the records of its targets; none if it has no target, or they are not kept."""
+        if not (self.targets and self.record and self.record.targets):
+            return []
+        return [self.record.targets.get(target) for target in self.targets]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +94,7 @@ class RunResult:
 def build(
     scripts: Sequence[Script],
     records: Mapping[str, MigrationRecord],
-    declared: Mapping[str, MigrationTypeEnum | None],
+    read: Mapping[str, Syntax],
     targets: Mapping[str, tuple[str, ...] | None],
     notes: Mapping[str, Sequence[str]],
     outcomes: Mapping[str, Mapping[str, int]],
@@ -85,8 +103,8 @@ def build(
 
     Args:
         scripts: what is in the folder.
-        records: what is in the store, by migration id.
-        declared: the types that scripts without a record declare, by migration id.
+        records: what is in the store, as it stands for these targets, by migration id.
+        read: what those scripts tell that may be pending, by migration id.
         targets: what those are made for that have targets, as in an entry, by migration id.
         notes: what else is odd, by migration id.
         outcomes: those of the items of what is applied, by migration id.
@@ -99,8 +117,8 @@ def build(
     entries = []
     for script in scripts:
         migration_id = script.migration_id
-        record = records.get(migration_id)
-        type_ = record.type if record else declared.get(migration_id)
+        record, syntax = records.get(migration_id), read.get(migration_id, _UNREAD)
+        type_ = record.type if record else syntax.type
         own_notes = [
             *([MALFORMED_NAME] if script.name_problem else []),
             *([DUPLICATE_ID] if times[migration_id] > 1 else []),
@@ -112,6 +130,7 @@ def build(
             script=script,
             record=record,
             type=type_,
+            syntax=syntax,
             targets=targets.get(migration_id, ()),
             outcomes=outcomes.get(migration_id, {}),
         )
@@ -135,26 +154,27 @@ def of_targets(entry: Entry) -> Iterator[Entry]:
     for target in dict.fromkeys([*(entry.targets or ()), *(known or ())]):
         run = entry.record.run_of(target) if entry.record else None
         record = entry.record.narrowed(run) if entry.record and run else None
-        gone = () if target in (entry.targets or ()) else ("target gone",)
-        name = name_of(entry.migration_id, target)
-        own = replace(entry, migration_id=name, record=record, targets=(), outcomes={})
+        gone = ("target gone",) if entry.targets and target not in entry.targets else ()
+        own = replace(entry, target=target, record=record, targets=(), outcomes={})
         yield replace(own, notes=(*_progress(record), *gone))
 
 
 def _notes_on_record(entry: Entry, later: MigrationRecord | None) -> Iterator[str]:
     """Yield what is odd about an entry beside the newest applied one of its type."""
-    if not entry.is_applied and later and entry.order_id < later.order_id:
+    # One that has targets began in its turn, and may be pending for a new one.
+    has_begun = entry.record and entry.record.targets
+    if not (entry.is_applied or has_begun) and later and entry.order_id < later.order_id:
         yield f"older than {later.migration_id}, which is applied"
-    if entry.targets and entry.record and not entry.is_applied:
-        runs = [entry.record.run_of(target) for target in entry.targets]
-        applied = sum(1 for run in runs if run and run.applied_at)
-        yield f"{applied:,} of {in_targets(len(entry.targets))}"
     yield from _progress(entry.record)
 
 
 def _progress(record: MigrationRecord | None) -> Iterator[str]:
     """Yield how far a batch migration is that is not at its end."""
-    if record and (checkpoint := record.checkpoint) and checkpoint.handled:
+    if not record or not (checkpoint := record.checkpoint):
+        return
+    if checkpoint.is_to_be_verified:
+        yield "to be verified"
+    elif checkpoint.handled:
         outcomes = in_outcomes(checkpoint.outcomes)
         yield f"resumes after {checkpoint}{f' ({outcomes})' if outcomes else ''}"
         if checkpoint.failed:

@@ -11,6 +11,11 @@ from mpt_tool.enums import MigrationTypeEnum
 from mpt_tool.migration import BASES
 
 _CHECKSUM_DIGITS = 16
+# What is read in the class alone, and how it has to stand there.
+_WRITTEN = {
+    "targets": "the list itself there, or the name of the variable that has it",
+    "requires": "the list of ids itself there",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +121,14 @@ def _syntax_of(tree: ast.Module) -> Syntax:
     if not bases:
         problem = f"Migration derives from neither {' nor '.join(BASES)}"
         return Syntax(problem=problem, line=classes["Migration"].lineno)
-    for name in ("targets", "requires"):
-        if name in members and (wrong := _problem_of_names(name, members[name])):
-            return Syntax(problem=wrong, line=members[name].lineno)
-    if known and not any(_sets_type(node) for node in classes.values()):
-        return Syntax(
-            known[0],
-            is_batch,
-            _names_in(members.get("targets")),
-            tuple(_names_in(members.get("requires"))),
-            "verify" in members,
-        )
-    return Syntax()
+    targets, requires = (_names_in(members.get(name)) for name in _WRITTEN)
+    if targets is None:
+        return _unreadable("targets", members)
+    if not isinstance(requires, tuple):
+        return _unreadable("requires", members)
+    says_type = any(_sets_type(node) for node in classes.values())
+    type_ = known[0] if known and not says_type else None
+    return Syntax(type_, is_batch, targets, requires, "verify" in members)
 
 
 def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
@@ -162,35 +163,31 @@ def _name_of(statement: ast.stmt) -> str | None:
     return getattr(statement, "name", None)
 
 
-def _names_in(statement: ast.stmt | None) -> str | tuple[str, ...]:
-    """Return the text that a statement assigns, or the texts; none if it assigns nothing else."""
-    value = getattr(statement, "value", None)
-    try:
-        names = ast.literal_eval(value) if value else ()
-    except ValueError:
+def _names_in(statement: ast.stmt | None) -> str | tuple[str, ...] | None:
+    """Return the text or the texts that a statement assigns; None if it assigns anything else."""
+    if statement is None:
         return ()
+    try:
+        names = ast.literal_eval(getattr(statement, "value", None) or statement)
+    except (ValueError, TypeError):
+        return None
     if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
         return tuple(names)
-    return names if isinstance(names, str) else ()
+    return names if isinstance(names, str) else None
 
 
-def _problem_of_names(name: str, statement: ast.stmt) -> str | None:
-    found = _names_in(statement)
-    if name == "requires" and not isinstance(found, str) and found:
-        return None
-    if name == "targets" and found:
-        return None
-    wanted = "a tuple of ids" if name == "requires" else "a tuple, or the name of a variable"
-    return f"{name} cannot be read without running the script: write {wanted}, as it is"
+def _unreadable(name: str, members: Mapping[str, ast.stmt]) -> Syntax:
+    problem = f"{name} cannot be read without running the script: write {_WRITTEN[name]}"
+    return Syntax(problem=problem, line=members[name].lineno)
 
 
 def _assigned(statements: Sequence[ast.stmt]) -> set[str | None]:
-    """Return the names that the statements assign or annotate."""
+    """Return the names that the statements give a value."""
     targets: list[ast.expr] = []
     for statement in statements:
         if isinstance(statement, ast.Assign):
             targets += statement.targets
-        elif isinstance(statement, ast.AnnAssign):
+        elif isinstance(statement, ast.AnnAssign) and statement.value:
             targets.append(statement.target)
     return {target.id for target in targets if isinstance(target, ast.Name)}
 

@@ -8,11 +8,21 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mpt_tool.scripts.plan import of_targets
-from mpt_tool.view.results import Content, DryRun, Failures, Findings, History, Listing, Pending
+from mpt_tool.view.results import (
+    Content,
+    DryRun,
+    Failures,
+    Findings,
+    History,
+    Listing,
+    Pending,
+    Verified,
+)
 from mpt_tool.wording import printable
 
 if TYPE_CHECKING:
     from mpt_tool.batch.rehearsal import Sight
+    from mpt_tool.records import ErrorReport
     from mpt_tool.scripts.plan import Entry
 
 JSON_VERSION = 1
@@ -57,11 +67,17 @@ def document(content: Content) -> dict[str, Any]:
                 for item in failed
             ]
             return {"migration_id": content.migration_id, "failures": items}
+        case Verified():
+            return {"verified": [_of_verified(*each) for each in content.entries]}
         case Findings():
             return {"findings": [asdict(finding) for finding in content.findings]}
         case DryRun():
             keys = ("order_id", "migration_id", "type")
-            records = [{key: getattr(record, key) for key in keys} for record in content.records]
+            records = [
+                {key: getattr(record, key) for key in keys}
+                | ({"targets": list(targets)} if targets else {})
+                for record, targets in content.records
+            ]
             sights = {target: _of_sight(sight) for target, sight in content.sights.items()}
             if not sights:
                 return {"would_run": records}
@@ -74,7 +90,9 @@ def document(content: Content) -> dict[str, Any]:
 def _of_entry(entry: "Entry") -> dict[str, Any]:
     record = entry.record
     known: dict[str, Any] = {"outcomes": dict(entry.outcomes)} if entry.outcomes else {}
-    if entry.targets or (record and record.targets):
+    if entry.target:
+        known["target"] = entry.target
+    elif entry.targets or (record and record.targets):
         known["targets"] = [_of_entry(each) for each in of_targets(entry)]
     return {
         "order_id": entry.order_id,
@@ -96,6 +114,14 @@ def _of_sight(sight: "Sight") -> dict[str, Any]:
     if sight.rehearsed:
         document["rehearsed"] |= {"outcomes": sight.rehearsed.outcomes}
     return document
+
+
+def _of_verified(entry: "Entry", error: "ErrorReport | None") -> dict[str, Any]:
+    return {
+        "migration_id": entry.migration_id,
+        **({"target": entry.target} if entry.target else {}),
+        "error": error and error.model_dump(mode="json"),
+    }
 
 
 def _isoformat(moment: datetime | None) -> str | None:

@@ -8,7 +8,7 @@ from mpt_tool.errors import ExitCode, MptToolError
 
 if TYPE_CHECKING:
     from mpt_tool.batch.rehearsal import Sight
-    from mpt_tool.records import Attempt, FailedItem, MigrationRecord
+    from mpt_tool.records import Attempt, ErrorReport, FailedItem, MigrationRecord
     from mpt_tool.scripts.check import Finding
     from mpt_tool.scripts.plan import Entry, RunResult
 
@@ -45,6 +45,13 @@ class Failures:
 
 
 @dataclass(frozen=True, slots=True)
+class Verified:
+    """What was verified, and of what is not as it should be, why."""
+
+    entries: "Sequence[tuple[Entry, ErrorReport | None]]"
+
+
+@dataclass(frozen=True, slots=True)
 class Findings:
     """What is wrong with the scripts."""
 
@@ -55,15 +62,18 @@ class Findings:
 class DryRun:
     """What a run would run, and what was seen of the items of the one batch migration.
 
-    `sights` are by target.
+    With each record come the targets that are left, if the migration has any. `sights` are by
+    target.
     """
 
     migration_type: str | None
-    records: "Sequence[MigrationRecord]"
+    records: "Sequence[tuple[MigrationRecord, Sequence[str]]]"
     sights: "Mapping[str, Sight]"
 
 
-type Content = Listing | Pending | History | Failures | Findings | DryRun | RunResult | None
+type Content = (
+    Listing | Pending | History | Failures | Verified | Findings | DryRun | RunResult | None
+)
 
 
 @dataclass(frozen=True, slots=True)

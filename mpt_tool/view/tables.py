@@ -50,7 +50,7 @@ def entries_table(entries: Sequence["Entry"], times: Sequence[str], stream: Text
     """
     columns = ["order id", "id", "type", "status", *times]
     columns += ["version"] if any(e.record and e.record.version for e in entries) else []
-    columns += ["note"] if any(e.notes or e.outcomes for e in entries) else []
+    columns += ["note"] if any(any(_notes(entry)) for entry in entries) else []
     _write_table(columns, [_cells(entry) for entry in entries], stream)
 
 
@@ -118,15 +118,19 @@ def _cells(entry: "Entry") -> dict[str, str]:
     seconds = record.seconds if record else None
     return {
         "order id": str(entry.order_id),
-        "id": entry.migration_id,
+        "id": entry.name,
         "type": entry.type or _EMPTY,
         "status": entry.status,
         "started": _moment(record.started_at if record else None),
         "applied": _moment(record.applied_at if record else None),
         "duration": _EMPTY if seconds is None else duration(seconds),
         "version": (record and record.version) or _EMPTY,
-        "note": "; ".join(filter(None, [*entry.notes, in_outcomes(entry.outcomes)])) or _EMPTY,
+        "note": "; ".join(filter(None, _notes(entry))) or _EMPTY,
     }
+
+
+def _notes(entry: "Entry") -> list[str]:
+    return [entry.in_targets, *entry.notes, in_outcomes(entry.outcomes)]
 
 
 def _moment(moment: datetime | None) -> str:

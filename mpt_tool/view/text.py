@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING, TextIO
 from mpt_tool.errors import MptToolError, StoppedError, StorageError, UnbegunError
 from mpt_tool.scripts.plan import RunResult
 from mpt_tool.view import tables
-from mpt_tool.view.results import Content, DryRun, Failures, Findings, History, Listing, Pending
-from mpt_tool.wording import duration, in_items, in_outcomes, printable, shortened
+from mpt_tool.view.results import (
+    Content,
+    DryRun,
+    Failures,
+    Findings,
+    History,
+    Listing,
+    Pending,
+    Verified,
+)
+from mpt_tool.wording import duration, in_items, in_outcomes, name_of, printable, shortened
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -39,6 +48,11 @@ def write(content: Content, stream: TextIO) -> None:
             lines = list(chain(*details))[1:]
         case Failures():
             tables.failures_table(content.items, stream)
+        case Verified():
+            lines = (
+                f"{entry.name}: {error.message if error else 'verified'}"
+                for entry, error in content.entries
+            )
         case Findings():
             lines = map(_finding, content.findings)
         case DryRun():
@@ -70,10 +84,15 @@ def _dry_run(shown: DryRun) -> list[str]:
     """Return what a run would run, in order, and the items of the one batch migration."""
     if not shown.records:
         return [f"No pending {shown.migration_type} migrations."]
-    lines = [f"  {record.order_id}  {record.migration_id}" for record in shown.records]
+    lines = [
+        f"  {record.order_id}  {name_of(record.migration_id, target)}"
+        for record, targets in shown.records
+        for target in targets or [""]
+    ]
+    lines.insert(0, f"Would run, in this order ({len(lines)}):")
     for target, sight in shown.sights.items():
         lines += [*([f"{target}:"] if target else []), *_seen(sight)]
-    return [f"Would run, in this order ({len(shown.records)}):", *lines]
+    return lines
 
 
 def _seen(sight: "Sight") -> list[str]:

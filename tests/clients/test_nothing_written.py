@@ -87,7 +87,7 @@ def test_a_dry_run_refuses_a_write_that_is_sent_as_the_script_is_loaded_and_name
     assert written(platform) == []
     assert result.exit_code == 1
     assert f"PUT {platform.url}" in result.stderr
-    assert "was refused: a dry run writes nothing" in result.stderr
+    assert "was refused: nothing may be written now" in result.stderr
 
 
 @pytest.mark.parametrize(

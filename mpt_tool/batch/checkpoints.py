@@ -140,16 +140,17 @@ class Checkpoints:
         """
         with self._turn:
             self.cursor = cursor
-            self._note_done(cursor, outcome)
+            self.steps.forget(cursor)
+            self._note_done(outcome)
 
-    def count(self, cursor: Any, outcome: str | None) -> None:
-        """Count an item that was handled out of its turn; the cursor stays.
+    def count(self, outcome: str | None) -> None:
+        """Count an item that was handled out of its turn; the cursor stays, and so do its steps.
 
         Raises:
             Exception: what a save failed with.
         """
         with self._turn:
-            self._note_done(cursor, outcome)
+            self._note_done(outcome)
 
     def move_past_failed(self, failed: FailedItem) -> None:
         """Move the cursor past an item that failed for good.
@@ -176,13 +177,13 @@ class Checkpoints:
                 self._note_failed(failed)
             else:
                 self.tally.failed -= 1
-                self._note_done(cursor, outcome)
+                self.steps.forget(cursor)
+                self._note_done(outcome)
 
-    def _note_done(self, cursor: Any, outcome: str | None) -> None:
+    def _note_done(self, outcome: str | None) -> None:
         self.tally.processed += 1
         if outcome is not None:
             self.tally.outcomes[outcome] += 1
-        self.steps.forget(cursor)
         self._note_change()
 
     def _note_failed(self, failed: FailedItem) -> None:
@@ -193,14 +194,19 @@ class Checkpoints:
         if self._error:
             raise self._error
         self._unsaved += 1
-        self._save_if_due()
-
-    def _save_if_due(self) -> None:
-        if self._unsaved >= self._every or time.monotonic() >= self._due_at:
+        if self._is_due():
             self._save()
 
+    def _is_due(self) -> bool:
+        return self._unsaved >= self._every or time.monotonic() >= self._due_at
+
     def _save(self) -> None:
-        self._save_checkpoint(*self.reached())
+        try:
+            self._save_checkpoint(*self.reached())
+        except Exception as error:
+            # It ends the run, whatever the author's code makes of it.
+            self._error = error
+            raise
         self._note_saved()
 
     def _note_saved(self) -> None:
@@ -214,10 +220,9 @@ class Checkpoints:
         while pause and not ended.wait(min(pause, threading.TIMEOUT_MAX)):
             with self._turn:
                 try:
-                    if self._unsaved:
-                        self._save_if_due()
-                except Exception as error:  # noqa: BLE001 - raised in the thread that walks
-                    self._error = error
+                    if self._unsaved and self._is_due():
+                        self._save()
+                except Exception:  # noqa: BLE001 - raised in the thread that walks
                     return
             rest = self._due_at - time.monotonic()
             pause = rest if rest > 0 else self._seconds

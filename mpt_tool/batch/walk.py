@@ -16,6 +16,7 @@ from typing import Any
 from mpt_tool.batch.executors import Executor, Task
 from mpt_tool.batch.loop import EventLoop
 from mpt_tool.clients.limiter import LONGEST_SLEEP_SECONDS, Limiter, NotBegunError
+from mpt_tool.errors import MptToolError
 from mpt_tool.migration import BatchMigration
 
 # How many items each worker has in store, so that none is idle while the first is slow.
@@ -104,10 +105,9 @@ class Walk:
                 return
             if task is None:
                 self._wait(self._seconds_to_next_try())
+            elif self._limiter and not self._has_its_turns(self._limiter, len(task.parts) or 1):
+                return
             else:
-                turns = len(task.parts) or 1
-                if self._limiter and not self._has_its_turns(self._limiter, turns):
-                    return
                 yield task
             if not ended.empty():
                 self._note_end(ended.get())
@@ -156,7 +156,9 @@ class Walk:
             self._split(task)
             return
         task.tries += 1
-        if task.tries < migration.attempts and isinstance(error, migration.retry_on):
+        # The tool's own errors are of no kind that passes.
+        may_pass = isinstance(error, migration.retry_on) and not isinstance(error, MptToolError)
+        if may_pass and task.tries < migration.attempts:
             pause = min(
                 migration.retry_seconds * 2.0 ** min(task.tries - 1, 64), _LONGEST_PAUSE_SECONDS
             )

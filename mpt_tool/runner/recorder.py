@@ -138,8 +138,13 @@ class Recorder:
             failed: the last items that failed, which are kept in the history.
 
         Raises:
-            StorageError: it could not be saved.
+            StorageError: it could not be saved; or it has durable steps, and the store no place.
         """
+        if checkpoint.steps and not self.keeps_checkpoints:
+            raise StorageError(
+                f"once() cannot keep what {self.name} makes, as the store has no column"
+                f" {self.column}; mpt-tool migrate --init adds the column"
+            )
         if failed and self.keeps_failures:
             self._keep(checkpoint, failed)
         self._save(self._saved.reach(checkpoint))

@@ -87,17 +87,20 @@ def failed_item(cursor: Any, error: BaseException, redact: Redact) -> FailedItem
 
 def outcome_of(task: Task) -> str | None:
     """Return the outcome of an item that is done, if `process` told one."""
-    if task.result is None:
-        return None
-    [outcome] = outcomes_of(task)
-    return outcome
+    result = task.result
+    # A list is that of an item that `process_many` got alone.
+    return _outcome(result[0] if isinstance(result, list | tuple) and len(result) == 1 else result)
 
 
-def outcomes_of(task: Task) -> Sequence[str | None]:
-    """Return the outcome of each item of a task that is done."""
-    result, count = task.result, len(task.parts) or 1
+def outcomes_of(bundle: Task) -> Sequence[str | None]:
+    """Return the outcome of each item of a bundle that is done."""
+    result, count = bundle.result, len(bundle.parts)
     each = result if isinstance(result, list | tuple) and len(result) == count else [result] * count
-    return [shortened(one, _LONGEST_OUTCOME) if isinstance(one, str) else None for one in each]
+    return [_outcome(one) for one in each]
+
+
+def _outcome(result: object) -> str | None:
+    return shortened(result, _LONGEST_OUTCOME) if isinstance(result, str) else None
 
 
 class Budget:
@@ -109,7 +112,10 @@ class Budget:
         """Whether items were left out, as there was none left."""
 
     def share_of(self, source: Iterator[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
-        """Yield as many items of a source as may still be handled."""
+        """Return as many items of a source as may still be handled."""
+        return self._taken_from(source) if math.isfinite(self._left) else source
+
+    def _taken_from(self, source: Iterator[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
         for item in source:
             if self._left < 1:
                 self.is_spent = True

@@ -158,6 +158,7 @@ class Recorder:
         try:
             self._repository.append(
                 FailedItems(
+                    run_id=self._context.origin.run_id,
                     migration_id=self.migration_id,
                     target=self._target or None,
                     since=checkpoint.since,

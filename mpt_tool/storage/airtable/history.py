@@ -57,13 +57,17 @@ class AirtableHistory:
 
     def append(self, entry: Attempt | FailedItems) -> None:
         """Add rows, in a way that may be repeated when the reply was lost."""
-        keys = ["migration_id", "outcome", *(["target"] if entry.target else [])]
+        # Airtable takes three columns at most to tell a row by.
         if isinstance(entry, Attempt):
+            # When it started tells a target, too.
+            keys = ["run_id", "migration_id", "started_at" if entry.target else "outcome"]
             fields = {**entry.document(), "error": error_cell(entry.error) if entry.error else None}
-            self._upsert([fields], ["run_id", *keys])
+            self._upsert([fields], keys)
             return
         rows = [{**part.document(), "outcome": _FAILED_ITEMS} for part in fitting(entry)]
-        self._upsert(rows, ["since", "first", *keys])
+        # Since when tells the migration and its target. Of two runs each has its own rows, for what
+        # the later one keeps under a number holds.
+        self._upsert(rows, ["run_id", "since", "first"])
 
     def attempts(self) -> Iterator[Attempt]:
         """Return all attempts, the newest first; a row that is none is left out."""

@@ -70,7 +70,8 @@ class Checkpoints:
         self._begin = begin
         self.tally = tally
         self._save_checkpoint = save
-        self._every = every
+        # Without a pause each item is followed by a save.
+        self._every = every if seconds else 1
         self._seconds = seconds
         self.cursor = begin.cursor
         self.steps = Steps(begin.steps, self.save)
@@ -194,11 +195,8 @@ class Checkpoints:
         if self._error:
             raise self._error
         self._unsaved += 1
-        if self._is_due():
+        if self._unsaved >= self._every:
             self._save()
-
-    def _is_due(self) -> bool:
-        return self._unsaved >= self._every or time.monotonic() >= self._due_at
 
     def _save(self) -> None:
         try:
@@ -216,11 +214,10 @@ class Checkpoints:
 
     def _keep_saving(self, ended: threading.Event) -> None:
         pause = self._seconds
-        # Without a pause each item is followed by a save.
         while pause and not ended.wait(min(pause, threading.TIMEOUT_MAX)):
             with self._turn:
                 try:
-                    if self._unsaved and self._is_due():
+                    if self._unsaved and time.monotonic() >= self._due_at:
                         self._save()
                 except Exception:  # noqa: BLE001 - raised in the thread that walks
                     return

@@ -221,7 +221,7 @@ def preview(
 
         def handle(item: Any) -> str | None:
             task = Task(item, migration.cursor(item))
-            before = in_hand.set(task.in_hand(partial(name_of, migration)))
+            before = in_hand.set((task, partial(name_of, migration)))
             try:
                 task.result = loop.result_of(sound(_process_alone(migration, item)))
             finally:

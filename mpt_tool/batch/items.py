@@ -88,8 +88,10 @@ def failed_item(cursor: Any, error: BaseException, redact: Redact) -> FailedItem
 def outcome_of(task: Task) -> str | None:
     """Return the outcome of an item that is done, if `process` told one."""
     result = task.result
-    # A list is that of an item that `process_many` got alone.
-    return _outcome(result[0] if isinstance(result, list | tuple) and len(result) == 1 else result)
+    if isinstance(result, list | tuple) and len(result) == 1:
+        # Of an item that `process_many` got alone.
+        [result] = result
+    return _outcome(result)
 
 
 def outcomes_of(bundle: Task) -> Sequence[str | None]:

@@ -210,13 +210,10 @@ def bundle_size(migration: BatchMigration[Any]) -> int:
 
 
 def tasks_of(migration: BatchMigration[Any], source: Source) -> Iterator[Task]:
-    """Yield the items of a source as tasks: in bundles if the migration handles many at once."""
+    """Return the items of a source as tasks: in bundles if the migration handles many at once."""
     if migration.handles_many():
-        for parts in itertools.batched(source, migration.many):
-            yield _bundle(parts)
-    else:
-        for item, cursor in source:
-            yield Task(item, cursor)
+        return map(_bundle, itertools.batched(source, migration.many))
+    return itertools.starmap(Task, source)
 
 
 def _bundle(parts: Sequence[tuple[Any, Any]]) -> Task:

@@ -160,9 +160,9 @@ class Steps:
         Raises:
             ScriptError: several items are in hand at a time, or none where there has to be one.
         """
-        handled = in_hand.get()
-        if handled is not None:
-            if handled.is_bundle:
+        if in_this_hand := in_hand.get():
+            handled, _ = in_this_hand
+            if handled.parts:
                 raise ScriptError(
                     "once() cannot tell the items of process_many() apart: use process()"
                 )

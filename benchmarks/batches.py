@@ -82,7 +82,7 @@ def _overhead(ours: Contender, folder: Path, runs: int, items: int) -> Iterator[
     beyond = _microseconds_an_item(of_many.seconds, of_loop.seconds, items)
     cpu = statistics.median(_microseconds_an_item(of_many.cpu_seconds, of_loop.cpu_seconds, items))
     spread = f"{min(beyond):.2f} to {max(beyond):.2f}"
-    case = f"{items:,} items with outcomes, 1 worker: time an item, beyond a loop that saves as often"
+    case = f"{items:,} items with outcomes, 1 worker: time an item, beyond a loop that saves alike"
     yield (
         case,
         f"{statistics.median(beyond):.2f} µs ({spread}); of the processor: {cpu:.2f} µs",

@@ -187,6 +187,21 @@ def test_without_a_history_table_it_is_said_once_that_failed_items_are_not_kept(
     assert "mpt-tool migrate --init creates it" in retried.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("output", [[], ["--json"], ["--csv"]])
+def test_failed_items_of_which_the_history_was_lost_are_missed_aloud(
+    project: Project, output: list[str]
+) -> None:
+    failing(project, 3)
+    project.run("migrate", "--data")
+    (project.root / HISTORY_FILE).unlink()
+
+    result = project.run("failures", MIGRATION, *output)
+
+    assert "0 of 3 items of numbers were kept" in result.stderr
+    assert "mpt-tool batch numbers --restart" in result.stderr
+
+
 # --- killed
 
 

@@ -50,7 +50,7 @@ def with_cursors(
     cursor_of = migration.cursor
     for item in items_after(migration, cursor, loop):
         own = cursor_of(item)
-        yield item, own if _is_surely_json(own) else _copy_of(own)
+        yield item, own if type(own) is str or _is_surely_json(own) else _copy_of(own)
 
 
 def total_of(migration: BatchMigration[Any], loop: EventLoop) -> int | None:
@@ -88,10 +88,10 @@ def failed_item(cursor: Any, error: BaseException, redact: Redact) -> FailedItem
 def outcome_of(task: Task) -> str | None:
     """Return the outcome of an item that is done, if `process` told one."""
     result = task.result
-    if isinstance(result, list | tuple) and len(result) == 1:
-        # Of an item that `process_many` got alone.
-        [result] = result
-    return _outcome(result)
+    if result is None or type(result) is str:
+        return result and shortened(result, _LONGEST_OUTCOME)
+    # A list is of an item that `process_many` got alone.
+    return _outcome(result[0] if isinstance(result, list | tuple) and len(result) == 1 else result)
 
 
 def outcomes_of(bundle: Task) -> Sequence[str | None]:
@@ -146,7 +146,7 @@ def failure_log(redact: Redact) -> Callable[[str, BaseException], None]:
 
 
 def _is_surely_json(cursor: object) -> bool:
-    return type(cursor) is str or (type(cursor) is int and abs(cursor) < _BEYOND_COUNTING)
+    return type(cursor) is int and abs(cursor) < _BEYOND_COUNTING
 
 
 def _told(value: object) -> str:

@@ -88,8 +88,7 @@ class Walk:
             # Those in flight would be cut off in the middle else.
             while self._executor.is_busy() or not self._executor.ended.empty():
                 self._wait(LONGEST_SLEEP_SECONDS)
-        while self._window and self._window[0].is_over:
-            self._settle_first()
+        self._settle_first_ones()
         for task in self._window:
             # What stands before it is left to the next run.
             if task.is_over and self._ends_walk(task):
@@ -98,10 +97,10 @@ class Walk:
 
     def _in_turn(self) -> Iterator[Task]:
         """Yield each task when it is to begin, until none is left or the walk is to end."""
-        ended = self._executor.ended
+        ended, window = self._executor.ended, self._window
         while not self._has_failed:
             task = self._next()
-            if self._is_stopped() or not self._window:
+            if self._is_stopped() or not window:
                 return
             if task is None:
                 self._wait(self._seconds_to_next_try())
@@ -111,8 +110,8 @@ class Walk:
                 yield task
             if not ended.empty():
                 self._note_end(ended.get())
-            while self._window and self._window[0].is_over:
-                self._settle_first()
+            if window and window[0].is_over:
+                self._settle_first_ones()
 
     def _has_its_turns(self, limiter: Limiter, turns: int) -> bool:
         """Wait until so many more may begin; return whether they still may by then."""
@@ -128,7 +127,7 @@ class Walk:
         if self._retries and self._retries[0][0] <= time.monotonic():
             return heapq.heappop(self._retries)[-1]
         if len(self._window) < self._window_size and self._in_flight < self._most_in_flight:
-            for task in self._tasks:
+            if task := next(self._tasks, None):
                 self._window.append(task)
                 return task
             self._is_at_end = True
@@ -182,10 +181,12 @@ class Walk:
         """Whether a task that is over has failed, and no other item is to begin."""
         return not (task.error is None or (self._collects and isinstance(task.error, Exception)))
 
-    def _settle_first(self) -> None:
-        """Settle the first task of the window, which is over."""
-        self._settle_task(self._window[0])
-        self._window.popleft()
+    def _settle_first_ones(self) -> None:
+        """Settle the tasks of the window that are over, up to one that is not."""
+        window = self._window
+        while window and window[0].is_over:
+            self._settle_task(window[0])
+            window.popleft()
 
     def _seconds_to_next_try(self) -> float:
         """Return for how long to wait if no try ends."""

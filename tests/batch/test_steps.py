@@ -1,12 +1,16 @@
 """What `once` promises, of real processes that are killed at the moments that matter."""
 
 import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.airtable_server import BASE, STATE_COLUMNS, TABLE, AirtableServer
 from support.project import Project, Result
+
+from mpt_tool.migration.steps import Steps
 
 pytestmark = pytest.mark.slow
 
@@ -542,3 +546,25 @@ def test_on_airtable_it_is_not_made_again_after_a_kill(project: Project, place: 
 
     assert lines(project) == ["thing"]
     assert lines(project, "used.txt") == ["T-1"]
+
+
+def test_steps_that_wait_for_a_save_are_saved_together() -> None:
+    """The first save lasts until all have noted theirs: one more save is enough for the others."""
+    count = 8
+    saves: list[int] = []
+    saves_before_making: list[int] = []
+    all_noted = threading.Event()
+    together = threading.Barrier(count, lambda: saves_before_making.append(len(saves)))
+
+    def save() -> None:
+        saves.append(1)
+        while not all_noted.is_set() and len(waiting.kept()) < count:
+            all_noted.wait(0.01)
+        all_noted.set()
+
+    waiting = Steps(save=save)
+    with ThreadPoolExecutor(count) as pool:
+        made = [pool.submit(waiting.once, str(key), together.wait, None) for key in range(count)]
+        assert sorted(each.result() for each in made) == list(range(count))
+
+    assert saves_before_making == [2]

@@ -182,9 +182,10 @@ class Checkpoints:
                 self._note_done(outcome)
 
     def _note_done(self, outcome: str | None) -> None:
-        self.tally.processed += 1
+        tally = self.tally
+        tally.processed += 1
         if outcome is not None:
-            self.tally.outcomes[outcome] += 1
+            tally.outcomes[outcome] += 1
         self._note_change()
 
     def _note_failed(self, failed: FailedItem) -> None:

@@ -144,10 +144,11 @@ class Walk:
         """Note that a try has ended: the task is over, or is to be tried again."""
         self._in_flight -= 1
         self._most_in_flight = self._most_later
-        error, migration = task.error, self._migration
+        error = task.error
         if error is None:
             task.is_over = True
             return
+        migration = self._migration
         if isinstance(error, NotBegunError):
             # It is left to the next run, as what waits for its next try is.
             return

@@ -89,10 +89,11 @@ def _overhead(ours: Contender, folder: Path, runs: int, items: int) -> Iterator[
     beyond = _microseconds_an_item(of_many.seconds, of_loop.seconds, items)
     cpu = statistics.median(_microseconds_an_item(of_many.cpu_seconds, of_loop.cpu_seconds, items))
     spread = f"{min(beyond):.2f} to {max(beyond):.2f}"
+    case = f"{items:,} items with outcomes, 1 worker: time an item, beyond a loop that saves alike"
     yield (
-        f"{items:,} items, 1 worker: time an item, beyond a loop that saves the same checkpoints",
+        case,
         f"{statistics.median(beyond):.2f} µs ({spread}); of the processor: {cpu:.2f} µs",
-        "≤ 5 µs",
+        "≤ 3 µs",
     )
     yield (
         f"peak memory with {items // 10:,} and with {items:,} items",
@@ -180,7 +181,7 @@ class Migration(BatchDataMigration):
         return range(0 if cursor is None else cursor + 1, {items})
 
     def process(self, item):
-        pass
+        return "changed" if item % 2 else "right already"
 """
 
 
@@ -201,7 +202,7 @@ class Migration(DataBaseMigration):
                 self.save({{"cursor": item, "processed": item + 1}})
 
     def process(self, item):
-        pass
+        return "changed" if item % 2 else "right already"
 
     def save(self, checkpoint):
         with open("checkpoint.tmp", "w") as file:

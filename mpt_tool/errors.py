@@ -4,6 +4,7 @@
     ├── SettingsError            exit code 2: an environment variable or pyproject.toml is wrong
     ├── ScriptError              the migrations folder or a script in it is wrong
     ├── ScriptFailedError        a script raised; the exit code is its own if it asked for one
+    ├── StepError                nobody knows whether a durable step was made
     ├── SelectionError           the asked-for migration cannot be run or faked
     ├── ItemsFailedError         a batch migration came to its end, but items failed
     ├── SeveralFailedError       several targets, or several looks at what was applied, failed
@@ -59,6 +60,10 @@ class ScriptFailedError(MptToolError):
         super().__init__(f"{what}: {message_of(cause)}")
         self.__cause__ = cause
         self.exit_code = _exit_code(cause)
+
+
+class StepError(MptToolError):
+    """A durable step was begun, and nobody knows whether it was made: it is not made again."""
 
 
 class SelectionError(MptToolError):

@@ -300,9 +300,10 @@ class Attempt(Origin):
 class FailedItems(_Value):
     """Failed items of one run of a batch migration, in the order in which they failed.
 
-    `since` is that of the checkpoint, which tells the run; `first` is the number of the first one.
+    `since` is that of the checkpoint they belong to; `first` is the number of the first one.
     """
 
+    run_id: str
     migration_id: str
     target: str | None = None
     since: Timestamp

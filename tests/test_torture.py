@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from support.project import Project, Result, record
+from support.project import HISTORY_FILE, Project, Result, record
 
-from torture import in_process, journal, system_calls
+from torture import in_process, journal, steps, system_calls
 from torture.cases import CASES
 from torture.journal import DISORDER, NEITHER, SKIPPED, UNENDED, UNFINISHED, UNREADABLE
 
@@ -56,6 +56,33 @@ def test_state_and_journal_that_do_not_fit_are_noticed(
     found = subject.end_faults(Result(exit_code, "", ""))
 
     assert [fault.kind for fault in found] == faults
+
+
+@pytest.mark.parametrize(
+    ("made", "processed", "faults"),
+    [
+        ("parameter 7", "1 2 3 4 5 6 7 8", []),
+        ("parameter 7 7", "1 2 3 4 5 6 7 8", [steps.MADE_AGAIN]),
+        ("parameter", "1 2 3 4 5 6 7 8", [steps.UNMADE]),
+        ("parameter 7", "1 2 3 4 5 6 7", [steps.MISSED]),
+    ],
+)
+def test_steps_made_again_and_items_missed_are_noticed(
+    made: str, processed: str, faults: Sequence[str], tmp_path: Path
+) -> None:
+    subject = steps.create(tmp_path / "project", 8)
+    others = {"made.txt": "parameter 7", "processed.txt": "1 2 3 4 5 6 7 8"}
+    for name, line, own in (("made.txt", "", made), ("processed.txt", "1 ", processed)):
+        lines = [f"{line}PRD-1 {each}" for each in own.split()]
+        lines += [f"{line}PRD-{other} {each}" for other in "23" for each in others[name].split()]
+        subject.project.file(name, "".join(f"{each}\n" for each in lines))
+    subject.project.file(HISTORY_FILE, "")
+
+    assert [fault.kind for fault in subject.faults()] == faults
+
+
+def test_more_replays_than_a_checkpoint_are_counted() -> None:
+    assert list(steps.replays([{"a", "b"}, {"b", "c"}, {"a", "b", "c"}])) == [0, 1, 3]
 
 
 def test_a_torn_state_is_noticed(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from torture import (
     frozen_holders,
     long_waits,
     random_kills,
+    steps,
     system_calls,
 )
 from torture.figures import Figure
@@ -54,6 +55,10 @@ CASES: Mapping[str, Case] = {
     "random-kills": Case(
         partial(random_kills.figures, kills=300, migrations=100),
         partial(random_kills.figures, kills=3, migrations=30),
+    ),
+    "steps": Case(
+        partial(steps.figures, kills=200, items=300),
+        partial(steps.figures, kills=10, items=60),
     ),
     "system-calls": Case(
         partial(system_calls.figures, migrations=3),

@@ -74,7 +74,8 @@ class Checkpoints:
         self._begin = begin
         self.tally = tally
         self._save_checkpoint = save
-        self._every = every
+        # Without a pause each item is followed by a save.
+        self._every = every if seconds else 1
         self._seconds = seconds
         self.cursor = begin.cursor
         self.steps = Steps(begin.steps, self.save)
@@ -148,16 +149,17 @@ class Checkpoints:
         """
         with self._turn:
             self.cursor = cursor
-            self._note_done(cursor, outcomes)
+            self.steps.forget(cursor)
+            self._note_done(outcomes)
 
-    def count(self, cursor: Any, outcomes: Sequence[str | None]) -> None:
-        """Count an item that was handled out of its turn; the cursor stays.
+    def count(self, outcomes: Sequence[str | None]) -> None:
+        """Count an item that was handled out of its turn; the cursor stays, and so do its steps.
 
         Raises:
             Exception: what a save failed with.
         """
         with self._turn:
-            self._note_done(cursor, outcomes)
+            self._note_done(outcomes)
 
     def move_past_failed(self, failed: FailedItem) -> None:
         """Move the cursor past an item that failed for good.
@@ -184,16 +186,16 @@ class Checkpoints:
                 self._note_failed(failed)
             else:
                 self.tally.failed -= 1
-                self._note_done(cursor, outcomes)
+                self.steps.forget(cursor)
+                self._note_done(outcomes)
 
-    def _note_done(self, cursor: Any, outcomes: Sequence[str | None]) -> None:
+    def _note_done(self, outcomes: Sequence[str | None]) -> None:
         self.tally.processed += len(outcomes)
         counted = self.tally.outcomes
         for outcome in outcomes:
             if outcome:
                 is_one_too_many = len(counted) >= _MOST_OUTCOMES and outcome not in counted
                 counted[_OTHER_OUTCOME if is_one_too_many else outcome] += 1
-        self.steps.forget(cursor)
         self._note_change(len(outcomes))
 
     def _note_failed(self, failed: FailedItem) -> None:
@@ -204,14 +206,16 @@ class Checkpoints:
         if self._error:
             raise self._error
         self._unsaved += items
-        self._save_if_due()
-
-    def _save_if_due(self) -> None:
-        if self._unsaved >= self._every or time.monotonic() >= self._due_at:
+        if self._unsaved >= self._every:
             self._save()
 
     def _save(self) -> None:
-        self._save_checkpoint(*self.reached())
+        try:
+            self._save_checkpoint(*self.reached())
+        except Exception as error:
+            # It ends the run, whatever the author's code makes of it.
+            self._error = error
+            raise
         self._note_saved()
 
     def _note_saved(self) -> None:
@@ -221,14 +225,12 @@ class Checkpoints:
 
     def _keep_saving(self, ended: threading.Event) -> None:
         pause = self._seconds
-        # Without a pause each item is followed by a save.
         while pause and not ended.wait(min(pause, threading.TIMEOUT_MAX)):
             with self._turn:
                 try:
-                    if self._unsaved:
-                        self._save_if_due()
-                except Exception as error:  # noqa: BLE001 - raised in the thread that walks
-                    self._error = error
+                    if self._unsaved and time.monotonic() >= self._due_at:
+                        self._save()
+                except Exception:  # noqa: BLE001 - raised in the thread that walks
                     return
             rest = self._due_at - time.monotonic()
             pause = rest if rest > 0 else self._seconds

@@ -60,10 +60,10 @@ class Batch:
         """Let the author prepare what all items need, with durable steps.
 
         Raises:
+            Exception: what a save failed with.
             BaseException: what the author's code raised.
         """
-        attach(self.migration, self.checkpoints.steps)
-        self.loop.result_of(sound(self.migration.prepare(), "prepare"))
+        _prepare(self.migration, self.checkpoints.steps, self.loop)
 
 
 @contextmanager
@@ -140,7 +140,7 @@ def some_items(batch: Batch, cursors: Sequence[Any]) -> Iterator[Walk]:
     def settle(task: Task) -> None:
         if task.error is not None:
             raise ItemError(str(task.cursor)) from task.error
-        batch.checkpoints.count(task.cursor, outcomes_of(task, batch.redact))
+        batch.checkpoints.count(outcomes_of(task, batch.redact))
 
     with _walk(batch, _tasks_of(cursors), _finding(batch), settle, False) as walk:
         yield walk
@@ -158,6 +158,13 @@ def _walk(
     name = partial(name_of, migration)
     with executor_of(process, migration.workers, loop, name, is_stopped) as executor:
         yield Walk(migration, tasks, executor, settle, is_stopped, loop, collects=collects)
+
+
+def _prepare(migration: BatchMigration[Any], steps: Steps, loop: EventLoop) -> None:
+    attach(migration, steps)
+    loop.result_of(sound(migration.prepare(), "prepare"))
+    steps.require_kept()
+    steps.are_of_items = True
 
 
 def _finding(batch: Batch) -> Process:
@@ -204,13 +211,12 @@ def preview(
 
     Durable steps are kept in memory alone.
     """
-    attach(migration, Steps(checkpoint.steps if checkpoint else ()))
     with EventLoop() as loop:
-        loop.result_of(sound(migration.prepare(), "prepare"))
+        _prepare(migration, Steps(checkpoint.steps if checkpoint else ()), loop)
 
         def handle(item: Any) -> str | None:
             task = Task(item, migration.cursor(item))
-            before = in_hand.set(task.in_hand(partial(name_of, migration)))
+            before = in_hand.set((task, partial(name_of, migration)))
             try:
                 task.result = loop.result_of(sound(_process_alone(migration, item)))
             finally:

@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any
 from mpt_tool.batch.loop import EventLoop
 from mpt_tool.errors import ScriptError
 from mpt_tool.process.isolation import end_if_forked, generation
-from mpt_tool.process.item import Handled, in_hand
+from mpt_tool.process.item import NameOf, in_hand
 
 if TYPE_CHECKING:
     # Not needed, and too slow to import, where there is no batch migration.
     from concurrent.futures import Executor as Pool
 
 type Process = Callable[[Any], Any]
-type NameOf = Callable[[Any, Any], str]
 
 
 @dataclass(slots=True, eq=False)
@@ -48,17 +47,6 @@ class Task:
     error: BaseException | None = None
     is_over: bool = False
 
-    def in_hand(self, name_of: NameOf) -> Handled:
-        """Return what tells that this is handled; a bundle goes by its first item."""
-        if not self.parts:
-            return Handled(self.item, self.cursor, name_of)
-        others = len(self.parts) - 1
-
-        def name_of_bundle(item: Any, cursor: Any) -> str:
-            return name_of(item, cursor) + (f" and {others:,} more" if others else "")
-
-        return Handled(*self.parts[0], name_of_bundle, is_bundle=True)
-
 
 class Inline:
     """Processes each item at once, in the thread that drives.
@@ -80,7 +68,7 @@ class Inline:
     def begin(self, task: Task) -> None:
         """Process the task's item."""
         task.error = None
-        before = in_hand.set(task.in_hand(self._name_of))
+        before = in_hand.set((task, self._name_of))
         try:
             result = self._process(task.item)
             if not (result is None or type(result) is str):
@@ -163,7 +151,7 @@ class Coroutines:
         async with self._free:
             if task := self._line.take():
                 task.error = None
-                in_hand.set(task.in_hand(self._name_of))
+                in_hand.set((task, self._name_of))
                 try:
                     task.result = await self._process(task.item)
                 except BaseException as error:  # noqa: BLE001 - raised by whoever drives

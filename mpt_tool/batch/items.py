@@ -51,7 +51,7 @@ def with_cursors(
     cursor_of = migration.cursor
     for item in items_after(migration, cursor, loop):
         own = cursor_of(item)
-        yield item, own if _is_surely_json(own) else _copy_of(own)
+        yield item, own if type(own) is str or _is_surely_json(own) else _copy_of(own)
 
 
 def total_of(migration: BatchMigration[Any], loop: EventLoop) -> int | None:
@@ -111,7 +111,10 @@ class Budget:
         """Whether items were left out, as there was none left."""
 
     def share_of(self, source: Iterator[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
-        """Yield as many items of a source as may still be handled."""
+        """Return as many items of a source as may still be handled."""
+        return self._taken_from(source) if math.isfinite(self.left) else source
+
+    def _taken_from(self, source: Iterator[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
         for item in source:
             if self.left < 1:
                 self.is_spent = True
@@ -140,7 +143,7 @@ def failure_log(redact: Redact) -> Callable[[str, BaseException], None]:
 
 
 def _is_surely_json(cursor: object) -> bool:
-    return type(cursor) is str or (type(cursor) is int and abs(cursor) < _BEYOND_COUNTING)
+    return type(cursor) is int and abs(cursor) < _BEYOND_COUNTING
 
 
 def _told(value: object) -> str:

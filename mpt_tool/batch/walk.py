@@ -16,6 +16,7 @@ from typing import Any
 from mpt_tool.batch.executors import Executor, Task
 from mpt_tool.batch.loop import EventLoop
 from mpt_tool.clients.limiter import LONGEST_SLEEP_SECONDS, Limiter, NotBegunError
+from mpt_tool.errors import MptToolError
 from mpt_tool.migration import BatchMigration
 
 # How many items each worker has in store, so that none is idle while the first is slow.
@@ -87,8 +88,7 @@ class Walk:
             # Those in flight would be cut off in the middle else.
             while self._executor.is_busy() or not self._executor.ended.empty():
                 self._wait(LONGEST_SLEEP_SECONDS)
-        while self._window and self._window[0].is_over:
-            self._settle_first()
+        self._settle_first_ones()
         for task in self._window:
             # What stands before it is left to the next run.
             if task.is_over and self._ends_walk(task):
@@ -97,22 +97,21 @@ class Walk:
 
     def _in_turn(self) -> Iterator[Task]:
         """Yield each task when it is to begin, until none is left or the walk is to end."""
-        ended = self._executor.ended
+        ended, window = self._executor.ended, self._window
         while not self._has_failed:
             task = self._next()
-            if self._is_stopped() or not self._window:
+            if self._is_stopped() or not window:
                 return
             if task is None:
                 self._wait(self._seconds_to_next_try())
+            elif self._limiter and not self._has_its_turns(self._limiter, len(task.parts) or 1):
+                return
             else:
-                turns = len(task.parts) or 1
-                if self._limiter and not self._has_its_turns(self._limiter, turns):
-                    return
                 yield task
             if not ended.empty():
                 self._note_end(ended.get())
-            while self._window and self._window[0].is_over:
-                self._settle_first()
+            if window and window[0].is_over:
+                self._settle_first_ones()
 
     def _has_its_turns(self, limiter: Limiter, turns: int) -> bool:
         """Wait until so many more may begin; return whether they still may by then."""
@@ -128,7 +127,7 @@ class Walk:
         if self._retries and self._retries[0][0] <= time.monotonic():
             return heapq.heappop(self._retries)[-1]
         if len(self._window) < self._window_size and self._in_flight < self._most_in_flight:
-            for task in self._tasks:
+            if task := next(self._tasks, None):
                 self._window.append(task)
                 return task
             self._is_at_end = True
@@ -145,10 +144,11 @@ class Walk:
         """Note that a try has ended: the task is over, or is to be tried again."""
         self._in_flight -= 1
         self._most_in_flight = self._most_later
-        error, migration = task.error, self._migration
+        error = task.error
         if error is None:
             task.is_over = True
             return
+        migration = self._migration
         if isinstance(error, NotBegunError):
             # It is left to the next run, as what waits for its next try is.
             return
@@ -156,7 +156,9 @@ class Walk:
             self._split(task)
             return
         task.tries += 1
-        if task.tries < migration.attempts and isinstance(error, migration.retry_on):
+        # The tool's own errors are of no kind that passes.
+        may_pass = isinstance(error, migration.retry_on) and not isinstance(error, MptToolError)
+        if may_pass and task.tries < migration.attempts:
             pause = min(
                 migration.retry_seconds * 2.0 ** min(task.tries - 1, 64), _LONGEST_PAUSE_SECONDS
             )
@@ -180,10 +182,12 @@ class Walk:
         """Whether a task that is over has failed, and no other item is to begin."""
         return not (task.error is None or (self._collects and isinstance(task.error, Exception)))
 
-    def _settle_first(self) -> None:
-        """Settle the first task of the window, which is over."""
-        self._settle_task(self._window[0])
-        self._window.popleft()
+    def _settle_first_ones(self) -> None:
+        """Settle the tasks of the window that are over, up to one that is not."""
+        window = self._window
+        while window and window[0].is_over:
+            self._settle_task(window[0])
+            window.popleft()
 
     def _seconds_to_next_try(self) -> float:
         """Return for how long to wait if no try ends."""
@@ -208,13 +212,10 @@ def bundle_size(migration: BatchMigration[Any]) -> int:
 
 
 def tasks_of(migration: BatchMigration[Any], source: Source) -> Iterator[Task]:
-    """Yield the items of a source as tasks: in bundles if the migration handles many at once."""
+    """Return the items of a source as tasks: in bundles if the migration handles many at once."""
     if migration.handles_many():
-        for parts in itertools.batched(source, migration.many):
-            yield _bundle(parts)
-    else:
-        for item, cursor in source:
-            yield Task(item, cursor)
+        return map(_bundle, itertools.batched(source, migration.many))
+    return itertools.starmap(Task, source)
 
 
 def _bundle(parts: Sequence[tuple[Any, Any]]) -> Task:

@@ -32,20 +32,16 @@ def failures(
     if record is None:
         project.require_known(migration_id)
     runs = {"": record, **(record.targets or {})} if record else {}
-    checkpoints = {
-        target: run.checkpoint
-        for target, run in runs.items()
-        if run.checkpoint and run.checkpoint.failed
-    }
-    items = {
-        target: failures_of(project.repository, migration_id, target, checkpoint)
-        for target, checkpoint in checkpoints.items()
-    }
-    for target, checkpoint in checkpoints.items():
-        if len(items[target]) < checkpoint.failed:
-            name, failed = name_of(migration_id, target), in_items(checkpoint.failed)
-            log.warning(
-                "The history has %s of %s of %s that failed", len(items[target]), failed, name
-            )
+    items = {}
+    for target, run in runs.items():
+        if run and (checkpoint := run.checkpoint) and checkpoint.failed:
+            items[target] = failures_of(project.repository, migration_id, target, checkpoint)
+            if len(items[target]) < checkpoint.failed:
+                log.warning(
+                    "%s of %s were kept: what else fails is found by mpt-tool batch %s --restart",
+                    in_items(len(items[target]), checkpoint.failed),
+                    name_of(migration_id, target),
+                    migration_id,
+                )
     said = [] if items else [f"Migration {migration_id} has no failed items."]
     return Result(Failures(migration_id, items), said)

@@ -56,12 +56,14 @@ class BaseMigration(ABC):
 
         Args:
             key: names what is made.
-            make: makes it, and returns a JSON value: its id.
+            make: makes it by one request, and returns a JSON value: its id. Answered by a status
+                from 400 to 499 it made nothing, and is called again the next time.
             find: returns what an earlier run made that died before that was kept, or None if it
                 made nothing. It is asked in that case alone.
 
         Raises:
-            ScriptError: an earlier run may have made it, and there is no `find`.
+            StepError: an earlier run may have made it, and there is no `find`.
+            StorageError: it cannot be kept, so it is not made.
         """
         return self._steps.once(key, make, find)
 

@@ -5,11 +5,12 @@ import json
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Generator, Iterable
+from copy import deepcopy
 from typing import Any
 
 from mpt_tool.clients.at_once import result_at_once
 from mpt_tool.clients.limiter import NotBegunError
-from mpt_tool.errors import ScriptError
+from mpt_tool.errors import ScriptError, StepError, message_of
 from mpt_tool.process.item import in_hand
 from mpt_tool.records import KeptStep
 
@@ -33,15 +34,30 @@ class Steps:
     """
 
     def __init__(self, kept: Iterable[KeptStep] = (), save: Callable[[], None] = _nowhere) -> None:
-        self._steps = {_place(step.key, step.cursor): step for step in kept}
+        self.are_of_items = False
+        """Whether from now on each step is one of an item."""
+        # By the item that they are of, and by their keys.
+        self._steps: dict[str, dict[str, KeptStep]] = {}
+        self._shared: dict[str, KeptStep] = {}
         self._save = save
         self._turn = threading.Lock()
+        # Held while it is saved. What others note meanwhile is saved by one of them for all.
+        self._saving = threading.Lock()
+        self._changes = self._saved_changes = 0
+        self._error: Exception | None = None
+        self._under_way: set[tuple[str, str]] = set()
+        # What those raised of which this run does not know whether they made anything.
+        self._raised: dict[tuple[str, str], str] = {}
+        for step in kept:
+            self._note(step)
 
     def once(self, key: str, make: Make, find: Make | None) -> Any:
         """Return what the step of this key makes, or made before; in an event loop, to be awaited.
 
         Raises:
-            ScriptError: nobody knows whether it was made, or it made what cannot be kept.
+            StepError: nobody knows whether it was made.
+            ScriptError: it made what cannot be kept, or is called where it cannot be.
+            StorageError: it could not be kept; nothing more is made then.
             BaseException: what the author's code raised.
         """
         course = self._course(key, make, find)
@@ -54,52 +70,139 @@ class Steps:
     def kept(self) -> tuple[KeptStep, ...]:
         """Return the steps that were begun or made."""
         with self._turn:
-            return tuple(self._steps.values())
+            of_items = (step for steps in self._steps.values() for step in steps.values())
+            return (*self._shared.values(), *of_items)
 
     def forget(self, cursor: Any) -> None:
         """Drop the steps of an item that is done."""
         if self._steps:
             with self._turn:
-                self._steps = {
-                    place: step for place, step in self._steps.items() if step.cursor != cursor
-                }
+                self._steps.pop(_place(cursor), None)
+
+    def require_kept(self) -> None:
+        """Return if all was kept that was to be, whatever the author's code made of an error.
+
+        Raises:
+            Exception: what a save failed with.
+        """
+        if self._error:
+            raise self._error
 
     def _course(self, key: str, make: Make, find: Make | None) -> _Course:
-        step = _step_in_hand(key)
-        if known := self._steps.get(_place(key, step.cursor)):
-            if known.is_made:
-                return known.value
+        self.require_kept()
+        step = self._step_in_hand(key)
+        place = _place(step.cursor), key
+        with self._turn:
+            if place in self._under_way:
+                raise StepError(f"once({key!r}) is under way already: call it once at a time")
+            self._under_way.add(place)
+        try:
+            return (yield from self._course_alone(step, make, find))
+        finally:
+            self._under_way.discard(place)
+
+    def _course_alone(self, step: KeptStep, make: Make, find: Make | None) -> _Course:
+        known = self._of_item(step.cursor).get(step.key)
+        if known and known.is_made:
+            return deepcopy(known.value)
+        if known:
             if find is None:
-                raise ScriptError(
-                    f"once({key!r}) was begun by a run that ended before it was kept what it made."
-                    " Look whether that is there, and give once() a find= that returns it, or None"
-                    " if it is not"
-                )
+                raise StepError(self._doubt(step))
             found = yield find, True
             if found is not None:
                 return (yield from self._keep(step, found))
         else:
-            yield from self._put(step)
+            self._note(step)
+            try:
+                yield self._save_changes, False
+            except BaseException:
+                # Nothing was made: what is saved from now on is not to say that it might have been.
+                self._drop(step)
+                raise
         try:
             made = yield make, True
         except BaseException as error:
             if _was_refused(error):
-                yield from self._put(step, is_gone=True)
+                self._drop(step)
+                yield self._save_changes, False
+            else:
+                self._raised[_place(step.cursor), step.key] = message_of(error)
             raise
         return (yield from self._keep(step, made))
 
     def _keep(self, step: KeptStep, value: Any) -> _Course:
-        yield from self._put(
-            step.model_copy(update={"value": _sound(step.key, value), "is_made": True})
-        )
+        self._note(step.model_copy(update={"value": _sound(step.key, value), "is_made": True}))
+        yield self._save_changes, False
         return value
 
-    def _put(self, step: KeptStep, *, is_gone: bool = False) -> _Course:
+    def _save_changes(self) -> None:
+        """Save what was noted so far, unless another has.
+
+        Raises:
+            Exception: what the save failed with.
+        """
+        noted = self._changes
+        with self._saving:
+            self.require_kept()
+            if self._saved_changes >= noted:
+                return
+            changes = self._changes
+            try:
+                self._save()
+            except Exception as error:
+                self._error = error
+                raise
+            self._saved_changes = changes
+
+    def _step_in_hand(self, key: str) -> KeptStep:
+        """Return the step of this key that begins now: of the item in hand, if there is one.
+
+        Raises:
+            ScriptError: several items are in hand at a time, or none where there has to be one.
+        """
+        if in_this_hand := in_hand.get():
+            handled, _ = in_this_hand
+            if handled.parts:
+                raise ScriptError(
+                    "once() cannot tell the items of process_many() apart: use process()"
+                )
+            return KeptStep(key=key, cursor=handled.cursor)
+        if self.are_of_items:
+            raise ScriptError(
+                f"once({key!r}) does not know for which item it is: call it in prepare() or"
+                " process(), and not in a thread that process() begins"
+            )
+        return KeptStep(key=key)
+
+    def _doubt(self, step: KeptStep) -> str:
+        """Return why nobody knows whether a step was made, and what to do."""
+        raised = self._raised.get((_place(step.cursor), step.key))
+        how = f"failed: {raised}" if raised else "ended before it was kept what it made"
+        return (
+            f"once({step.key!r}) may have made it already, as an earlier try {how}. Look whether it"
+            " is there, and give once() a find= that returns it, or None if it is not"
+        )
+
+    def _of_item(self, cursor: Any) -> dict[str, KeptStep]:
+        return self._shared if cursor is None else self._steps.get(_place(cursor), {})
+
+    def _note(self, step: KeptStep) -> None:
+        """Note a step that begins, or was made."""
         with self._turn:
-            self._steps.pop(_place(step.key, step.cursor), None)
-            if not is_gone:
-                self._steps[_place(step.key, step.cursor)] = step
-        yield self._save, False
+            self._changes += 1
+            if step.cursor is None:
+                self._shared[step.key] = step
+            else:
+                self._steps.setdefault(_place(step.cursor), {})[step.key] = step
+
+    def _drop(self, step: KeptStep) -> None:
+        """Take away a step that was begun and made nothing."""
+        with self._turn:
+            self._changes += 1
+            steps = self._of_item(step.cursor)
+            steps.pop(step.key, None)
+            if not steps:
+                self._steps.pop(_place(step.cursor), None)
 
 
 def attach(migration: object, steps: Steps) -> None:
@@ -107,20 +210,9 @@ def attach(migration: object, steps: Steps) -> None:
     vars(migration)["_steps"] = steps
 
 
-def _step_in_hand(key: str) -> KeptStep:
-    """Return the step of this key that begins now: of the item in hand, if there is one.
-
-    Raises:
-        ScriptError: several items are in hand at a time.
-    """
-    handled = in_hand.get()
-    if handled is not None and handled.is_bundle:
-        raise ScriptError("once() cannot tell the items of process_many() apart: use process()")
-    return KeptStep(key=key, cursor=handled.cursor if handled else None)
-
-
-def _place(key: str, cursor: Any) -> tuple[str, str]:
-    return key, json.dumps(cursor)
+def _place(cursor: Any) -> str:
+    """Return an item's cursor as what can be looked up."""
+    return json.dumps(cursor, sort_keys=True)
 
 
 def _sound(key: str, value: Any) -> Any:
@@ -136,14 +228,14 @@ def _sound(key: str, value: Any) -> Any:
     except (TypeError, ValueError, RecursionError):
         pass
     raise ScriptError(
-        f"once({key!r}) made a value of the type {type(value).__name__} that JSON cannot keep:"
-        " return its id"
+        f"once({key!r}) made a value of the type {type(value).__name__}, which JSON cannot keep:"
+        " return its id. It is made: give once() a find= that returns the id, for the next run"
     )
 
 
 def _was_refused(error: BaseException) -> bool:
     """Whether a step was surely not made: nothing was sent, or the reply says so."""
-    if isinstance(error, NotBegunError):
+    if isinstance(error, NotBegunError | _UnawaitedError):
         return True
     reply = getattr(error, "response", None)
     status = getattr(error, "status_code", getattr(reply, "status_code", None))
@@ -183,12 +275,18 @@ async def _drive(course: _Course, *, in_loop: bool) -> Any:
             error = raised
 
 
+class _UnawaitedError(ScriptError):
+    """What is asynchronous was to be called where nothing can be awaited; nothing of it ran."""
+
+
 async def _refused(result: Awaitable[Any]) -> Any:
     """Refuse what is to be awaited where no event loop is running.
 
     Raises:
         ScriptError: always.
     """
+    refusal = "once() got an asynchronous function in a method that is not asynchronous"
     if inspect.iscoroutine(result):
         result.close()
-    raise ScriptError("once() got an asynchronous function in a method that is not asynchronous")
+        raise _UnawaitedError(refusal)
+    raise ScriptError(refusal)

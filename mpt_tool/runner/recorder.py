@@ -147,8 +147,13 @@ class Recorder:
             failed: the last items that failed, which are kept in the history.
 
         Raises:
-            StorageError: it could not be saved.
+            StorageError: it could not be saved; or it has durable steps, and the store no place.
         """
+        if checkpoint.steps and not self.keeps_checkpoints:
+            raise StorageError(
+                f"once() cannot keep what {self.name} makes, as the store has no column"
+                f" {self.column}; mpt-tool migrate --init adds the column"
+            )
         if failed and self.keeps_failures:
             self._keep(checkpoint, failed)
         self._save(self._saved.reach(checkpoint))
@@ -162,6 +167,7 @@ class Recorder:
         try:
             self._repository.append(
                 FailedItems(
+                    run_id=self._context.origin.run_id,
                     migration_id=self.migration_id,
                     target=self._target or None,
                     since=checkpoint.since,

@@ -65,6 +65,7 @@ class ScriptWork:
             except SystemExit as error:
                 if error.code is not None and not (isinstance(error.code, int) and error.code == 0):
                     raise
+            steps.require_kept()
             if verifies(self.migration):
                 recorder.reach(reached().model_copy(update={"done": True}))
                 finish(self.migration.verify, "verify")

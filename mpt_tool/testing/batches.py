@@ -175,10 +175,10 @@ class BatchRunner:
 
     def _sound_cursors(self, items: Sequence[Any]) -> list[Any]:
         """Return the cursors of items, unless one was told to fail."""
-        handled = in_hand.get()
-        if handled and not handled.is_bundle:
+        task, _ = in_hand.get() or (None, None)
+        if task and not task.parts:
             # An item that was found again may tell another cursor than the one it was found by.
-            cursors = [handled.cursor]
+            cursors = [task.cursor]
         else:
             cursors = [self.migration.cursor(item) for item in items]
         for item, cursor in zip(items, cursors, strict=True):

@@ -30,7 +30,7 @@ from mpt_tool.records import (
     Origin,
     RunRecord,
 )
-from mpt_tool.storage.repository import Snapshot, StateRepository
+from mpt_tool.storage.repository import Snapshot, StateRepository, failures_of
 
 type OpenRepository = Callable[[], StateRepository]
 
@@ -56,6 +56,7 @@ CHECKPOINT = Checkpoint(
     steps=(KeptStep(key="parameter", value="PAR-1", is_made=True),),
 )
 FAILED = FailedItems(
+    run_id=ORIGIN.run_id,
     migration_id=NEW.migration_id,
     target="PRD-1",
     since=STARTED,
@@ -338,6 +339,63 @@ class StateRepositoryContract:
 
         assert list(open_repository().attempts()) == [found_dead, ATTEMPT]
         assert repository.load().records == {}
+
+    def test_failed_items_are_kept_in_their_order(
+        self, repository: StateRepository, open_repository: OpenRepository
+    ) -> None:
+        """`failed_items` returns what was appended of a migration, as it was, the newest first."""
+        of_all = FAILED.model_copy(update={"target": None, "since": STARTED + MILLISECOND})
+        update = {"migration_id": OTHER.migration_id, "since": APPLIED}
+        of_other = FAILED.model_copy(update=update)
+        assert list(repository.failed_items(NEW.migration_id)) == []
+
+        for entry in (FAILED, of_other, of_all):
+            repository.append(entry)
+
+        assert list(open_repository().failed_items(NEW.migration_id)) == [of_all, FAILED]
+
+    def test_failed_items_are_no_attempts(
+        self, repository: StateRepository, open_repository: OpenRepository
+    ) -> None:
+        repository.append(ATTEMPT)
+        repository.append(FAILED)
+
+        assert list(open_repository().attempts()) == [ATTEMPT]
+        assert repository.load().records == {}
+
+    def test_a_thousand_long_failures_are_kept_whole(
+        self, repository: StateRepository, open_repository: OpenRepository
+    ) -> None:
+        """However little fits into a place of the store, all failed items come back."""
+        failed = tuple(
+            FailedItem(cursor={"id": f"AGR-{number}", "page": None}, error="ü" * 1000)
+            for number in range(1000)
+        )
+        repository.append(FAILED.model_copy(update={"first": 0, "failed": failed}))
+        checkpoint = CHECKPOINT.model_copy(update={"retried": 0, "failed": 1000})
+
+        kept = failures_of(open_repository(), NEW.migration_id, "PRD-1", checkpoint)
+
+        assert kept == list(failed)
+
+    def test_what_a_later_run_kept_under_a_number_holds(
+        self, repository: StateRepository, open_repository: OpenRepository
+    ) -> None:
+        """Runs that died may have kept failed items that their checkpoint never counted."""
+        a, b, c, d = (FailedItem(cursor=cursor, error="no such user") for cursor in "abcd")
+        for run_id, first, failed in (
+            ("run-1", 0, (a, b, c)),
+            ("run-2", 0, (a,)),
+            ("run-2", 1, (c, d)),
+            ("run-3", 0, (b, c)),
+        ):
+            update = {"run_id": run_id, "first": first, "failed": failed}
+            repository.append(FAILED.model_copy(update=update))
+        checkpoint = CHECKPOINT.model_copy(update={"retried": 0, "failed": 2})
+
+        kept = failures_of(open_repository(), NEW.migration_id, "PRD-1", checkpoint)
+
+        assert kept == [b, c]
 
 
 def _ignore() -> None:

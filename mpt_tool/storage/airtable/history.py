@@ -68,7 +68,9 @@ class AirtableHistory:
             self._upsert([fields], ["run_id", "migration_id", third])
             return
         rows = [{**part.document(), "outcome": _FAILED_ITEMS} for part in fitting(entry)]
-        self._upsert(rows, ["migration_id", "since", "first"])
+        # Since when tells the migration and its target. Of two runs each has its own rows, for what
+        # the later one keeps under a number holds.
+        self._upsert(rows, ["run_id", "since", "first"])
 
     def attempts(self) -> Iterator[Attempt]:
         """Return all attempts, the newest first; a row that is none is left out."""

@@ -1,12 +1,13 @@
 """Lets an item fail with every kind of exception, however a batch migration is driven."""
 
 import itertools
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from support.batches import ASYNC, MIGRATION, SYNC, TOTAL, Numbers, numbers
-from support.project import Project
+from support.project import HISTORY_FILE, Project
 
 from torture import in_process
 from torture.figures import Fault, Figure
@@ -174,9 +175,10 @@ def _faults(root: Path, way: Combination, run: Run) -> Iterator[Fault]:
 
 def _blamed(migration: Numbers, output: str) -> tuple[int | None, list[int], bool]:
     """Return how far it came, which items are kept as failed, and whether the one ended it."""
-    failures = migration.record["checkpoint"]["failures"]
     ended = f"Migration {MIGRATION} failed: {_FAILING}: " in output
-    return migration.cursor, [failure["cursor"] for failure in failures], ended
+    history = (migration.project.root / HISTORY_FILE).read_text().splitlines()
+    kept = [item for line in map(json.loads, history) for item in line.get("failed", ())]
+    return migration.cursor, [item["cursor"] for item in kept], ended
 
 
 def _expected_blame(way: Combination) -> tuple[int, list[int], bool]:

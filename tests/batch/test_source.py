@@ -109,7 +109,7 @@ def test_prepare_comes_once_a_run_first_and_in_the_main_thread(
     found = "find" if workers == 1 else "find elsewhere"
 
     assert calls(project, "batch", MIGRATION, "--dry-run") == ["prepare", "items"]
-    assert calls(project, "batch", MIGRATION, "--rehearse") == ["prepare", "items"]
+    assert calls(project, "batch", MIGRATION, "--rehearse", "--unguarded") == ["prepare", "items"]
     assert calls(project, "batch", MIGRATION, "--only", "1") == ["prepare", found]
     assert calls(project, "migrate", "--data") == ["prepare", "count", "items"]
     project.file("mended", "")
@@ -138,7 +138,9 @@ def test_a_preparation_that_fails_is_a_failure_before_the_first_item(project: Pr
     assert migration.processed == []
 
 
-@pytest.mark.parametrize("options", [["migrate", "--data"], ["batch", MIGRATION, "--rehearse"]])
+@pytest.mark.parametrize(
+    "options", [["migrate", "--data"], ["batch", MIGRATION, "--rehearse", "--unguarded"]]
+)
 def test_a_preparation_that_yields_fails_as_nothing_of_it_would_run(
     project: Project, options: list[str]
 ) -> None:

@@ -20,7 +20,7 @@ def keep_failed(project: Project, *items: dict[str, object]) -> None:
     """Let the project have a batch migration of which these items failed."""
     checkpoint = {"cursor": 9, "processed": 1, "failed": len(items), "since": MOMENT}
     project.write_state(record("shop", checkpoint=checkpoint))
-    kept = {"migration_id": "shop", "since": MOMENT, "first": 0, "failed": items}
+    kept = {"run_id": "1", "migration_id": "shop", "since": MOMENT, "first": 0, "failed": items}
     project.file(HISTORY_FILE, json.dumps(kept) + "\n")
 
 
@@ -95,16 +95,6 @@ def test_a_migration_without_failures_has_none(
     result = project.run("failures", "shop", *option)
 
     assert (result.exit_code, result.stdout) == (0, stdout)
-
-
-def test_failed_items_that_the_history_has_lost_are_not_taken_for_none(project: Project) -> None:
-    keep_failed(project, *ITEMS)
-    (project.root / HISTORY_FILE).unlink()
-
-    result = project.run("failures", "shop", "--json")
-
-    assert (result.exit_code, result.json()["failures"]) == (0, [])
-    assert " - WARNING - The history has 0 of 3 items of shop that failed\n" in result.stderr
 
 
 def test_an_id_that_nothing_has_is_an_error(project: Project) -> None:

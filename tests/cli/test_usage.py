@@ -95,7 +95,7 @@ def test_the_help_of_migrate_has_an_example_for_each_action_and_says_what_goes_w
     ("command", "lines", "options"),
     [
         ("migrate", 54, set(ACTIONS)),
-        ("batch", 41, {"--rehearse", "--retry-failed", "--restart"}),
+        ("batch", 42, {"--rehearse", "--retry-failed", "--restart"}),
     ],
 )
 def test_each_example_of_the_help_has_a_line_in_80_columns(

@@ -268,7 +268,7 @@ def test_what_is_no_source_is_an_error_that_says_what_is(
 @pytest.mark.parametrize(
     ("members", "mistake"),
     [
-        ("many = 10", "many of Migration is for process_many(), which it lacks"),
+        ("many = 10", "Migration sets many, which is for process_many(): define that"),
         ("async def source(self): ...", "source of Migration is asynchronous: leave out async"),
     ],
 )

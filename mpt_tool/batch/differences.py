@@ -1,6 +1,6 @@
 """What differs between two states of an object, field by field, however deep."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,8 +32,13 @@ def differences(before: object, after: object, redact: Redact) -> list[Differenc
             _without_secrets(later.get(name), redact),
         )
         for name in dict.fromkeys([*earlier, *later])
-        if earlier.get(name) != later.get(name)
+        if earlier.get(name) != later.get(name) and not _is_filled(name, earlier, later)
     ]
+
+
+def _is_filled(name: str, *values: Mapping[str, object]) -> bool:
+    """Whether an object or a list is empty on one side, and what fills it is told by itself."""
+    return any(other.startswith(f"{name}.") for side in values for other in side)
 
 
 def _values(value: object, name: str = "") -> Iterator[tuple[str, object]]:

@@ -33,10 +33,11 @@ def verify(
     chosen = verifying.to_verify(entries, migration_id, project.environment)
     # What the scripts import is not to leave compiled files behind.
     sys.dont_write_bytecode = True
-    write_nothing(Rehearsal(answers=False))
+    rehearsal = Rehearsal(answers=False)
+    write_nothing(rehearsal)
     # What a script prints is no part of the result.
     with redirect_stdout(sys.stderr), env_file_exported(project.root):
-        verified = list(verifying.verify(chosen, project.root))
+        verified = list(verifying.verify(chosen, project.root, rehearsal))
     if not verified:
         without = f"{migration_id} has no" if migration_id else "no applied migration has a"
         return Result(Verified([]), [f"Nothing to verify: {without} verify()."])

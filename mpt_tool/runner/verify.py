@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from mpt_tool.clients.rehearsal import Rehearsal
 from mpt_tool.errors import ScriptFailedError, SelectionError
 from mpt_tool.process.isolation import isolated
 from mpt_tool.runner.work import finish
@@ -60,11 +61,16 @@ def _applied(entry: Entry, syntax: Syntax, environment: Mapping[str, str]) -> It
 
 
 def verify(
-    entries: Sequence[Entry], root: Path
+    entries: Sequence[Entry], root: Path, rehearsal: Rehearsal
 ) -> Iterator[tuple[Entry, ScriptFailedError | None]]:
     """Yield each entry of what is to be verified, with why it is not as it should be, if so.
 
-    All scripts are loaded before the first `verify` is called. Writes are for the caller to refuse.
+    All scripts are loaded before the first `verify` is called.
+
+    Args:
+        entries: what is to be verified.
+        root: of the project.
+        rehearsal: what refuses all writes meanwhile.
 
     Raises:
         ScriptError: a script holds no migration.
@@ -75,6 +81,7 @@ def verify(
     for entry in entries:
         kind, script = type(loaded[entry.migration_id]), scripts[entry.migration_id]
         migration, failure = make(kind, script, root, entry.target), None
+        migration.is_rehearsal, rehearsal.reads = True, migration.reads
         try:
             with isolated():
                 finish(migration.verify, "verify")

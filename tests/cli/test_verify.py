@@ -235,6 +235,14 @@ def test_nothing_is_written_and_no_lock_is_taken(project: Project) -> None:
     assert not (project.root / ".migrations-state.lock").exists()
 
 
+def test_it_knows_that_nothing_is_to_be_written(project: Project) -> None:
+    path = checked(project)
+    path.write_text(path.read_text().replace("note(f", "print(self.is_rehearsal, f"))
+    applied(project, "checked")
+
+    assert "True verify" in project.run("verify").stderr
+
+
 def test_what_is_not_so_is_told_in_its_own_frames(project: Project) -> None:
     checked(project, "first")
     checked(project, "second", order_id=2, verify="async def")

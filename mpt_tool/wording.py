@@ -1,5 +1,6 @@
 """What people are shown: what a stream can show, and how times and counts read."""
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -66,6 +67,11 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """Return the same of a text of several lines, which stay lines."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def as_text(cursor: object) -> str:
+    """Return a cursor as messages tell it, and as `--only` takes it: as JSON unless it is text."""
+    return cursor if isinstance(cursor, str) else json.dumps(cursor, ensure_ascii=False)
 
 
 def name_of(migration_id: str, target: str) -> str:

@@ -29,9 +29,10 @@ from mpt_tool.errors import ScriptError, StorageError
 from mpt_tool.migration import BatchMigration
 from mpt_tool.migration.steps import Steps, attach
 from mpt_tool.process.item import in_hand
+from mpt_tool.process.unawaited import require_awaited
 from mpt_tool.records import Checkpoint, FailedItem
 from mpt_tool.redaction import Redact
-from mpt_tool.wording import in_items
+from mpt_tool.wording import as_text, in_items
 
 
 class ItemError(Exception):
@@ -117,8 +118,8 @@ def failed_items(batch: Batch, failures: Sequence[FailedItem]) -> Iterator[Walk]
             checkpoints.settle_first_failure(task.cursor, None, outcomes_of(task, batch.redact))
             return
         if _ends_any(task.error) or not isinstance(task.error, Exception):
-            raise ItemError(str(task.cursor)) from task.error
-        log_failure(str(task.cursor), task.error)
+            raise ItemError(as_text(task.cursor)) from task.error
+        log_failure(as_text(task.cursor), task.error)
         failed = failed_item(task.cursor, task.error, batch.redact)
         checkpoints.settle_first_failure(task.cursor, failed)
 
@@ -139,7 +140,7 @@ def some_items(batch: Batch, cursors: Sequence[Any]) -> Iterator[Walk]:
 
     def settle(task: Task) -> None:
         if task.error is not None:
-            raise ItemError(str(task.cursor)) from task.error
+            raise ItemError(as_text(task.cursor)) from task.error
         batch.checkpoints.count(outcomes_of(task, batch.redact))
 
     with _walk(batch, _tasks_of(cursors), _finding(batch), settle, False) as walk:
@@ -163,6 +164,7 @@ def _walk(
 def _prepare(migration: BatchMigration[Any], steps: Steps, loop: EventLoop) -> None:
     attach(migration, steps)
     loop.result_of(sound(migration.prepare(), "prepare"))
+    require_awaited()
     steps.require_kept()
     steps.are_of_items = True
 

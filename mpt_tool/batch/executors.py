@@ -17,6 +17,7 @@ from mpt_tool.batch.loop import EventLoop
 from mpt_tool.errors import ScriptError
 from mpt_tool.process.isolation import end_if_forked, generation
 from mpt_tool.process.item import NameOf, in_hand
+from mpt_tool.process.unawaited import require_awaited
 
 if TYPE_CHECKING:
     # Not needed, and too slow to import, where there is no batch migration.
@@ -74,6 +75,7 @@ class Inline:
             if not (result is None or type(result) is str):
                 result = self._loop.result_of(sound(result))
             task.result = result
+            require_awaited()
         except BaseException as error:  # noqa: BLE001 - raised by whoever drives, in its turn
             task.error = error
         in_hand.reset(before)
@@ -154,6 +156,7 @@ class Coroutines:
                 in_hand.set((task, self._name_of))
                 try:
                     task.result = await self._process(task.item)
+                    require_awaited()
                 except BaseException as error:  # noqa: BLE001 - raised by whoever drives
                     task.error = error
                 end_if_forked(self._generation)

@@ -4,7 +4,7 @@ import json
 import math
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from mpt_tool.batch.executors import Task
@@ -16,7 +16,7 @@ from mpt_tool.process.log import get_log
 from mpt_tool.process.tracebacks import script_traceback
 from mpt_tool.records import FailedItem
 from mpt_tool.redaction import Redact
-from mpt_tool.wording import LONGEST_REPEATED, shortened
+from mpt_tool.wording import LONGEST_REPEATED, as_text, in_items, shortened
 
 _LONGEST_MESSAGE = 1000
 _LONGEST_OUTCOME = 60
@@ -73,11 +73,11 @@ def total_of(migration: BatchMigration[Any], loop: EventLoop) -> int | None:
 def name_of(migration: BatchMigration[Any], item: Any, cursor: Any) -> str:
     """Return what messages call an item, even if `process` has changed it."""
     if type(migration).describe is BatchMigration.describe:
-        return str(cursor)
+        return as_text(cursor)
     try:
         return str(migration.describe(item))
     except Exception:  # noqa: BLE001 - the error of the item itself is the one to tell
-        return str(cursor)
+        return as_text(cursor)
 
 
 def failed_item(cursor: Any, error: BaseException, redact: Redact) -> FailedItem:
@@ -91,9 +91,18 @@ def outcomes_of(task: Task, redact: Redact) -> Sequence[str | None]:
     result, count = task.result, len(task.parts) or 1
     if isinstance(result, str):
         return (_kept_outcome(result, redact),) * count
+    if isinstance(result, list | tuple) and task.parts and len(result) != count:
+        raise ScriptError(f"process_many() returned {len(result)} outcomes for {in_items(count)}")
     if isinstance(result, list | tuple) and len(result) == count:
         return [_kept_outcome(one, redact) if isinstance(one, str) else None for one in result]
+    if result is not None:
+        _tell_no_outcome(type(result).__name__)
     return (None,) * count
+
+
+@cache
+def _tell_no_outcome(kind: str) -> None:
+    log.warning("What process() returned is of the type %s, so no outcome: that is text", kind)
 
 
 # There are few, each of them many times.

@@ -15,7 +15,7 @@ from typing import Any
 
 from mpt_tool.batch.executors import Executor, Task
 from mpt_tool.batch.loop import EventLoop
-from mpt_tool.clients.limiter import LONGEST_SLEEP_SECONDS, Limiter, NotBegunError
+from mpt_tool.clients.limiter import LONGEST_SLEEP_SECONDS, Limiter, NotBegunError, was_not_begun
 from mpt_tool.errors import MptToolError
 from mpt_tool.migration import BatchMigration
 
@@ -149,7 +149,7 @@ class Walk:
             task.is_over = True
             return
         migration = self._migration
-        if isinstance(error, NotBegunError):
+        if was_not_begun(error):
             # It is left to the next run, as what waits for its next try is.
             return
         if len(task.parts) > 1 and isinstance(error, Exception):

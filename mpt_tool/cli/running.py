@@ -66,7 +66,9 @@ def handle_some(
         snapshot = repository.load()
         [step] = _prepared(session, selection, scripts, snapshot).steps
         context = replace(session.context(LogReporter()), missing=snapshot.missing)
-        tally = some.handle_some(step, list(map(_cursor, only)), repository, context)
+        tally = some.handle_some(
+            step, [_cursor(given) for given in dict.fromkeys(only)], repository, context
+        )
     outcomes = f": {in_outcomes(tally.outcomes)}" if tally.outcomes else ""
     return Result(said=[f"Handled {in_items(tally.processed)}{outcomes}."])
 

@@ -34,6 +34,13 @@ class NotBegunError(BaseException):
     """
 
 
+def was_not_begun(error: BaseException | None) -> bool:
+    """Whether an error is that something was not begun, in a group of errors too."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(was_not_begun, error.exceptions))
+    return isinstance(error, NotBegunError)
+
+
 def parts(seconds: float) -> Iterator[float]:
     """Yield the parts of a pause, after each of which a stop is noticed."""
     ends_at = time.monotonic() + seconds

@@ -1,7 +1,15 @@
 """What the attributes of a batch migration may be set to."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from difflib import get_close_matches
+
+from mpt_tool.process.log import get_log
+
+# How much of two names is the same, 1 at most, and from which length on that is no accident.
+_ALIKE, _LONG = 0.85, 5
+
+log = get_log(__name__)
 
 
 def is_count(value: object) -> bool:
@@ -45,6 +53,21 @@ _WANTED: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "max_requests_per_second": _AMOUNT,
     "reads": (_are_endings, "a tuple of the ends of paths, each of which begins with /"),
 }
+
+
+def warn_of_near_misses(cls: type, members: Collection[str]) -> None:
+    """Log what a batch migration defines that may be meant for one of its members.
+
+    Args:
+        cls: the class of the author.
+        members: the names that mean something.
+    """
+    for name in vars(cls):
+        if name in members or name.startswith("_"):
+            continue
+        for meant in get_close_matches(name, members, 1, _ALIKE):
+            if len(meant) >= _LONG:
+                log.warning("%s defines %s: is %s meant?", cls.__name__, name, meant)
 
 
 def require_sound(cls: type) -> None:

@@ -32,6 +32,16 @@ class BaseMigration(ABC):
     project_root: Path = Path()
     """The root of the project: `.env` and pyproject.toml are there."""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a class that says what the tool is to say.
+
+        Raises:
+            TypeError: it sets `target`.
+        """
+        super().__init_subclass__(**kwargs)
+        if "target" in vars(cls):
+            raise TypeError(f"{cls.__name__} sets target, which the tool does: set targets")
+
     @abstractmethod
     def run(self) -> Awaitable[None] | None:
         """Make the change; an exception marks the migration as failed, to be run again.

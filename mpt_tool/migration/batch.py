@@ -14,7 +14,7 @@ from mpt_tool.clients.paging import (
     walk,
     walk_children,
 )
-from mpt_tool.migration.attributes import COUNT, is_count, require_sound
+from mpt_tool.migration.attributes import COUNT, is_count, require_sound, warn_of_near_misses
 from mpt_tool.migration.base import BaseMigration
 from mpt_tool.migration.data_base import DataBaseMigration
 from mpt_tool.migration.schema_base import SchemaBaseMigration
@@ -218,6 +218,7 @@ class BatchMigration[Item](BaseMigration):
             if iscoroutinefunction(getattr(cls, name)):
                 raise TypeError(f"{name} of {cls.__name__} is asynchronous: leave out async")
         require_sound(cls)
+        warn_of_near_misses(cls, [name for name in dir(BatchMigration) if name[0] != "_"])
 
     def __new__(cls) -> Self:
         """Refuse what cannot be driven.

@@ -60,12 +60,16 @@ class Steps:
             StorageError: it could not be kept; nothing more is made then.
             BaseException: what the author's code raised.
         """
+        for name, function in (("make", make), ("find", find)):
+            if not (callable(function) or (name == "find" and function is None)):
+                raise ScriptError(f"once({key!r}) got {function!r} as its {name}: give a function")
         course = self._course(key, make, find)
-        return (
-            _drive(course, in_loop=True)
-            if _is_in_event_loop()
-            else result_at_once(_drive(course, in_loop=False))
-        )
+        if not _is_in_event_loop():
+            return result_at_once(_drive(course, in_loop=False))
+        waited_for = _drive(course, in_loop=True)
+        # What Python calls it if it is not awaited.
+        waited_for.__qualname__ = f"once({key!r})"  # type: ignore[attr-defined] # each has one
+        return waited_for
 
     def kept(self) -> tuple[KeptStep, ...]:
         """Return the steps that were begun or made."""
@@ -235,6 +239,8 @@ def _sound(key: str, value: Any) -> Any:
 
 def _was_refused(error: BaseException) -> bool:
     """Whether a step was surely not made: nothing was sent, or the reply says so."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_was_refused, error.exceptions))
     if isinstance(error, NotBegunError | _UnawaitedError):
         return True
     reply = getattr(error, "response", None)

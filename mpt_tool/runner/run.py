@@ -16,6 +16,7 @@ from mpt_tool.errors import (
 )
 from mpt_tool.process.isolation import isolated
 from mpt_tool.process.log import get_log
+from mpt_tool.process.unawaited import unawaited_noted
 from mpt_tool.records import RunRecord
 from mpt_tool.runner.attempts import attempt_at
 from mpt_tool.runner.context import Context
@@ -98,7 +99,7 @@ def _run_step(
             with context.reporter.running(recorder.name, number, total, work.tally):
                 if (seconds := recorder.recover()) is None:
                     recorder.start()
-                    with recorder.failing(work.tally), isolated():
+                    with recorder.failing(work.tally), isolated(), unawaited_noted():
                         # Saving may take long: there may be a reason by now not to begin.
                         _require_unstopped(recorder.name, context)
                         work.do(recorder, context)

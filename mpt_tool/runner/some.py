@@ -10,6 +10,7 @@ from mpt_tool.batch.loop import EventLoop
 from mpt_tool.clients.limiter import requests_capped
 from mpt_tool.errors import SelectionError, StoppedError
 from mpt_tool.process.isolation import isolated
+from mpt_tool.process.unawaited import unawaited_noted
 from mpt_tool.records import Checkpoint, FailedItem
 from mpt_tool.runner.context import Context
 from mpt_tool.runner.ledger import Ledger
@@ -49,7 +50,13 @@ def handle_some(
     checkpoints = Checkpoints(begin, tally, save, math.inf, math.inf)
     pace = work.migration.max_requests_per_second
     try:
-        with stop.deferred(), isolated(), requests_capped(pace), EventLoop() as loop:
+        with (
+            stop.deferred(),
+            isolated(),
+            unawaited_noted(),
+            requests_capped(pace),
+            EventLoop() as loop,
+        ):
             batch = Batch(work.migration, checkpoints, loop, stop.is_set, context.redact)
             batch.prepare()
             with some_items(batch, cursors) as walk:

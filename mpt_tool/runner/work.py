@@ -1,7 +1,7 @@
 """What a step does: calls the script's `run`, or drives a batch migration over its items."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,17 +9,18 @@ from mpt_tool.batch.checkpoints import Tally
 from mpt_tool.batch.drive import Batch, all_items, begin_at, checkpoints_of, failed_items
 from mpt_tool.batch.items import Budget, total_of
 from mpt_tool.batch.loop import EventLoop
-from mpt_tool.clients.limiter import requests_capped
+from mpt_tool.clients.limiter import requests_capped, was_not_begun
 from mpt_tool.errors import ExitCode, ItemsFailedError, ScriptError, StoppedError, StorageError
 from mpt_tool.migration import BaseMigration, BatchMigration
 from mpt_tool.migration.steps import Steps, attach
 from mpt_tool.process.limits import time_limit
 from mpt_tool.process.log import get_log
-from mpt_tool.process.signals import Interrupted
+from mpt_tool.process.signals import Interrupted, Stop
+from mpt_tool.process.unawaited import require_awaited
 from mpt_tool.records import Checkpoint, FailedItem
 from mpt_tool.runner.context import Context
 from mpt_tool.runner.recorder import Recorder
-from mpt_tool.wording import in_items
+from mpt_tool.wording import as_text, in_items
 
 _LISTED_ITEMS = 20
 
@@ -56,7 +57,7 @@ class ScriptWork:
         attach(self.migration, steps)
         with context.stop.allowed(), _limit(self.migration, recorder, context):
             if self.checkpoint and self.checkpoint.done:
-                if _is_verified(self.migration, recorder):
+                if _is_verified(self.migration, recorder, context.stop):
                     return
                 # From here on it has not run to its end.
                 recorder.reach(begin)
@@ -68,18 +69,56 @@ class ScriptWork:
             steps.require_kept()
             if verifies(self.migration):
                 recorder.reach(reached().model_copy(update={"done": True}))
-                finish(self.migration.verify, "verify")
+                with _going_on_with_verify(recorder, context.stop):
+                    finish(self.migration.verify, "verify")
 
 
-def _is_verified(migration: BaseMigration, recorder: Recorder) -> bool:
-    """Whether a migration that ran to its end in an earlier run is found to be right now."""
+@contextmanager
+def _going_on_with_verify(recorder: Recorder, stop: Stop) -> Iterator[None]:
+    """Tell a stop meanwhile as one after which the next run goes on with that.
+
+    Raises:
+        StoppedError: the run is to stop.
+    """
+    try:
+        yield
+    except BaseException as error:
+        is_stopped = was_not_begun(error) or isinstance(error, KeyboardInterrupt)
+        if not (is_stopped and stop.cause and recorder.keeps_checkpoints):
+            raise
+        stopped = f"Migration {recorder.name} was {stop.cause} while it was verified"
+        is_lost = stop.cause.exit_code == ExitCode.FAILED
+        raise StoppedError(
+            f"{stopped}: its progress is kept, run it again to go on",
+            ExitCode.FAILED if is_lost else ExitCode.TRY_LATER,
+        ) from None
+
+
+def _is_verified(migration: BaseMigration, recorder: Recorder, stop: Stop) -> bool:
+    """Whether a migration that ran to its end in an earlier run is found to be right now.
+
+    Raises:
+        Exception: that cannot be told now, as a service does not answer.
+    """
     log.info("Verifying %s, which ran to its end before", recorder.name)
     try:
-        finish(migration.verify, "verify")
-    except Exception as error:  # noqa: BLE001 - it runs again, and is verified once more
+        with _going_on_with_verify(recorder, stop):
+            finish(migration.verify, "verify")
+    except StoppedError:
+        raise
+    except Exception as error:
+        if _may_pass(error):
+            raise
         log.warning("%s is not as it should be, so it runs again: %s", recorder.name, error)
         return False
     return True
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether an error is one of a service or a network, which tells nothing of a migration."""
+    status = getattr(error, "status_code", 0)
+    is_of_service = isinstance(status, int) and (status == 429 or status >= 500)
+    return isinstance(error, OSError) or type(error).__module__ == "httpx" or is_of_service
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +167,8 @@ class BatchWork:
                 if not (self.retries_failed and self.tally.failed):
                     with all_items(batch, context.budget) as walk:
                         is_done = walk.run() and not context.budget.is_spent
+                    if is_done and not self.tally.handled:
+                        log.warning("%s has no items: nothing was handled", recorder.name)
                     if is_done and migration.has_source():
                         self._compare_with_source(batch, recorder)
             if checkpoints.has_unsaved_failures:
@@ -136,7 +177,9 @@ class BatchWork:
             recorder.note(reached)
             if is_done and not reached.failed and verifies(migration):
                 recorder.reach(reached)
-                loop.result_of(_called(migration.verify, "verify"))
+                with _going_on_with_verify(recorder, stop):
+                    _require_no_verdict(loop.result_of(_called(migration.verify, "verify")))
+                    require_awaited()
         _require_end(recorder, reached, stop.cause, context.budget)
 
     def _compare_with_source(self, batch: Batch, recorder: Recorder) -> None:
@@ -186,14 +229,27 @@ def finish(method: Callable[[], object], name: str = "run") -> None:
         ScriptError: the method is a generator, so that nothing of it was run.
         BaseException: what the author's code raised.
     """
-    result = _called(method, name)
+    result: Any = _called(method, name)
     if isinstance(result, Awaitable):
         import asyncio
 
-        async def finish() -> None:
-            await result
+        async def finish(work: Awaitable[Any]) -> Any:
+            return await work
 
-        asyncio.run(finish())
+        result = asyncio.run(finish(result))
+    if name == "verify":
+        _require_no_verdict(result)
+    require_awaited()
+
+
+def _require_no_verdict(result: object) -> None:
+    """Refuse a `verify` that returns what it found.
+
+    Raises:
+        ScriptError: it returned False, which nobody would notice.
+    """
+    if result is False:
+        raise ScriptError("verify() returned False: raise an error that says what is not so")
 
 
 def _called(method: Callable[[], object], name: str) -> object:
@@ -254,7 +310,7 @@ def _failed_items(recorder: Recorder, reached: Checkpoint) -> str:
         failures = recorder.failures(reached)
     except StorageError:
         failures = []
-    listed = [f"{failure.cursor}: {failure.error}" for failure in failures[:_LISTED_ITEMS]]
+    listed = [f"{as_text(failure.cursor)}: {failure.error}" for failure in failures[:_LISTED_ITEMS]]
     if listed and reached.failed > len(listed):
         listed.append(f"and {reached.failed - len(listed):,} more")
     migration_id = recorder.migration_id

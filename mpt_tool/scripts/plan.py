@@ -166,6 +166,8 @@ def _notes_on_record(entry: Entry, later: MigrationRecord | None) -> Iterator[st
     if not (entry.is_applied or has_begun) and later and entry.order_id < later.order_id:
         yield f"older than {later.migration_id}, which is applied"
     yield from _progress(entry.record)
+    if entry.record and entry.record.targets and entry.record.failed:
+        yield f"{in_items(entry.record.failed)} failed"
 
 
 def _progress(record: MigrationRecord | None) -> Iterator[str]:

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from mpt_tool.errors import SettingsError
 
+# What no id of the platform holds, and a list in another way than by commas does.
+_SEPARATORS = {*"; \t\n|"}
+
 type Declared = str | tuple[str, ...]
 
 
@@ -31,7 +34,15 @@ def require_targets(
     Raises:
         SettingsError: the variable is not set, or there are none.
     """
-    if found := targets_in(declared, environment):
+    found = targets_in(declared, environment)
+    if isinstance(declared, str) and not declared.isidentifier():
+        raise SettingsError(
+            f"targets of {migration_id} is {declared!r}, which names no variable: write a tuple,"
+            f" such as ({declared.split(',')[0].strip()!r},)"
+        )
+    if odd := [name for name in found or () if isinstance(declared, str) and _SEPARATORS & {*name}]:
+        raise SettingsError(f"{declared} lists {odd[0]!r}: separate what it lists by commas")
+    if found:
         return found
     if isinstance(declared, str):
         raise SettingsError(

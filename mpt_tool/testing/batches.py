@@ -47,6 +47,8 @@ class BatchRunner:
         self.failures: list[FailedItem] = []
         self.processed: list[Any] = []
         self._failing: Collection[Any] = ()
+        if migration.targets and not target:
+            raise ValueError(f"{type(migration).__name__} has targets: say for which by target=")
         migration.target = target
         if migration.handles_many():
             vars(migration)["process_many"] = self._watched(migration.process_many, list)

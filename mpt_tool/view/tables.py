@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from mpt_tool.enums import MigrationStatusEnum, OutcomeEnum
 from mpt_tool.view.terminal import is_coloured, width_of
-from mpt_tool.wording import duration, in_outcomes, name_of, printable, timestamp
+from mpt_tool.wording import as_text, duration, in_outcomes, name_of, printable, timestamp
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -64,7 +64,7 @@ def failures_table(items: Mapping[str, Sequence["FailedItem"]], stream: TextIO) 
     """Write a line an item that failed, fitted like that of migrations."""
     columns = ["target", "item", "error"] if any(items) else ["item", "error"]
     rows = [
-        {"target": target, "item": str(each.cursor), "error": each.error}
+        {"target": target, "item": as_text(each.cursor), "error": each.error}
         for target, failed in items.items()
         for each in failed
     ]

@@ -98,8 +98,6 @@ airtable.REQUESTS_A_SECOND = {{limit}}
 
 
 class Migration(BatchDataMigration, AirtableAPIClientMixin):
-    many = {_MANY}
-
     @property
     def table(self):
         return self.airtable_client.table({BASE!r}, {_TABLE!r})
@@ -113,11 +111,13 @@ _ONE_BY_ONE = """\
 def process(self, row):
         self.table.update(row["id"], {"Seats": row["fields"]["Seats"] + 1})
 """
-_TOGETHER = """\
-def process_many(self, rows):
-        seats = [{"Seats": row["fields"]["Seats"] + 1} for row in rows]
+_TOGETHER = f"""\
+many = {_MANY}
+
+    def process_many(self, rows):
+        seats = [{{"Seats": row["fields"]["Seats"] + 1}} for row in rows]
         ids = [row["id"] for row in rows]
-        changed = [{"id": id_, "fields": each} for id_, each in zip(ids, seats)]
+        changed = [{{"id": id_, "fields": each}} for id_, each in zip(ids, seats)]
         self.table.batch_update(changed)
 """
 _ASYNCHRONOUS = """\

@@ -193,9 +193,10 @@ class Checkpoints:
         self.tally.processed += len(outcomes)
         counted = self.tally.outcomes
         for outcome in outcomes:
-            if outcome:
-                is_one_too_many = len(counted) >= _MOST_OUTCOMES and outcome not in counted
-                counted[_OTHER_OUTCOME if is_one_too_many else outcome] += 1
+            if outcome in counted:
+                counted[outcome] += 1
+            elif outcome:
+                counted[outcome if len(counted) < _MOST_OUTCOMES else _OTHER_OUTCOME] += 1
         self._note_change(len(outcomes))
 
     def _note_failed(self, failed: FailedItem) -> None:

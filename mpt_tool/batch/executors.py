@@ -17,7 +17,7 @@ from mpt_tool.batch.loop import EventLoop
 from mpt_tool.errors import ScriptError
 from mpt_tool.process.isolation import end_if_forked, generation
 from mpt_tool.process.item import NameOf, in_hand
-from mpt_tool.process.unawaited import require_awaited
+from mpt_tool.process.unawaited import noted, require_awaited
 
 if TYPE_CHECKING:
     # Not needed, and too slow to import, where there is no batch migration.
@@ -75,7 +75,8 @@ class Inline:
             if not (result is None or type(result) is str):
                 result = self._loop.result_of(sound(result))
             task.result = result
-            require_awaited()
+            if noted:
+                require_awaited()
         except BaseException as error:  # noqa: BLE001 - raised by whoever drives, in its turn
             task.error = error
         in_hand.reset(before)

@@ -51,7 +51,10 @@ def with_cursors(
     cursor_of = migration.cursor
     for item in items_after(migration, cursor, loop):
         own = cursor_of(item)
-        yield item, own if type(own) is str or _is_surely_json(own) else _copy_of(own)
+        is_plain = type(own) is str or (
+            type(own) is int and -_BEYOND_COUNTING < own < _BEYOND_COUNTING
+        )
+        yield item, own if is_plain else _copy_of(own)
 
 
 def total_of(migration: BatchMigration[Any], loop: EventLoop) -> int | None:
@@ -88,7 +91,10 @@ def failed_item(cursor: Any, error: BaseException, redact: Redact) -> FailedItem
 
 def outcomes_of(task: Task, redact: Redact) -> Sequence[str | None]:
     """Return the outcome of each item of a task that is done; None if none was told."""
-    result, count = task.result, len(task.parts) or 1
+    result, parts = task.result, task.parts
+    if not parts and type(result) is str:
+        return (_kept_outcome(result, redact),)
+    count = len(parts) or 1
     if isinstance(result, str):
         return (_kept_outcome(result, redact),) * count
     if isinstance(result, list | tuple) and task.parts and len(result) != count:
@@ -149,10 +155,6 @@ def failure_log(redact: Redact) -> Callable[[str, BaseException], None]:
         log.error("%s failed: %s%s", name, message, shown)
 
     return log_failure
-
-
-def _is_surely_json(cursor: object) -> bool:
-    return type(cursor) is int and abs(cursor) < _BEYOND_COUNTING
 
 
 def _told(value: object) -> str:

@@ -193,7 +193,7 @@ class Checkpoints:
         self.tally.processed += len(outcomes)
         counted = self.tally.outcomes
         for outcome in outcomes:
-            if outcome in counted:
+            if outcome and outcome in counted:
                 counted[outcome] += 1
             elif outcome:
                 counted[outcome if len(counted) < _MOST_OUTCOMES else _OTHER_OUTCOME] += 1

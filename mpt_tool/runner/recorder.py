@@ -1,5 +1,6 @@
 """Records one run of a migration, in the store and in the history: start, checkpoints and end."""
 
+import json
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -128,6 +129,8 @@ class Recorder:
             UnbegunError: that could not be saved.
         """
         try:
+            if self._context.redact(self._target) != self._target:
+                raise StorageError("the name of a target holds a secret, which the state is not to")
             run = self._saved.start(self._context.clock(), self._context.origin.version)
             self._repository.save(self._ledger.enter(self._target, run))
             # The process may have been frozen in the save, until another took the lock.
@@ -154,9 +157,11 @@ class Recorder:
                 f"once() cannot keep what {self.name} makes, as the store has no column"
                 f" {self.column}; mpt-tool migrate --init adds the column"
             )
+        run = self._saved.reach(checkpoint)
+        self._require_no_secret(run, failed)
         if failed and self.keeps_failures:
             self._keep(checkpoint, failed)
-        self._save(self._saved.reach(checkpoint))
+        self._save(run)
 
     def _keep(self, checkpoint: Checkpoint, failed: Sequence[FailedItem]) -> None:
         """Keep failed items in the history; without one, say that they are not kept.
@@ -249,7 +254,25 @@ class Recorder:
         outcome = ended_early if error else OutcomeEnum.TRIED
         self._append(outcome, run, ended_at=now, tally=tally, error=error)
 
+    def _require_no_secret(self, run: RunRecord, failed: Sequence[FailedItem] = ()) -> None:
+        """Refuse to keep how far a run came, or which items failed, if that tells a secret.
+
+        Raises:
+            StorageError: it does.
+        """
+        checkpoint, redact = run.checkpoint, self._context.redact
+        # A number tells none.
+        if checkpoint and (checkpoint.steps or not isinstance(checkpoint.cursor, int | None)):
+            cursors = [item.cursor for item in failed]
+            told = json.dumps([checkpoint.document(), cursors], ensure_ascii=False)
+            if redact(told) != told:
+                raise StorageError(
+                    f"The progress of {self.name} holds a secret, in a cursor or in what once()"
+                    " keeps, and the state is to hold none: use an id"
+                )
+
     def _save(self, run: RunRecord) -> None:
+        self._require_no_secret(run)
         self._repository.save(self._ledger.enter(self._target, run))
         self._saved = self._reached = run
 

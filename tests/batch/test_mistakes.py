@@ -2,6 +2,7 @@
 
 import re
 import signal
+from typing import Any
 
 import pytest
 from support.batches import ASYNC, MIGRATION, numbers
@@ -64,9 +65,9 @@ def test_what_prepares_or_verifies_has_to_await_too(project: Project, method: st
     ],
 )
 def test_what_cannot_be_meant_fails_and_says_so(
-    project: Project, attributes: dict[str, object], said: str
+    project: Project, attributes: dict[str, Any], said: str
 ) -> None:
-    numbers(project, **attributes)  # type: ignore[arg-type] # some of them are attributes
+    numbers(project, **attributes)
 
     result = project.run(*RUN)
 
@@ -84,9 +85,9 @@ def test_what_cannot_be_meant_fails_and_says_so(
     ],
 )
 def test_what_may_be_meant_otherwise_is_warned_of(
-    project: Project, attributes: dict[str, object], said: str
+    project: Project, attributes: dict[str, Any], said: str
 ) -> None:
-    numbers(project, **attributes)  # type: ignore[arg-type] # some of them are attributes
+    numbers(project, **attributes)
 
     result = project.run(*RUN)
 
@@ -213,3 +214,29 @@ def test_a_service_that_does_not_answer_makes_nothing_run_again(project: Project
     assert (first.exit_code, second.exit_code) == (1, 1)
     assert "it ran" in first.stdout
     assert "it ran" not in second.stdout
+
+
+SECRET = "idt:TKN-1234:secret-of-the-platform"
+
+
+@pytest.mark.parametrize(
+    ("methods", "targets"),
+    [
+        (f"def cursor(self, item): return '{SECRET}'", ()),
+        (f"def prepare(self): self.once('a', lambda: '{SECRET}')", ()),
+        (f"def prepare(self): self.once('{SECRET}', lambda: 1)", ()),
+        ("", (SECRET,)),
+    ],
+)
+def test_a_secret_gets_into_neither_state_nor_history(
+    project: Project, methods: str, targets: tuple[str, ...]
+) -> None:
+    attributes: dict[str, Any] = {"targets": repr(targets)} if targets else {}
+    numbers(project, "assert number < 3", methods=methods, **attributes)
+
+    result = project.run(*RUN, env={"MPT_API_TOKEN": SECRET})
+
+    assert result.exit_code == 1
+    assert "secret" in result.stderr
+    kept = [each.read_text() for each in project.root.glob(".migrations-*")]
+    assert not any("secret-of-the-platform" in text for text in kept)

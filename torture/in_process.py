@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from mpt_tool.cli import main
+from mpt_tool.clients.rehearsal import rehearsal_now, write_nothing
 from mpt_tool.process.log import get_log
 
 
@@ -37,6 +38,7 @@ def run(arguments: Sequence[str], root: Path, environment: Mapping[str, str]) ->
         contextlib.chdir(root),
         _replaced(arguments, environment),
         _logging_put_back(),
+        _writing_put_back(),
     ):
         exit_code, error = _main()
         sys.stdout.flush()
@@ -99,3 +101,13 @@ def _logging_put_back() -> Iterator[None]:
         own.handlers, own_level, root.handlers, root_level, logging.raiseExceptions = kept
         own.setLevel(own_level)
         root.setLevel(root_level)
+
+
+@contextlib.contextmanager
+def _writing_put_back() -> Iterator[None]:
+    """Let clients write again, which a dry run keeps them from until its process ends."""
+    kept = rehearsal_now()
+    try:
+        yield
+    finally:
+        write_nothing(kept)

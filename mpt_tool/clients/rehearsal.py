@@ -287,8 +287,10 @@ def rehearsal_now() -> Rehearsal | None:
     return _now
 
 
-def write_nothing(rehearsal: Rehearsal) -> None:
+def write_nothing(rehearsal: Rehearsal | None) -> None:
     """Have the requests of all clients refused or answered from now on, until the process ends.
+
+    None lets them be sent again, for whoever runs several commands in one process.
 
     So is then what a thread of a script, or what it leaves to the exit, does after the rehearsal.
     """

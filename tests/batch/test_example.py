@@ -51,7 +51,8 @@ def python_in(page: str) -> list[str]:
 [OF_PARENTS] = python_under(GUIDE, "What it walks over")
 [MANY] = python_under(GUIDE, "Many at once")
 [COLLECTING] = python_under(GUIDE, "Collect")
-[TESTS] = python_in(TESTING)
+[FORM] = python_under(GUIDE, "The usual form")
+TESTS, TESTS_OF_FORM = python_in(TESTING)
 OF_AGREEMENTS = {
     "first": FIRST,
     "collecting": COLLECTING,
@@ -217,13 +218,21 @@ def test_the_page_of_rewrites_shows_the_scripts(heading: str, name: str) -> None
     assert shown == [script.read_text(encoding="utf-8") for script in scripts]
 
 
-def test_the_tests_of_the_page_pass(project: Project) -> None:
-    project.file(SCRIPT, COLLECTING)
-    project.file("test_vendor_ids.py", TESTS)
+@pytest.mark.parametrize(
+    ("script", "code", "tests"),
+    [
+        (SCRIPT, COLLECTING, TESTS),
+        ("migrations/20260201090000_set_regions.py", FORM, TESTS_OF_FORM),
+    ],
+    ids=["collecting", "the usual form"],
+)
+def test_the_tests_of_the_page_pass(project: Project, script: str, code: str, tests: str) -> None:
+    project.file(script, code)
+    project.file("test_the_script.py", tests)
 
     result = project.execute([sys.executable, "-m", "pytest", "-p", "no:cacheprovider"])
 
-    assert f"{TESTS.count('def test_')} passed" in result.stdout
+    assert f"{tests.count('def test_')} passed" in result.stdout
 
 
 ATTRIBUTES = {*BatchMigration.__annotations__, *BaseMigration.__annotations__} - {

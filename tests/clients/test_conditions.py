@@ -10,7 +10,7 @@ from mpt_tool.clients.conditions import fits_formula, fits_query
 
 ITEM = {
     "id": "rehearsed-1",
-    "name": "it's, (new)",
+    "name": "its, (new)",
     "active": True,
     "seats": 3,
     "none": None,
@@ -33,7 +33,7 @@ ITEM = {
         (RQLQuery(seats__in=[2, 3]), True),
         (RQLQuery(seats__out=[2, 3]), False),
         (RQLQuery(none__null=True), True),
-        (RQLQuery(name="it's, (new)"), True),
+        (RQLQuery(name="its, (new)"), True),
         ("eq(product.id,PRD-1)&limit=100&offset=0&order=id&select=-lines", True),
         ("product.id=PRD-1", True),
         ("product.id=PRD-2", False),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from support.project import HISTORY_FILE, Project, Result, record
 
+from mpt_tool.clients.rehearsal import rehearsal_now
 from torture import in_process, journal, steps, system_calls
 from torture.cases import CASES
 from torture.journal import DISORDER, NEITHER, SKIPPED, UNENDED, UNFINISHED, UNREADABLE
@@ -110,3 +111,11 @@ def test_a_command_ends_in_this_process_as_in_one_of_its_own(
     ending = in_process.run(arguments, project.root, project.environment_of_run())
 
     assert ending == in_process.Ending(alone.exit_code, None, alone.stdout + alone.stderr)
+
+
+def test_after_a_dry_run_in_this_process_all_may_be_written(project: Project) -> None:
+    project.script("first")
+
+    in_process.run(["migrate", "--data", "--dry-run"], project.root, project.environment_of_run())
+
+    assert rehearsal_now() is None

@@ -50,3 +50,11 @@ class ChangeEnum(StrEnum):
     UPDATE = "update"
     DELETE = "delete"
     ACTION = "action"
+
+
+class VerdictEnum(StrEnum):
+    """What `mpt-tool doctor` says of one thing."""
+
+    RIGHT = "right"
+    DOUBTFUL = "doubtful"
+    WRONG = "wrong"

@@ -18,7 +18,12 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from mpt_tool.errors import MptToolError, SettingsError
 
@@ -71,13 +76,19 @@ class Section(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return the sources, the first of which wins; `pyproject.toml` is the last one."""
+        for source in (env_settings, dotenv_settings):
+            assert isinstance(source, EnvSettingsSource)
+            # Or what is blank here would hide what another name, or the next source, sets.
+            source.env_vars = {
+                name: value for name, value in source.env_vars.items() if is_given(value)
+            }
         return env_settings, dotenv_settings, init_settings
 
     @model_validator(mode="before")
     @classmethod
     def _without_blanks(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Take what is blank for not set."""
-        return {name: value for name, value in values.items() if str(value).strip()}
+        return {name: value for name, value in values.items() if is_given(value)}
 
 
 def variable(name: str, newer: str | None = "", **constraints: Any) -> Any:
@@ -130,17 +141,37 @@ def load_settings[S: Section](model: type[S], root: Path) -> S:
     names all of it.
     """
     # The library passes over a line that it cannot read.
-    _read_env_file(root)
+    parse_env_file(root)
     try:
-        return model(_env_file=root / ENV_FILE, **_read_table(model, root))
+        return model(_env_file=root / ENV_FILE, **read_table(model, root))
     except ValidationError as error:
         raise SettingsError(_explanation(model, error)) from None
+
+
+def wrong_values(model: type[Section], root: Path) -> dict[str, str]:
+    """Return what is wrong with those settings of a part that are set, by setting.
+
+    Raises:
+        SettingsError: `.env` or `pyproject.toml` is wrong.
+    """
+    # The library passes over a line that it cannot read.
+    parse_env_file(root)
+    try:
+        model(_env_file=root / ENV_FILE, **read_table(model, root))
+    except ValidationError as error:
+        return {field: reason for field, _, reason in _problems(model, error) if reason}
+    return {}
+
+
+def is_given(value: object) -> bool:
+    """Whether a value is there, and more than blanks."""
+    return value is not None and bool(str(value).strip())
 
 
 def read_env_file(root: Path) -> dict[str, str]:
     """Return all variables of the project's `.env` that are set; none if it cannot be read."""
     try:
-        return _read_env_file(root)
+        return parse_env_file(root)
     except SettingsError:
         return {}
 
@@ -196,25 +227,33 @@ def is_secret(model: type[Section], field: str) -> bool:
 def _explanation(model: type[Section], error: ValidationError) -> str:
     """Return in one line all that is wrong, each setting named by its variables."""
     missing, wrong = [], []
-    for problem in error.errors():
-        location = problem["loc"][0]
-        names = next(
-            variables(model, field)
-            for field in model.model_fields
-            if location in (field, *variable_names(model, field))
-        )
-        if problem["type"] == "missing":
-            missing.append(names)
+    for field, value, reason in _problems(model, error):
+        names = variables(model, field)
+        if reason:
+            wrong.append(f"{names} is {value!r}: {reason}")
         else:
-            message = problem["msg"]
-            wrong.append(f"{names} is {problem['input']!r}: {message[0].lower()}{message[1:]}")
+            missing.append(names)
     if missing:
         names, (are, it) = " and ".join(missing), ("are", "them") if missing[1:] else ("is", "it")
         wrong.append(f"{names} {are} not set: add {it} to the environment or .env")
     return "; ".join(wrong)
 
 
-def _read_env_file(root: Path) -> dict[str, str]:
+def _problems(model: type[Section], error: ValidationError) -> Iterator[tuple[str, object, str]]:
+    """Yield each setting that is wrong, its value, and why: nothing if it is not set."""
+    for problem in error.errors():
+        location = problem["loc"][0]
+        field = next(
+            field
+            for field in model.model_fields
+            if location in (field, *variable_names(model, field))
+        )
+        message = problem["msg"]
+        is_missing = problem["type"] == "missing"
+        yield field, problem["input"], "" if is_missing else message[0].lower() + message[1:]
+
+
+def parse_env_file(root: Path) -> dict[str, str]:
     """Return all variables of the project's `.env` that are set.
 
     Raises `SettingsError` if a line cannot be parsed: that may be the one that names the store.
@@ -239,7 +278,7 @@ def _read_env_file(root: Path) -> dict[str, str]:
     return {name: value for name, value in resolved.items() if value}
 
 
-def _read_table(model: type[Section], root: Path) -> dict[str, Any]:
+def read_table(model: type[Section], root: Path) -> dict[str, Any]:
     """Return what the part's table in `pyproject.toml` sets, by the first variable of each field.
 
     Raises `SettingsError` if it cannot be read, or holds a secret or an unknown key.

@@ -3,11 +3,11 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,10 +44,16 @@ class Session:
     """A command at work: in which project, how it is to write, what stops it."""
 
     command: str
-    project: Project
+    root: Path
+    open_project: Callable[[], Project]
     output: Output
     redact: Redact
     stop: Stop
+
+    @cached_property
+    def project(self) -> Project:
+        """The project that it works in; `SettingsError` if a setting is wrong."""
+        return self.open_project()
 
     def write(self, result: Result) -> None:
         """Write what the command came to, in the form that was asked for, and end it.
@@ -135,7 +141,8 @@ def session(
         with stop.listening():
             level = logging.WARNING if output.quiet else logging.INFO
             start_logs(logging.DEBUG if output.verbose else level, redact)
-            yield Session(command, open_project(root, base=base, given=given), output, redact, stop)
+            opener = partial(open_project, root, base=base, given=given)
+            yield Session(command, root, opener, output, redact, stop)
     except MptToolError as error:
         _write_error(command, error, output, redact)
         raise typer.Exit(error.exit_code) from None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pydantic import BaseModel, ValidationError
 
+from mpt_tool.checks import Check, right, wrong
 from mpt_tool.errors import LockedError, LockLostError, StorageError
 from mpt_tool.process.log import get_log
 from mpt_tool.records import Attempt, FailedItems, MigrationRecord, Origin, describe
@@ -178,6 +179,22 @@ class LocalRepository:
     def failed_items(self, migration_id: str) -> Iterator[FailedItems]:
         """Return the failed items of a migration, those added last first."""
         return (each for each in self._history(FailedItems) if each.migration_id == migration_id)
+
+    def checks(self) -> Iterator[Check]:
+        """Yield whether the state can be read and written, and whether it lasts."""
+        from mpt_tool.storage.local_checks import checks_of_files
+
+        try:
+            count = len(self.load().records)
+        except StorageError as error:
+            advice = "Correct the file at that place or its permissions, or take it from a backup"
+            yield wrong("state", str(error), advice)
+        else:
+            is_there = f"{self._path}, {count:,} {'record' if count == 1 else 'records'}"
+            is_new = f"{self._path} is not there yet: nothing was applied"
+            yield right("state", is_there if self._path.exists() else is_new)
+        others = (LOCK_FILE, HOLDER_FILE, HISTORY_FILE)
+        yield from checks_of_files(self._path, [self._beside(each) for each in others])
 
     def _history[Entry: BaseModel](self, kind: type[Entry]) -> Iterator[Entry]:
         """Return the entries of a kind in the history, the newest first."""

@@ -11,6 +11,7 @@ from mpt_tool.scripts.plan import of_targets
 from mpt_tool.view.results import (
     Content,
     DryRun,
+    Examination,
     Failures,
     Findings,
     History,
@@ -71,6 +72,13 @@ def document(content: Content) -> dict[str, Any]:
             return {"verified": [_of_verified(*each) for each in content.entries]}
         case Findings():
             return {"findings": [asdict(finding) for finding in content.findings]}
+        case Examination():
+            checks = [
+                {"subject": subject, **asdict(each)}
+                for subject, found in content.checks.items()
+                for each in found
+            ]
+            return {"checks": checks}
         case DryRun():
             keys = ("order_id", "migration_id", "type")
             records = [

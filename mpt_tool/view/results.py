@@ -8,6 +8,7 @@ from mpt_tool.errors import ExitCode, MptToolError
 
 if TYPE_CHECKING:
     from mpt_tool.batch.rehearsal import Sight
+    from mpt_tool.checks import Check
     from mpt_tool.records import Attempt, ErrorReport, FailedItem, MigrationRecord
     from mpt_tool.scripts.check import Finding
     from mpt_tool.scripts.plan import Entry, RunResult
@@ -59,6 +60,13 @@ class Findings:
 
 
 @dataclass(frozen=True, slots=True)
+class Examination:
+    """What is right and what is wrong, by subject."""
+
+    checks: "Mapping[str, Sequence[Check]]"
+
+
+@dataclass(frozen=True, slots=True)
 class DryRun:
     """What a run would run, and what was seen of the items of the one batch migration.
 
@@ -72,7 +80,16 @@ class DryRun:
 
 
 type Content = (
-    Listing | Pending | History | Failures | Verified | Findings | DryRun | RunResult | None
+    Listing
+    | Pending
+    | History
+    | Failures
+    | Verified
+    | Findings
+    | Examination
+    | DryRun
+    | RunResult
+    | None
 )
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
 
 from mpt_tool.enums import MigrationStatusEnum, OutcomeEnum
-from mpt_tool.view.terminal import is_coloured, width_of
+from mpt_tool.view.terminal import console_of, is_coloured, width_of
 from mpt_tool.wording import as_text, duration, in_outcomes, name_of, printable, timestamp
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ _FOLDED_WIDTHS = {
 }
 _FIRST_TO_GO = ("started", "version", "duration", "applied", "order id", "type", "note")
 _FIRST_TO_GO_OF_HISTORY = ("version", "by", "duration", "type", "note", "started")
-_ANY_HEIGHT = 25
 _STYLES: Mapping[str, str] = {
     MigrationStatusEnum.RUNNING: "yellow",
     MigrationStatusEnum.FAILED: "red",
@@ -81,22 +80,11 @@ def _write_table(
     rows = [{name: printable(row[name]) for name in columns} for row in cells]
     if not rows:
         return
-    is_colour = is_coloured(stream)
-    if not (is_colour or stream.isatty()):
+    if not (is_coloured(stream) or stream.isatty()):
         stream.writelines(_aligned([columns, *(list(row.values()) for row in rows)]))
         return
-    from rich.console import Console
-
-    width = width_of(stream)
-    console = Console(
-        file=stream,
-        width=width,
-        # Rich takes a dumb terminal for one of 80 columns, unless it is told the height too.
-        height=_ANY_HEIGHT,
-        force_terminal=is_colour or None,
-        color_system="auto" if is_colour else None,
-    )
-    console.print(_rich_table(columns, rows, width, first_to_go))
+    table = _rich_table(columns, rows, width_of(stream), first_to_go)
+    console_of(stream).print(table)
 
 
 def _attempt_cells(attempt: "Attempt") -> dict[str, str]:

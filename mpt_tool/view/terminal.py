@@ -2,11 +2,15 @@
 
 import os
 import shutil
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # Wider than any row, so that what goes to a file is never cut.
 _UNBOUNDED = 100_000
 ERASE_LINE = "\r\x1b[2K"
+_ANY_HEIGHT = 25
 
 
 def is_coloured(stream: TextIO) -> bool:
@@ -24,3 +28,18 @@ def is_live(stream: TextIO) -> bool:
 def width_of(stream: TextIO) -> int:
     """Return how many columns fit: those of a terminal; elsewhere as many as anybody needs."""
     return shutil.get_terminal_size().columns if stream.isatty() else _UNBOUNDED
+
+
+def console_of(stream: TextIO) -> "Console":
+    """Return what writes to the stream with the colour and in the width that it has."""
+    from rich.console import Console
+
+    is_colour = is_coloured(stream)
+    return Console(
+        file=stream,
+        width=width_of(stream),
+        # Rich takes a dumb terminal for one of 80 columns, unless it is told the height too.
+        height=_ANY_HEIGHT,
+        force_terminal=is_colour or None,
+        color_system="auto" if is_colour else None,
+    )

@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from itertools import chain, starmap
 from typing import TYPE_CHECKING, TextIO
 
 from mpt_tool.errors import MptToolError, StoppedError, StorageError, UnbegunError
 from mpt_tool.scripts.plan import RunResult
-from mpt_tool.view import tables
+from mpt_tool.view import checks, tables
 from mpt_tool.view.results import (
     Content,
     DryRun,
+    Examination,
     Failures,
     Findings,
     History,
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from collections import Counter
 
     from mpt_tool.batch.rehearsal import Rehearsed, RehearsedChange, RehearsedItem, Sight
-    from mpt_tool.records import Attempt
+    from mpt_tool.records import Attempt, ErrorReport
     from mpt_tool.scripts.check import Finding
+    from mpt_tool.scripts.plan import Entry
 
 _SHOWN_FIELDS = 10
 _LONGEST_VALUE = 60
@@ -33,33 +35,52 @@ _LONGEST_VALUE = 60
 
 def write(content: Content, stream: TextIO) -> None:
     """Write what a command reports."""
-    lines: Iterable[str] = ()
+    _write_table(content, stream)
+    stream.writelines(f"{printable(line)}\n" for line in _lines(content))
+
+
+def _write_table(content: Content, stream: TextIO) -> None:
+    """Write what is shown as a table, if anything is."""
     match content:
         case Listing():
             tables.entries_table(content.entries, ("started", "applied", "duration"), stream)
-            found = [] if content.entries else ["No migrations found."]
-            lines = [*found, *(f"Note: {note}." for note in content.notes)]
         case Pending():
             tables.entries_table(content.entries, ("started",), stream)
         case History(migration_id=None):
             tables.history_table(content.attempts, stream)
-        case History():
-            details = [["", *_details(attempt)] for attempt in content.attempts]
-            lines = list(chain(*details))[1:]
         case Failures():
             tables.failures_table(content.items, stream)
+        case Examination():
+            checks.write_checks(content, stream)
+
+
+def _lines(content: Content) -> Iterable[str]:
+    """Return what is shown line by line."""
+    match content:
+        case Listing():
+            found = [] if content.entries else ["No migrations found."]
+            return [*found, *(f"Note: {note}." for note in content.notes)]
+        case History(migration_id=str()):
+            return _in_full(content.attempts)
         case Verified():
-            lines = (
-                f"{entry.name}: {error.message if error else 'verified'}"
-                for entry, error in content.entries
-            )
+            return starmap(_verified, content.entries)
         case Findings():
-            lines = map(_finding, content.findings)
+            return map(_finding, content.findings)
         case DryRun():
-            lines = _dry_run(content)
+            return _dry_run(content)
         case RunResult():
-            lines = summary(content)
-    stream.writelines(f"{printable(line)}\n" for line in lines)
+            return summary(content)
+        case _:
+            return ()
+
+
+def _verified(entry: "Entry", error: "ErrorReport | None") -> str:
+    return f"{entry.name}: {error.message if error else 'verified'}"
+
+
+def _in_full(attempts: "Sequence[Attempt]") -> list[str]:
+    details = [["", *_details(attempt)] for attempt in attempts]
+    return list(chain(*details))[1:]
 
 
 def _details(attempt: "Attempt") -> list[str]:

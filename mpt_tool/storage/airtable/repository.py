@@ -16,6 +16,7 @@ from pyairtable.api.types import RecordDict
 from pydantic import ValidationError
 from requests import HTTPError
 
+from mpt_tool.checks import Check
 from mpt_tool.clients.airtable import TIME_OUT, TimeOut, leave_room, open_api
 from mpt_tool.clients.retries import BeforeSend, allow_all
 from mpt_tool.errors import StorageError
@@ -81,6 +82,7 @@ class AirtableRepository:
         connect: Callable[[BeforeSend, TimeOut, bool], Api],
         pace: Pace,
     ) -> None:
+        self._settings = settings
         self._missing: set[str] = set()
         self._pace = pace
         self._lease: Lease | None = None
@@ -215,6 +217,12 @@ class AirtableRepository:
     def failed_items(self, migration_id: str) -> Iterator[FailedItems]:
         """Return the failed items of a migration, those added last first."""
         return self._history.failed_items(migration_id)
+
+    def checks(self) -> Iterator[Check]:
+        """Yield what is right and what is wrong with the key, the base and its tables."""
+        from mpt_tool.storage.airtable.examination import checks_of_base
+
+        return checks_of_base(self._settings, self.load)
 
     def _without_missing(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields that the table has columns for, and warn once of each other."""

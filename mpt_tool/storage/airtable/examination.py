@@ -1,0 +1,237 @@
+"""What is right and what is wrong with the key, its scopes, the base and the two tables.
+
+Airtable tells the scopes of a token of OAuth alone. What another key may do is tried: with a list
+of no records, and with a table that has no name. Neither could write anything. It is answered 403
+if a scope is missing, and 422 otherwise: https://airtable.com/developers/web/api/errors.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from pyairtable import Table
+from requests import Response
+
+from mpt_tool.checks import Check, doubtful, right, wrong
+from mpt_tool.clients.airtable import open_api
+from mpt_tool.clients.clock import clock_check
+from mpt_tool.errors import StorageError
+from mpt_tool.settings import variables
+from mpt_tool.storage.airtable.errors import explaining_errors
+from mpt_tool.storage.airtable.history import COLUMNS as HISTORY_COLUMNS
+from mpt_tool.storage.airtable.schema import COLUMNS, OPTIONAL_COLUMNS
+from mpt_tool.storage.airtable.settings import StoreSettings
+from mpt_tool.storage.repository import Snapshot
+
+# Seconds to connect, and to be answered; and for how long a request may wait for its turn.
+_TIME_OUT = (3.0, 5.0)
+_PATIENCE_SECONDS = 2.0
+_READ, _WRITE = "data.records:read", "data.records:write"
+_READ_SCHEMA, _WRITE_SCHEMA = "schema.bases:read", "schema.bases:write"
+_INITIALIZE = "mpt-tool migrate --init"
+_ADD_SCOPE = "Add the scope at https://airtable.com/create/tokens"
+# What a run goes without where an optional column is missing.
+_WITHOUT = {
+    "version": "the version of the extension is not recorded",
+    "checkpoint": "a batch migration that was interrupted begins anew",
+    "targets": "a migration with targets is not recorded target by target",
+}
+
+type _Document = Mapping[str, Any]
+
+
+def checks_of_base(settings: StoreSettings, load: Callable[[], Snapshot]) -> Iterator[Check]:
+    """Yield what is right and what is wrong with the base that the settings name.
+
+    Args:
+        settings: the base and its tables.
+        load: returns what the table of the state holds.
+    """
+    yield from _form(settings)
+    in_haste = settings.model_copy(update={"retry_seconds": _PATIENCE_SECONDS})
+    table = open_api(in_haste, time_out=_TIME_OUT).table(settings.base_id, settings.table_name)
+    try:
+        yield from _answers(settings, table, load)
+    except StorageError as error:
+        yield wrong("answer", str(error), "Nothing further was asked of Airtable")
+
+
+def _form(settings: StoreSettings) -> Iterator[Check]:
+    """Yield what cannot be right, whatever Airtable says."""
+    if settings.api_key.get_secret_value().startswith("key"):
+        setting = variables(StoreSettings, "api_key")
+        advice = f"Create a personal access token, and set {setting} to it"
+        yield wrong("key", "an API key, which Airtable takes no longer", advice)
+    if not settings.base_id.startswith("app"):
+        setting = variables(StoreSettings, "base_id")
+        advice = f"Set {setting} to the part of the base's address that begins with app"
+        yield wrong("base", f"{settings.base_id} is no id of a base", advice)
+
+
+def _answers(
+    settings: StoreSettings, table: Table, load: Callable[[], Snapshot]
+) -> Iterator[Check]:
+    """Yield what Airtable's answers tell; `StorageError` if there is none."""
+    identity = _ask(table, "GET", f"{table.api.endpoint_url}/v0/meta/whoami")
+    if identity.status_code != 200:
+        yield _stranger(table, identity)
+        return
+    whose = _json(table, identity)
+    yield right("key", f"that of user {whose.get('id')}")
+    yield clock_check(identity.headers.get("Date", ""), "Airtable")
+    listed = _ask(table, "GET", str(table.base.urls.tables))
+    rows = _ask(table, "GET", f"{table.urls.records}?pageSize=1")
+    if 200 not in (listed.status_code, rows.status_code):
+        yield wrong("base", _refusal(table, rows), "It is one of these")
+        return
+    yield right("base", settings.base_id)
+    tables = _json(table, listed)["tables"] if listed.status_code == 200 else None
+    shape = [*_tables(settings, tables)]
+    yield from shape
+    is_there = rows.status_code == 200 or _find(tables or (), table.name) is not None
+    yield from _scopes(table, whose.get("scopes"), rows, listed, is_there=is_there)
+    if rows.status_code == 200:
+        yield from _state(load)
+
+
+def _stranger(table: Table, identity: Response) -> Check:
+    """Return why Airtable does not say whose the key is."""
+    status = identity.status_code
+    if status == 401:
+        advice = "Copy it again, or create a new one: it may be cut, expired or revoked"
+        return wrong("key", _refusal(table, identity), advice)
+    if status == 429 or status >= 500:
+        return doubtful("answer", f"Airtable has no time ({status})", "Try again in a minute")
+    setting = variables(StoreSettings, "endpoint_url")
+    advice = f"Check {setting}, and what a proxy answers"
+    return wrong("answer", f"it is not Airtable's: {status} {identity.reason}", advice)
+
+
+def _tables(settings: StoreSettings, tables: list[_Document] | None) -> Iterator[Check]:
+    """Yield what is to be thought of both tables, if they could be listed."""
+    state, history = settings.table_name, settings.history_table_name
+    if tables is None:
+        advice = f"To have the columns looked at, add the scope {_READ_SCHEMA} to the key"
+        yield doubtful("tables", "their columns could not be seen", advice)
+        return
+    if found := _find(tables, state):
+        yield from _columns(found, COLUMNS)
+    else:
+        names = ", ".join(each["name"] for each in tables) or "none"
+        advice = f"Create it: {_INITIALIZE}; or correct {variables(StoreSettings, 'table_name')}"
+        yield wrong("table", f"there is no {state}, only: {names}", advice)
+    if found := _find(tables, history):
+        yield from _columns(found, HISTORY_COLUMNS)
+    else:
+        advice = f"Create it, if you want a history: {_INITIALIZE}"
+        yield doubtful("table", f"there is no {history}, so no history is kept", advice)
+
+
+def _columns(table: _Document, columns: Mapping[str, _Document]) -> Iterator[Check]:
+    """Yield what is to be thought of each column that is not as it should be, or of all."""
+    name, present = table["name"], {each["name"]: each for each in table["fields"]}
+    problems = 0
+    for column, wanted in columns.items():
+        if column not in present:
+            problems += 1
+            yield _missing(name, column, is_of_state=columns is COLUMNS)
+        elif advice := _type_advice(present[column], wanted):
+            problems += 1
+            yield wrong("column", f"{name}: {column} is {present[column]['type']}", advice)
+    if not problems:
+        yield right("table", f"{name}, with all {len(columns)} columns")
+
+
+def _missing(table: str, column: str, *, is_of_state: bool) -> Check:
+    """Return what is to be thought of a column that a table lacks."""
+    value = f"{table} has no {column}"
+    if is_of_state and column not in OPTIONAL_COLUMNS:
+        return wrong("column", value, f"Add it: {_INITIALIZE}")
+    loss = _WITHOUT[column] if is_of_state else "attempts are not kept"
+    return doubtful("column", f"{value}, so {loss}", f"Add it: {_INITIALIZE}")
+
+
+def _type_advice(found: _Document, wanted: _Document) -> str:
+    """Return what to do about the type of a column; nothing if it is right."""
+    if found["type"] != wanted["type"]:
+        return f"Change the type of the field to {wanted['type']} in Airtable"
+    choices = [each["name"] for each in wanted.get("options", {}).get("choices", ())]
+    present = [each["name"] for each in found.get("options", {}).get("choices", ())]
+    lacking = [each for each in choices if each not in present]
+    return f"Add to the field what can be chosen: {', '.join(lacking)}" if lacking else ""
+
+
+def _scopes(
+    table: Table, told: list[str] | None, rows: Response, listed: Response, *, is_there: bool
+) -> Iterator[Check]:
+    """Yield what the key may do: as Airtable tells, else as it answers."""
+    if told is not None:
+        for scope in (_READ, _WRITE, _READ_SCHEMA, _WRITE_SCHEMA):
+            yield _scope(scope, has=scope in told)
+        return
+    if is_there:
+        yield _scope(_READ, has=rows.status_code == 200)
+        yield _tried(_WRITE, _ask(table, "PATCH", str(table.urls.records), {"records": []}))
+    else:
+        for scope in (_READ, _WRITE):
+            advice = f"{_INITIALIZE}, then look again"
+            yield doubtful(scope, "not tried: there is no table to try it on", advice)
+    yield _scope(_READ_SCHEMA, has=listed.status_code == 200)
+    yield _tried(_WRITE_SCHEMA, _ask(table, "POST", str(table.base.urls.tables), {}))
+
+
+def _tried(scope: str, reply: Response) -> Check:
+    """Return whether the key has a scope, as the reply to a request tells that wrote nothing."""
+    if reply.status_code in (200, 400, 422):
+        return _scope(scope, has=True)
+    if reply.status_code in (403, 404):
+        return _scope(scope, has=False)
+    return doubtful(scope, f"Airtable answered {reply.status_code}", "Try again in a minute")
+
+
+def _scope(scope: str, *, has: bool) -> Check:
+    if has:
+        return right(scope, "granted")
+    if scope in (_READ, _WRITE):
+        role = "; or the user may only read the base: make it an editor" * (scope == _WRITE)
+        return wrong(scope, "missing", f"{_ADD_SCOPE}{role}")
+    return doubtful(scope, "missing: only --init needs it", f"{_ADD_SCOPE}, before --init")
+
+
+def _state(load: Callable[[], Snapshot]) -> Iterator[Check]:
+    """Yield whether all rows can be read as records."""
+    try:
+        snapshot = load()
+    except StorageError as error:
+        yield wrong("state", str(error), "Until then every command refuses the table")
+        return
+    count = len(snapshot.records)
+    yield right("state", f"{count:,} {'record' if count == 1 else 'records'}")
+    for migration_id, note in snapshot.notes.items():
+        yield doubtful("state", f"{migration_id}: {note}", "Delete the rows that are wrong")
+
+
+def _find(tables: list[_Document] | tuple[()], name: str) -> _Document | None:
+    return next((each for each in tables if name in (each["name"], each["id"])), None)
+
+
+def _ask(table: Table, method: str, url: str, body: object = None) -> Response:
+    """Return what Airtable answers, whatever the status is; `StorageError` if nothing comes."""
+    with explaining_errors(table):
+        return table.api.session.request(method, url, json=body)
+
+
+def _json(table: Table, reply: Response) -> dict[str, Any]:
+    """Return the object that a reply holds; `StorageError` if it is none of Airtable's."""
+    with explaining_errors(table):
+        document: dict[str, Any] = reply.json()
+        return dict(document)
+
+
+def _refusal(table: Table, reply: Response) -> str:
+    """Return what a refusal means, as all other commands tell it."""
+    try:
+        with explaining_errors(table):
+            reply.raise_for_status()
+    except StorageError as error:
+        return str(error)
+    return str(reply.status_code)

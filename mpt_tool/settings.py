@@ -198,11 +198,22 @@ def env_file_exported(root: Path) -> Iterator[None]:
 
 
 def working_folder() -> Path:
-    """Return the folder that the process works in; `MptToolError` if it has been deleted."""
+    """Return the folder that the process works in.
+
+    Raises:
+        MptToolError: it has been deleted, or this user may not look into one above it.
+    """
     try:
-        return Path.cwd()
+        found = Path.cwd()
+        found.stat()
     except FileNotFoundError as error:
         raise MptToolError("The working folder is gone: change to the project's root") from error
+    except PermissionError as error:
+        raise MptToolError(
+            "The working folder is in one that this user may not look into: give it the right to,"
+            " or change to a folder that it may"
+        ) from error
+    return found
 
 
 def variables(model: type[Section], field: str) -> str:

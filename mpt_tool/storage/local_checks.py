@@ -24,7 +24,7 @@ def checks_of_files(state: Path, others: Sequence[Path]) -> Iterator[Check]:
         advice = "Create the folder, or mend the link that the state file is"
         yield wrong("state folder", f"{folder} is not there", advice)
         return
-    yield _writing(folder)
+    yield _writing(state)
     for path in (state, *others):
         if path.exists() and not os.access(path, os.R_OK | os.W_OK):
             advice = f"Give it to {_user()}: another user may have written it"
@@ -32,14 +32,14 @@ def checks_of_files(state: Path, others: Sequence[Path]) -> Iterator[Check]:
     yield from _lasting(state)
 
 
-def _writing(folder: Path) -> Check:
-    """Return whether files can be replaced in the folder."""
+def _writing(state: Path) -> Check:
+    """Return whether the state can be replaced in its folder."""
+    folder = state.parent
     if not os.access(folder, os.W_OK | os.X_OK):
         return wrong(
             "state folder",
             f"{_user()} cannot write to {folder}",
-            f"Make it writable for {_user()}, or keep the state elsewhere: let"
-            f" {folder / '.migrations-state.json'} be a link to a file in a folder that is",
+            f"Make it writable for {_user()}, or let {state.name} be a link to a file elsewhere",
         )
     free = shutil.disk_usage(folder).free
     if free < _LITTLE_ROOM:

@@ -269,3 +269,21 @@ def test_env_gives_scripts_no_newer_name_that_would_win_over_the_environment(
 
     assert result.exit_code == 0
     assert "\nany\n" in result.stdout
+
+
+@pytest.mark.parametrize("blank", ["", "  "])
+@pytest.mark.parametrize("source", ["environment", ".env"])
+def test_what_is_blank_hides_neither_the_older_name_nor_the_next_place(
+    project: Project, blank: str, source: str
+) -> None:
+    project.file("pyproject.toml", '[tool.mpt-tool]\nfolder = "from_pyproject"')
+    blanks = {"MPT_TOOL_FOLDER": blank, "MPT_TOOL_STORAGE_TYPE": blank, "STORAGE_TYPE": "postgres"}
+    if source == ".env":
+        project.file(".env", "".join(f"{name}='{value}'\n" for name, value in blanks.items()))
+    environment = blanks if source == "environment" else {}
+
+    checked = project.run("migrate", "--check", env=environment)
+    listed = project.run("migrate", "--list", env=environment)
+
+    assert ": Migration folder not found: from_pyproject\n" in checked.stderr
+    assert "is 'postgres': use one of" in listed.stderr

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @command()
 def doctor(session: "Session") -> Result:
-    """Look at settings, store and platform; exit with 1 if anything is wrong."""
+    """Say what is wrong with settings, store, versions, and what to do."""
     from mpt_tool.doctor.examine import examine
 
     redact = session.redact

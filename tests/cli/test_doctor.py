@@ -1,7 +1,10 @@
 """`mpt-tool doctor`: what is right, what is wrong, and what to do."""
 
+import ast
+import re
 import shutil
 import socket
+import textwrap
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +15,9 @@ from support.airtable_server import BASE, HISTORY_TABLE, SCOPES, TABLE, USER, Ai
 from support.mpt_server import MPTServer
 from support.project import COMMAND, LOCK_FILE, STATE_FILE, Project, Result, record
 from support.terminal import Terminal
+
+import mpt_tool
+from mpt_tool.doctor.versions import NEWEST_TESTED
 
 IN_CONTAINER = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
 # Not the one of the tests: where it is hidden, so is all that begins as it does.
@@ -511,12 +517,11 @@ def deaf() -> Iterator[str]:
 def test_a_host_that_cannot_be_reached_is_told(project: Project, address: str) -> None:
     project.script("first")
     env = {
-
-            "STORAGE_TYPE": "airtable",
-            "AIRTABLE_API_KEY": "pat1",
-            "STORAGE_AIRTABLE_BASE_ID": "app"
-        ,
-        "STORAGE_AIRTABLE_ENDPOINT_URL": address, "MPT_API_TOKEN": "a",
+        "STORAGE_TYPE": "airtable",
+        "AIRTABLE_API_KEY": "pat1",
+        "STORAGE_AIRTABLE_BASE_ID": "app",
+        "STORAGE_AIRTABLE_ENDPOINT_URL": address,
+        "MPT_API_TOKEN": "a",
         "MPT_API_BASE_URL": address,
     }
 
@@ -530,17 +535,64 @@ def test_a_host_that_cannot_be_reached_is_told(project: Project, address: str) -
 def test_it_ends_within_seconds_though_nobody_answers(project: Project, deaf: str) -> None:
     project.script("first")
     env = {
-
-            "STORAGE_TYPE": "airtable",
-            "AIRTABLE_API_KEY": "pat1",
-            "STORAGE_AIRTABLE_BASE_ID": "app"
-        ,
-        "STORAGE_AIRTABLE_ENDPOINT_URL": deaf, "MPT_API_TOKEN": "a", "MPT_API_BASE_URL": deaf,
+        "STORAGE_TYPE": "airtable",
+        "AIRTABLE_API_KEY": "pat1",
+        "STORAGE_AIRTABLE_BASE_ID": "app",
+        "STORAGE_AIRTABLE_ENDPOINT_URL": deaf,
+        "MPT_API_TOKEN": "a",
+        "MPT_API_BASE_URL": deaf,
     }
 
     result = project.run("doctor", "--json", env=env)
 
     assert not_right(result) == {"answer": "wrong", "platform": "wrong"}
+
+
+# --- a store that a package brings
+
+
+STORE = """
+import time
+from mpt_tool.checks import doubtful, right
+from mpt_tool.testing.storage import MemoryRepository
+
+class Odd(MemoryRepository):
+{}
+
+def open_odd(root):
+    return Odd()
+"""
+TELLS = "def checks(self): yield doubtful('bucket', 'not seen', 'Open your eyes')"
+
+
+@pytest.mark.parametrize(
+    ("body", "name", "verdict", "value"),
+    [
+        (TELLS, "bucket", "doubtful", "not seen"),
+        ("pass", "state", "right", "0 records"),
+        ("def load(self): raise ValueError(1)", "examination", "wrong", "ValueError: 1"),
+        pytest.param(
+            "def checks(self): yield right('bucket', 'seen'); time.sleep(60)",
+            *("answer", "wrong", "none within 12 s"),
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_a_store_of_a_package_may_tell_of_itself_whatever_becomes_of_that(
+    project: Project, body: str, name: str, verdict: str, value: str
+) -> None:
+    project.script("first")
+    information = "installed/odd-1.0.dist-info"
+    project.file(f"{information}/METADATA", "Metadata-Version: 2.1\nName: odd\nVersion: 1.0\n")
+    project.file(f"{information}/entry_points.txt", "[mpt_tool.storage]\nodd = odd_store:open_odd")
+    project.file("installed/odd_store.py", STORE.format(textwrap.indent(body, "    ")))
+    env = {"STORAGE_TYPE": "odd", "PYTHONPATH": str(project.root / "installed")}
+
+    result = project.run("doctor", "--json", env=env)
+
+    assert checks(result, name) == [(verdict, value)]
+    assert checks(result, "store") == [("right", "odd")]
+    assert result.exit_code == (1 if verdict == "wrong" else 0)
 
 
 # --- the platform
@@ -584,6 +636,25 @@ def test_what_the_platform_refuses_is_told(
 
 
 # --- what is written
+
+
+def test_every_line_that_it_can_say_is_documented() -> None:
+    package = Path(mpt_tool.__file__).parent
+    said = {
+        call.args[0].value
+        for path in package.rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Name)
+        and call.func.id in ("right", "doubtful", "wrong")
+        and isinstance(call.args[0], ast.Constant)
+    }
+    said |= {"clock", "python", ".env", "pyproject.toml", *NEWEST_TESTED, *SCOPES}
+    page = (package.parent / "docs" / "doctor.md").read_text(encoding="utf-8")
+    first_cells = re.findall(r"^\| ([^|]*) \|", page, re.MULTILINE)
+
+    assert said - set(re.findall(r"`([^`]*)`", " ".join(first_cells))) == set()
+    assert len(said) > 20
 
 
 def test_people_read_a_line_a_check_and_what_is_not_right_at_the_end(project: Project) -> None:

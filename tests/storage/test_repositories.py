@@ -129,6 +129,20 @@ def test_a_setting_that_an_installed_storage_lacks_is_named(installed: Project) 
     assert "STORAGE_SHARED_FOLDER (or MPT_TOOL_STORAGE_SHARED_FOLDER) is not set" in result.stderr
 
 
+@pytest.mark.parametrize("folder", ["", "together"])
+def test_the_settings_of_an_installed_storage_are_looked_at(
+    installed: Project, folder: str
+) -> None:
+    (installed.root / "together").mkdir()
+    environment = {"STORAGE_TYPE": "shared", "STORAGE_SHARED_FOLDER": folder}
+
+    result = installed.run("doctor", "--json", env=environment)
+
+    found = {each["name"]: each["verdict"] for each in result.json()["checks"]}
+    assert found["STORAGE_SHARED_FOLDER"] == ("right" if folder else "wrong")
+    assert found.get("state") == ("right" if folder else None)
+
+
 def test_the_documented_backend_passes_the_contract(installed: Project) -> None:
     result = installed.execute([sys.executable, "-m", "pytest", "-q", "test_contract.py"])
 

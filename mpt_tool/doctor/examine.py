@@ -47,7 +47,8 @@ def examine(root: Path, opened: Callable[[], Project]) -> Mapping[str, Sequence[
     }
     found = {subject: list(look()) for subject, look in near.items()}
     found |= {subject: list(_arrived(checks, ends_at)) for subject, checks in far.items()}
-    order = ("project", "settings", "store", "platform", "versions", "machine")
+    # What is least likely to be wrong comes first: the end stays on the screen.
+    order = ("versions", "machine", "project", "settings", "store", "platform")
     return {subject: found[subject] for subject in order}
 
 

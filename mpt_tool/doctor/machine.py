@@ -10,6 +10,8 @@ from pathlib import Path
 from mpt_tool.checks import Check, doubtful, right
 from mpt_tool.process.container import container
 
+_PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+
 
 def checks_of_machine(root: Path) -> Iterator[Check]:
     """Yield who runs the command, in what, and where its output goes; none of it has to be so."""
@@ -19,6 +21,7 @@ def checks_of_machine(root: Path) -> Iterator[Check]:
     is_writable = os.access(root, os.W_OK)
     read_only = "read-only: enough to run, unless the state is kept there"
     yield right("code", f"{root} can be written" if is_writable else f"{root} is {read_only}")
+    yield from _proxy()
     yield _output()
 
 
@@ -37,6 +40,13 @@ def _home() -> str:
     except RuntimeError:
         return "none; none is needed"
     return str(home) if os.access(home, os.W_OK) else f"{home}, not writable; none is needed"
+
+
+def _proxy() -> Iterator[Check]:
+    """Yield which variables name a proxy, if any do."""
+    if names := [name for name in _PROXIES if os.environ.get(name)]:
+        value = f"{', '.join(names)}: Airtable is asked through it, the platform is not"
+        yield right("proxy", value)
 
 
 def _output() -> Check:

@@ -1,7 +1,8 @@
 """Each setting with its value and where that stands, and the files that settings are read from."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -37,14 +38,14 @@ def checks_of_files(root: Path, storage_type: str) -> Iterator[Check]:
     try:
         count = len(parse_env_file(root))
     except SettingsError as error:
-        advice = "Correct it: nothing of it is used here, and all other commands refuse it"
+        advice = "Correct it: all other commands refuse it"
         yield wrong(ENV_FILE, str(error), advice)
     else:
         yield right(ENV_FILE, _read(root / ENV_FILE, f"{count} set"))
     try:
         found = [read_table(each, root) for each in _parts(storage_type)]
     except SettingsError as error:
-        advice = "Correct it: all commands refuse it that need what is in this table"
+        advice = "Correct it: all other commands refuse it"
         yield wrong(PROJECT_FILE, str(error), advice)
         return
     count = sum(map(len, found))
@@ -52,7 +53,7 @@ def checks_of_files(root: Path, storage_type: str) -> Iterator[Check]:
 
 
 def _read(path: Path, what: str) -> str:
-    return f"{path}, {what}" if path.is_file() else f"{path} is not there"
+    return what if path.is_file() else "not there"
 
 
 def checks_of_settings(root: Path, storage_type: str) -> Iterator[Check]:
@@ -74,17 +75,19 @@ def _parts(storage_type: str) -> Sequence[type[Section]]:
 def _checks_of_part(part: type[Section], root: Path, *, is_needed: bool) -> Iterator[Check]:
     """Yield the settings of a part; if it is not needed, all of them may be missing."""
     values = find_values(part, root)
-    try:
-        problems = wrong_values(part, root)
-    except SettingsError:
-        # The line of that file says it.
-        problems = {}
     is_needed = is_needed or any(values.values())
+    problems: Mapping[str, str] | None = None
+    # Where a file is refused, whose line says so, nobody knows what else is set.
+    with suppress(SettingsError):
+        problems = wrong_values(part, root)
     for field, found in values.items():
         documented = variable_names(part, field)[-1]
-        if not found:
+        if not found and problems is None:
+            advice = "Correct the file first that is wrong"
+            yield doubtful(documented, "not known: a file cannot be read", advice)
+        elif not found:
             yield _not_set(part, field, is_needed=is_needed)
-        elif field in problems:
+        elif problems and field in problems:
             advice = f"{problems[field][0].upper()}{problems[field][1:]}"
             yield wrong(documented, _shown(part, field, found), advice)
         elif advice := _odd(found[0]):

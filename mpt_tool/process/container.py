@@ -34,11 +34,11 @@ class Mount:
     def loss(self) -> str:
         """When all that is in it is lost; nothing if it outlasts a container."""
         if self.kind in _IN_MEMORY:
-            return "it is in memory, and gone with the container"
+            return "in memory, and gone with the container"
         if _OF_A_POD in self.source:
-            return "it is an emptyDir, and gone with the pod"
+            return "an emptyDir, and gone with the pod"
         if self.point == Path("/"):
-            return "it is in the container itself, and gone with it"
+            return "in the container itself, and gone with it"
         return ""
 
 

@@ -61,8 +61,9 @@ def _lasting(state: Path) -> Iterator[Check]:
         if mount.loss:
             yield wrong(
                 "mount",
-                f"{state.parent}: {mount.loss}; with the state, all would run again",
-                "Mount a volume there, or use a store that is elsewhere: STORAGE_TYPE=airtable",
+                f"{state.parent} is {mount.loss}",
+                "Mount a volume there, or set STORAGE_TYPE=airtable: without the state, whatever"
+                " is applied would run again",
             )
         else:
             yield right("mount", f"{mount.point} ({mount.kind}), which outlasts the container")

@@ -101,10 +101,8 @@ def test_each_setting_is_told_with_where_it_stands(project: Project) -> None:
         "MPT_API_BASE_URL": "not set",
     }
     assert not_right(result, of="settings") == {"MPT_API_BASE_URL": "wrong"}
-    assert checks(result, ".env") == [("right", f"{project.root / '.env'}, 3 set")]
-    assert checks(result, "pyproject.toml") == [
-        ("right", f"{project.root / 'pyproject.toml'}, 2 set in [tool.mpt-tool]")
-    ]
+    assert checks(result, ".env") == [("right", "3 set")]
+    assert checks(result, "pyproject.toml") == [("right", "2 set in [tool.mpt-tool]")]
 
 
 @pytest.mark.parametrize(
@@ -155,6 +153,17 @@ def test_what_other_commands_refuse_is_a_line_among_others(
     assert "abcdefgh" not in result.stdout
 
 
+def test_what_a_file_may_set_that_is_refused_is_not_known(project: Project) -> None:
+    project.script("first")
+    project.file("pyproject.toml", "[tool.mpt-tool]\nfolders = 3")
+
+    result = examine(project, {"STORAGE_TYPE": "local"})
+
+    assert checks(result, "STORAGE_TYPE") == [("right", "local (environment: STORAGE_TYPE)")]
+    assert not_right(result)["DATA_TIME_LIMIT"] == "doubtful"
+    assert not_right(result)["store"] == "doubtful"
+
+
 @pytest.mark.parametrize(
     ("env", "name", "word"),
     [
@@ -198,7 +207,7 @@ def test_a_project_with_nothing_wrong_exits_with_0(
 
     assert (result.exit_code, not_right(result)) == (0, {})
     subjects = list(dict.fromkeys(each["subject"] for each in result.json()["checks"]))
-    assert subjects == ["project", "settings", "store", "platform", "versions", "machine"]
+    assert subjects == ["versions", "machine", "project", "settings", "store", "platform"]
 
 
 def test_the_state_is_read(project: Project) -> None:
@@ -390,11 +399,9 @@ def test_a_scope_that_is_missing_is_named(
 def test_a_key_that_is_refused_ends_the_questions(
     airtable: AirtableServer, project: Project
 ) -> None:
-    result = examine(project, {"AIRTABLE_API_KEY": "keyOfTheOldKind"})
+    result = examine(project, {"AIRTABLE_API_KEY": "patOfAnother"})
 
-    assert [verdict for verdict, _ in checks(result, "key")] == ["wrong", "wrong"]
-    assert "(401)" in checks(result, "key")[1][1]
-    assert "keyOfTheOldKind" not in result.stdout
+    assert checks(result, "key") == [("wrong", "Airtable refuses it (401)")]
     assert len(airtable.requests()) == 1
 
 
@@ -408,12 +415,21 @@ def test_a_base_that_is_not_there_is_wrong(project: Project, status: Any) -> Non
     assert f"({status})" in checks(result, "base")[0][1]
 
 
-def test_an_id_that_is_no_base_is_wrong_before_anything_is_asked(
-    airtable: AirtableServer, project: Project
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("STORAGE_AIRTABLE_BASE_ID", "tblOfTheTests", "base"),
+        ("AIRTABLE_API_KEY", "keyOfTheOldKind", "key"),
+    ],
+)
+def test_what_cannot_be_a_base_or_a_key_is_wrong_before_anything_is_asked(
+    airtable: AirtableServer, project: Project, name: str, value: str, told: str
 ) -> None:
-    result = examine(project, {"STORAGE_AIRTABLE_BASE_ID": "tblOfTheTests"})
+    result = examine(project, {name: value})
 
-    assert checks(result, "base")[0] == ("wrong", "tblOfTheTests is no id of a base")
+    assert not_right(result) == {told: "wrong"}
+    assert airtable.requests() == []
+    assert "OldKind" not in result.stdout
 
 
 def test_tables_that_are_not_there_yet_are_to_be_created(project: Project) -> None:
@@ -465,6 +481,7 @@ def test_a_column_that_is_missing_or_of_another_type_is_told(
 
     [(found, told)] = checks(result, "column")
     assert (found, told[: len(value)]) == (verdict, value)
+    assert not_right(result) == {"column": verdict}
 
 
 def test_a_row_that_is_no_record_is_told(airtable: AirtableServer, project: Project) -> None:
@@ -529,6 +546,17 @@ def test_a_host_that_cannot_be_reached_is_told(project: Project, address: str) -
 
     assert not_right(result) == {"answer": "wrong", "platform": "wrong"}
     assert "cannot be reached" in checks(result, "answer")[0][1]
+
+
+def test_a_proxy_is_told_and_who_is_asked_through_it(
+    airtable: AirtableServer, project: Project
+) -> None:
+    with MPTServer() as platform:
+        env = {**platform.settings, "HTTP_PROXY": "http://127.0.0.1:9"}
+        result = project.run("doctor", "--json", env=env)
+
+    assert not_right(result) == {"answer": "wrong"}
+    assert checks(result, "proxy")[0][1].startswith("HTTP_PROXY: Airtable is asked through it")
 
 
 @pytest.mark.slow
@@ -663,7 +691,7 @@ def test_people_read_a_line_a_check_and_what_is_not_right_at_the_end(project: Pr
     result = project.run("doctor", env={"DATA_TIME_LIMIT": "ten", "SERVICE_VERSION": "1\x1b[2K"})
 
     lines = result.stdout.splitlines()
-    assert lines[0] == "Project"
+    assert lines[0] == "Versions"
     assert "  wrong     DATA_TIME_LIMIT: ten (environment: DATA_TIME_LIMIT)" in lines
     assert r"  right     SERVICE_VERSION: 1\x1b[2K (environment: SERVICE_VERSION)" in lines
     assert any(line.startswith("            → Input should be a valid number") for line in lines)

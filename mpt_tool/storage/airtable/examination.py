@@ -14,6 +14,7 @@ from requests import Response
 from mpt_tool.checks import Check, doubtful, right, wrong
 from mpt_tool.clients.airtable import open_api
 from mpt_tool.clients.clock import clock_check
+from mpt_tool.enums import VerdictEnum
 from mpt_tool.errors import StorageError
 from mpt_tool.settings import variables
 from mpt_tool.storage.airtable.errors import explaining_errors
@@ -24,7 +25,8 @@ from mpt_tool.storage.repository import Snapshot
 
 # Seconds to connect, and to be answered; and for how long a request may wait for its turn.
 _TIME_OUT = (3.0, 5.0)
-_PATIENCE_SECONDS = 2.0
+# Too short for a second attempt.
+_PATIENCE_SECONDS = 0.95
 _READ, _WRITE = "data.records:read", "data.records:write"
 _READ_SCHEMA, _WRITE_SCHEMA = "schema.bases:read", "schema.bases:write"
 _INITIALIZE = "mpt-tool migrate --init"
@@ -46,7 +48,9 @@ def checks_of_base(settings: StoreSettings, load: Callable[[], Snapshot]) -> Ite
         settings: the base and its tables.
         load: returns what the table of the state holds.
     """
-    yield from _form(settings)
+    if malformed := list(_form(settings)):
+        yield from malformed
+        return
     in_haste = settings.model_copy(update={"retry_seconds": _PATIENCE_SECONDS})
     table = open_api(in_haste, time_out=_TIME_OUT).table(settings.base_id, settings.table_name)
     try:
@@ -73,7 +77,7 @@ def _answers(
     """Yield what Airtable's answers tell; `StorageError` if there is none."""
     identity = _ask(table, "GET", f"{table.api.endpoint_url}/v0/meta/whoami")
     if identity.status_code != 200:
-        yield _stranger(table, identity)
+        yield _stranger(identity)
         return
     whose = _json(table, identity)
     yield right("key", f"that of user {whose.get('id')}")
@@ -81,7 +85,7 @@ def _answers(
     listed = _ask(table, "GET", str(table.base.urls.tables))
     rows = _ask(table, "GET", f"{table.urls.records}?pageSize=1")
     if 200 not in (listed.status_code, rows.status_code):
-        yield wrong("base", _refusal(table, rows), "It is one of these")
+        yield _unseen(settings, rows.status_code)
         return
     yield right("base", settings.base_id)
     tables = _json(table, listed)["tables"] if listed.status_code == 200 else None
@@ -89,21 +93,32 @@ def _answers(
     yield from shape
     is_there = rows.status_code == 200 or _find(tables or (), table.name) is not None
     yield from _scopes(table, whose.get("scopes"), rows, listed, is_there=is_there)
-    if rows.status_code == 200:
+    if rows.status_code == 200 and all(each.verdict is not VerdictEnum.WRONG for each in shape):
         yield from _state(load)
 
 
-def _stranger(table: Table, identity: Response) -> Check:
+def _stranger(identity: Response) -> Check:
     """Return why Airtable does not say whose the key is."""
     status = identity.status_code
     if status == 401:
-        advice = "Copy it again, or create a new one: it may be cut, expired or revoked"
-        return wrong("key", _refusal(table, identity), advice)
+        setting = variables(StoreSettings, "api_key")
+        advice = f"Set {setting} anew: the key may be cut, expired or revoked"
+        return wrong("key", "Airtable refuses it (401)", advice)
     if status == 429 or status >= 500:
         return doubtful("answer", f"Airtable has no time ({status})", "Try again in a minute")
     setting = variables(StoreSettings, "endpoint_url")
     advice = f"Check {setting}, and what a proxy answers"
     return wrong("answer", f"it is not Airtable's: {status} {identity.reason}", advice)
+
+
+def _unseen(settings: StoreSettings, status: int) -> Check:
+    """Return why nothing of the base can be seen."""
+    setting, value = variables(StoreSettings, "base_id"), f"Airtable shows nothing of it ({status})"
+    advice = (
+        f"Check {setting}; and whether the key has access to this base, and the scopes {_READ} and"
+        f" {_WRITE}: https://airtable.com/create/tokens"
+    )
+    return wrong("base", f"{settings.base_id}: {value}", advice)
 
 
 def _tables(settings: StoreSettings, tables: list[_Document] | None) -> Iterator[Check]:
@@ -225,13 +240,3 @@ def _json(table: Table, reply: Response) -> dict[str, Any]:
     with explaining_errors(table):
         document: dict[str, Any] = reply.json()
         return dict(document)
-
-
-def _refusal(table: Table, reply: Response) -> str:
-    """Return what a refusal means, as all other commands tell it."""
-    try:
-        with explaining_errors(table):
-            reply.raise_for_status()
-    except StorageError as error:
-        return str(error)
-    return str(reply.status_code)

@@ -460,8 +460,9 @@ def test_tables_that_are_not_there_yet_are_to_be_created(project: Project) -> No
             "type",
             {"type": "singleSelect", "options": {"choices": [{"name": "data"}]}},
             "wrong",
-            f"{TABLE}: type is singleSelect",
+            f"{TABLE}: type is singleSelect without schema",
         ),
+        ("type", {"type": "singleLineText"}, "doubtful", f"{TABLE}: type is singleLineText"),
     ],
     ids=str,
 )

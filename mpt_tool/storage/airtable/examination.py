@@ -31,6 +31,8 @@ _READ, _WRITE = "data.records:read", "data.records:write"
 _READ_SCHEMA, _WRITE_SCHEMA = "schema.bases:read", "schema.bases:write"
 _INITIALIZE = "mpt-tool migrate --init"
 _ADD_SCOPE = "Add the scope at https://airtable.com/create/tokens"
+# They hold what any column holds but a number.
+_TEXTS = ("singleLineText", "multilineText")
 # What a run goes without where an optional column is missing.
 _WITHOUT = {
     "version": "the version of the extension is not recorded",
@@ -144,16 +146,15 @@ def _tables(settings: StoreSettings, tables: list[_Document] | None) -> Iterator
 def _columns(table: _Document, columns: Mapping[str, _Document]) -> Iterator[Check]:
     """Yield what is to be thought of each column that is not as it should be, or of all."""
     name, present = table["name"], {each["name"]: each for each in table["fields"]}
-    problems = 0
-    for column, wanted in columns.items():
-        if column not in present:
-            problems += 1
-            yield _missing(name, column, is_of_state=columns is COLUMNS)
-        elif advice := _type_advice(present[column], wanted):
-            problems += 1
-            yield wrong("column", f"{name}: {column} is {present[column]['type']}", advice)
-    if not problems:
-        yield right("table", f"{name}, with all {len(columns)} columns")
+    is_of_state = columns is COLUMNS
+    problems = [
+        _missing(name, column, is_of_state=is_of_state)
+        if column not in present
+        else _of_type(name, present[column], wanted, is_of_state=is_of_state)
+        for column, wanted in columns.items()
+        if column not in present or not _is_as_wanted(present[column], wanted)
+    ]
+    yield from problems or [right("table", f"{name}, with all {len(columns)} columns")]
 
 
 def _missing(table: str, column: str, *, is_of_state: bool) -> Check:
@@ -165,14 +166,30 @@ def _missing(table: str, column: str, *, is_of_state: bool) -> Check:
     return doubtful("column", f"{value}, so {loss}", f"Add it: {_INITIALIZE}")
 
 
-def _type_advice(found: _Document, wanted: _Document) -> str:
-    """Return what to do about the type of a column; nothing if it is right."""
-    if found["type"] != wanted["type"]:
-        return f"Change the type of the field to {wanted['type']} in Airtable"
-    choices = [each["name"] for each in wanted.get("options", {}).get("choices", ())]
-    present = [each["name"] for each in found.get("options", {}).get("choices", ())]
-    lacking = [each for each in choices if each not in present]
-    return f"Add to the field what can be chosen: {', '.join(lacking)}" if lacking else ""
+def _of_type(table: str, found: _Document, wanted: _Document, *, is_of_state: bool) -> Check:
+    """Return what is to be thought of a column that has another type, or lacks choices."""
+    value = f"{table}: {found['name']} is {found['type']}"
+    if lacking := _lacking(found, wanted):
+        value += f" without {' and '.join(lacking)}"
+    advice = f"Make it {wanted['type']}{' with ' if lacking else ''}{' and '.join(lacking)}"
+    if found["type"] in _TEXTS and wanted["type"] != "number":
+        return doubtful("column", value, f"{advice} in Airtable: a run may do with it, not --init")
+    if not is_of_state:
+        return doubtful("column", f"{value}, so attempts are not kept", f"{advice} in Airtable")
+    return wrong("column", value, f"{advice} in Airtable")
+
+
+def _is_as_wanted(found: _Document, wanted: _Document) -> bool:
+    return found["type"] == wanted["type"] and not _lacking(found, wanted)
+
+
+def _lacking(found: _Document, wanted: _Document) -> list[str]:
+    """Return what cannot be chosen of what has to be."""
+    wished, present = (
+        [each["name"] for each in column.get("options", {}).get("choices", ())]
+        for column in (wanted, found)
+    )
+    return [each for each in wished if found["type"] == wanted["type"] and each not in present]
 
 
 def _scopes(

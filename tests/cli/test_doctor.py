@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from support.airtable_server import BASE, HISTORY_TABLE, SCOPES, TABLE, USER, AirtableServer
 from support.mpt_server import MPTServer
+from support.pages import page
 from support.project import COMMAND, LOCK_FILE, STATE_FILE, Project, Result, record
 from support.terminal import Terminal
 
@@ -97,6 +98,7 @@ def test_each_setting_is_told_with_where_it_stands(project: Project) -> None:
         "DATA_TIME_LIMIT": "60 (.env: MPT_TOOL_DATA_TIME_LIMIT;"
         " another in pyproject.toml: data-time-limit is not used)",
         "SERVICE_VERSION": "not set",
+        "LOG_FORMAT": "text (default)",
         "MPT_API_TOKEN": "*** of 5 characters (.env: MPT_API_TOKEN)",
         "MPT_API_BASE_URL": "not set",
     }
@@ -679,8 +681,8 @@ def test_every_line_that_it_can_say_is_documented() -> None:
         and isinstance(call.args[0], ast.Constant)
     }
     said |= {"clock", "python", ".env", "pyproject.toml", *NEWEST_TESTED, *SCOPES}
-    page = (package.parent / "docs" / "doctor.md").read_text(encoding="utf-8")
-    first_cells = re.findall(r"^\| ([^|]*) \|", page, re.MULTILINE)
+    text = page("doctor").read_text(encoding="utf-8")
+    first_cells = re.findall(r"^\| ([^|]*) \|", text, re.MULTILINE)
 
     assert said - set(re.findall(r"`([^`]*)`", " ".join(first_cells))) == set()
     assert len(said) > 20

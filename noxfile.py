@@ -44,6 +44,13 @@ OF_LIBRARIES = (
     *("tests/storage/test_airtable_store.py", "tests/storage/test_repositories.py"),
     *("tests/cli/test_completion.py", "tests/cli/test_output.py", "tests/cli/test_usage.py"),
     "tests/test_settings.py",
+    *(
+        f"tests/cli/test_doctor.py::{name}"
+        for name in (
+            "test_all_of_airtable_is_looked_at_and_nothing_written",
+            "test_the_platform_is_asked_for_no_item",
+        )
+    ),
 )
 
 

@@ -262,9 +262,10 @@ def test_a_state_that_is_gone_with_its_container_is_wrong(project: Project) -> N
     assert "in memory" in value
 
 
-def mounted(project: Project, source: str, target: Path) -> Result:
-    """Return what it says in a container that has a folder or a file mounted."""
-    command = f"mount --bind {source} {target} && exec {COMMAND} doctor --json"
+def mounted(project: Project, mount: str) -> Result:
+    """Return what it says in a container in which something was mounted first."""
+    # Out of the folder and in again: in it, what was there before would be seen.
+    command = f"mount {mount} && cd / && cd {project.root} && exec {COMMAND} doctor --json"
     result = project.execute(["unshare", "--mount", "sh", "-c", command], IN_CONTAINER)
     if "unshare:" in result.stderr or "mount:" in result.stderr:
         pytest.skip("nothing can be mounted here")
@@ -275,7 +276,7 @@ def test_a_state_on_a_mount_outlasts_its_container(project: Project) -> None:
     project.script("first")
     project.file("volume/migrations/1_first.py", "")
 
-    result = mounted(project, "volume", project.root)
+    result = mounted(project, f"--bind volume {project.root}")
 
     [(verdict, value)] = checks(result, "mount")
     assert verdict == "right"
@@ -287,11 +288,31 @@ def test_a_state_file_that_is_a_mount_itself_cannot_be_replaced(project: Project
     project.write_state()
     project.file("elsewhere.json", "{}")
 
-    result = mounted(project, "elsewhere.json", project.state_file)
+    result = mounted(project, f"--bind elsewhere.json {project.state_file}")
 
     [(verdict, value)] = checks(result, "mount")
     assert verdict == "wrong"
     assert "cannot be replaced" in value
+
+
+def test_a_disk_that_is_nearly_full_is_doubtful(project: Project) -> None:
+    project.script("first")
+    (project.root / "small").mkdir()
+    project.state_file.symlink_to(project.root / "small" / STATE_FILE)
+
+    result = mounted(project, f"-t tmpfs -o size=64k none {project.root / 'small'}")
+
+    assert not_right(result) == {"state folder": "doubtful"}
+
+
+def test_a_link_that_leads_nowhere_is_told(project: Project) -> None:
+    project.script("first")
+    project.state_file.symlink_to("nowhere/state.json")
+
+    result = examine(project)
+
+    assert not_right(result) == {"state folder": "wrong"}
+    assert "mend the link" in advice(result, "state folder")
 
 
 def as_nobody(project: Project) -> Result:
@@ -335,6 +356,37 @@ def test_a_working_folder_below_one_that_is_closed_is_one_message(project: Proje
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("Error running doctor command: The working folder is in one")
     assert result.stderr.count("\n") == 2
+
+
+def test_an_output_that_lacks_characters_is_doubtful(project: Project) -> None:
+    project.script("first")
+
+    result = project.run("doctor", "--json", env={"PYTHONIOENCODING": "ascii"})
+
+    assert not_right(result) == {"output": "doubtful"}
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "verdict"),
+    [
+        ("pyairtable", "3.0.1", "wrong"),
+        ("pyairtable", "99.1", "doubtful"),
+        ("mpt-extension-sdk", "5.0", "doubtful"),
+        ("mpt-extension-sdk", "6.8.1", "right"),
+    ],
+)
+def test_a_version_is_held_against_those_that_were_tested(
+    project: Project, name: str, version: str, verdict: str
+) -> None:
+    project.script("first")
+    text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    project.file(f"installed/{name.replace('-', '_')}-{version}.dist-info/METADATA", text)
+
+    result = examine(project, {"PYTHONPATH": str(project.root / "installed")})
+
+    [(found, value)] = checks(result, name)
+    assert found == verdict
+    assert value.startswith(version)
 
 
 # --- Airtable

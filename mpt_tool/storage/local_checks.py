@@ -70,4 +70,5 @@ def _lasting(state: Path) -> Iterator[Check]:
 
 
 def _user() -> str:
-    return f"user {os.getuid()}"
+    # Windows has no numbers of users.
+    return f"user {os.getuid()}" if hasattr(os, "getuid") else "this user"

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from textwrap import wrap
 from typing import TextIO
 
@@ -20,7 +21,7 @@ def write_checks(examination: Examination, stream: TextIO) -> None:
 
     On a terminal a line is folded to its width; elsewhere none is, however long.
     """
-    lines = [(line, style) for line, style in _lines(examination, width_of(stream))]
+    lines = [*_lines(examination, width_of(stream)), *_summary(examination, width_of(stream))]
     if not is_coloured(stream):
         stream.writelines(f"{line}\n" for line, _ in lines)
         return
@@ -29,37 +30,36 @@ def write_checks(examination: Examination, stream: TextIO) -> None:
     console = console_of(stream)
     for line, style in lines:
         text = Text(line)
-        # The first word: the verdict, or all of a heading.
+        # The verdict alone, but all of a line that has none.
         text.stylize(style, 0, len(_INDENT) if line.startswith(" ") else None)
         console.print(text, soft_wrap=True)
 
 
 def _lines(examination: Examination, width: int) -> Iterator[tuple[str, str]]:
-    """Yield each line, and how its beginning is to stand out."""
+    """Yield the lines of all checks, and how the beginning of each is to stand out."""
     for subject, checks in examination.checks.items():
         yield subject.capitalize(), "bold"
         for check in checks:
-            told = printable(f"{check.name}: {check.value}")
-            first, *rest = _folded(told, width)
+            first, *rest = _folded(f"{check.name}: {check.value}", width)
             yield f"  {check.verdict:{_VERDICT_WIDTH}}  {first}", _STYLES[check.verdict]
-            rest += _folded(f"→ {printable(check.advice)}", width) if check.advice else []
+            rest += _folded(f"→ {check.advice}", width) if check.advice else []
             for line in rest:
                 yield f"{_INDENT}{line}", ""
+
+
+def _summary(examination: Examination, width: int) -> Iterator[tuple[str, str]]:
+    """Yield what is not right, by name, and how much there is of each verdict."""
+    checks = list(chain(*examination.checks.values()))
     yield "", ""
-    counts = Counter(each.verdict for found in examination.checks.values() for each in found)
     for verdict in (VerdictEnum.WRONG, VerdictEnum.DOUBTFUL):
-        if counts[verdict]:
-            names = dict.fromkeys(
-                each.name
-                for found in examination.checks.values()
-                for each in found
-                if each.verdict is verdict
-            )
-            for line in wrap(f"{verdict.capitalize()}: {', '.join(names)}", width):
-                yield line, _STYLES[verdict]
+        names = dict.fromkeys(each.name for each in checks if each.verdict is verdict)
+        told = f"{verdict.capitalize()}: {printable(', '.join(names))}"
+        for line in wrap(told, width) if names else ():
+            yield line, _STYLES[verdict]
+    counts = Counter(each.verdict for each in checks)
     yield ", ".join(f"{counts[each]} {each}" for each in VerdictEnum) + ".", ""
 
 
 def _folded(text: str, width: int) -> list[str]:
     """Return a text in lines that fit after the verdict; one that has no blank is broken."""
-    return wrap(text, max(20, width - len(_INDENT)), break_on_hyphens=False) or [""]
+    return wrap(printable(text), max(20, width - len(_INDENT)), break_on_hyphens=False)

@@ -208,6 +208,8 @@ def test_a_project_with_nothing_wrong_exits_with_0(
     result = examine(project)
 
     assert (result.exit_code, not_right(result)) == (0, {})
+    [keys] = {tuple(each) for each in result.json()["checks"]}
+    assert keys == ("subject", "name", "verdict", "value", "advice")
     subjects = list(dict.fromkeys(each["subject"] for each in result.json()["checks"]))
     assert subjects == ["versions", "machine", "project", "settings", "store", "platform"]
 

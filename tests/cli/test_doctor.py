@@ -577,6 +577,15 @@ def test_an_answer_that_is_none_is_told(
     assert not_right(result) == {"answer": verdict}
 
 
+@pytest.mark.parametrize("path", ["/tables", f"/{TABLE}"])
+def test_an_airtable_that_is_out_of_time_lacks_no_scope(
+    airtable: AirtableServer, project: Project, path: str
+) -> None:
+    airtable.answer(503, "", path=f"{path}$", times=9)
+
+    assert not_right(project.run("doctor", "--json")) == {"answer": "doubtful"}
+
+
 # --- the network
 
 

@@ -40,6 +40,11 @@ _WITHOUT = {
     "targets": "a migration with targets is not recorded target by target",
 }
 
+
+class _BusyError(Exception):
+    """Airtable has no time: the status says how."""
+
+
 type _Document = Mapping[str, Any]
 
 
@@ -57,6 +62,8 @@ def checks_of_base(settings: StoreSettings, load: Callable[[], Snapshot]) -> Ite
     table = open_api(in_haste, time_out=_TIME_OUT).table(settings.base_id, settings.table_name)
     try:
         yield from _answers(settings, table, load)
+    except _BusyError as error:
+        yield doubtful("answer", f"Airtable has no time ({error})", "Try again in a minute")
     except StorageError as error:
         yield wrong("answer", str(error), "Nothing further was asked of Airtable")
 
@@ -106,8 +113,6 @@ def _stranger(identity: Response) -> Check:
         setting = variables(StoreSettings, "api_key")
         advice = f"Set {setting} anew: the key may be cut, expired or revoked"
         return wrong("key", "Airtable refuses it (401)", advice)
-    if status == 429 or status >= 500:
-        return doubtful("answer", f"Airtable has no time ({status})", "Try again in a minute")
     setting = variables(StoreSettings, "endpoint_url")
     advice = f"Check {setting}, and what a proxy answers"
     return wrong("answer", f"it is not Airtable's: {status} {identity.reason}", advice)
@@ -118,7 +123,7 @@ def _unseen(settings: StoreSettings, status: int) -> Check:
     setting, value = variables(StoreSettings, "base_id"), f"Airtable shows nothing of it ({status})"
     advice = (
         f"Check {setting}; and whether the key has access to this base, and the scopes {_READ} and"
-        f" {_WRITE}: https://airtable.com/create/tokens"
+        f" {_WRITE}: https://airtable.com/create/tokens; or create the table: {_INITIALIZE}"
     )
     return wrong("base", f"{settings.base_id}: {value}", advice)
 
@@ -201,23 +206,19 @@ def _scopes(
             yield _scope(scope, has=scope in told)
         return
     if is_there:
-        yield _scope(_READ, has=rows.status_code == 200)
+        yield _tried(_READ, rows)
         yield _tried(_WRITE, _ask(table, "PATCH", str(table.urls.records), {"records": []}))
     else:
         for scope in (_READ, _WRITE):
             advice = f"{_INITIALIZE}, then look again"
             yield doubtful(scope, "not tried: there is no table to try it on", advice)
-    yield _scope(_READ_SCHEMA, has=listed.status_code == 200)
+    yield _tried(_READ_SCHEMA, listed)
     yield _tried(_WRITE_SCHEMA, _ask(table, "POST", str(table.base.urls.tables), {}))
 
 
 def _tried(scope: str, reply: Response) -> Check:
-    """Return whether the key has a scope, as the reply to a request tells that wrote nothing."""
-    if reply.status_code in (200, 400, 422):
-        return _scope(scope, has=True)
-    if reply.status_code in (403, 404):
-        return _scope(scope, has=False)
-    return doubtful(scope, f"Airtable answered {reply.status_code}", "Try again in a minute")
+    """Return whether the key has a scope, as the reply to a request that needs it tells."""
+    return _scope(scope, has=reply.status_code not in (403, 404))
 
 
 def _scope(scope: str, *, has: bool) -> Check:
@@ -247,9 +248,17 @@ def _find(tables: list[_Document] | tuple[()], name: str) -> _Document | None:
 
 
 def _ask(table: Table, method: str, url: str, body: object = None) -> Response:
-    """Return what Airtable answers, whatever the status is; `StorageError` if nothing comes."""
+    """Return what Airtable answers, granted or not.
+
+    Raises:
+        StorageError: nothing comes.
+        _BusyError: it has no time.
+    """
     with explaining_errors(table):
-        return table.api.session.request(method, url, json=body)
+        reply = table.api.session.request(method, url, json=body)
+    if reply.status_code == 429 or reply.status_code >= 500:
+        raise _BusyError(reply.status_code)
+    return reply
 
 
 def _json(table: Table, reply: Response) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from mpt_tool.clients.clock import clock_check
 from mpt_tool.clients.settings import PlatformSettings
 from mpt_tool.doctor.sources import find_values
 from mpt_tool.errors import SettingsError
-from mpt_tool.settings import load_settings
+from mpt_tool.settings import load_settings, wrong_values
 
 if TYPE_CHECKING:
     from httpx import Response
@@ -22,11 +22,12 @@ _ASKED = "/public/v1/catalog/products"
 
 def checks_of_platform(root: Path) -> Iterator[Check]:
     """Yield what the platform answers, if it is set which one that is."""
-    if not any(find_values(PlatformSettings, root).values()):
-        value = "not set; only migrations with the MPT mixin need it"
-        yield right("platform", value)
-        return
     try:
+        # For a file that is refused.
+        wrong_values(PlatformSettings, root)
+        if not any(find_values(PlatformSettings, root).values()):
+            yield right("platform", "not set; only migrations with the MPT mixin need it")
+            return
         settings = load_settings(PlatformSettings, root)
     except SettingsError:
         advice = "Correct the settings that are wrong, then look again"

@@ -1,8 +1,7 @@
 """Each setting with its value and where that stands, and the files that settings are read from."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -76,24 +75,30 @@ def _checks_of_part(part: type[Section], root: Path, *, is_needed: bool) -> Iter
     """Yield the settings of a part; if it is not needed, all of them may be missing."""
     values = find_values(part, root)
     is_needed = is_needed or any(values.values())
-    problems: Mapping[str, str] | None = None
-    # Where a file is refused, whose line says so, nobody knows what else is set.
-    with suppress(SettingsError):
+    try:
         problems = wrong_values(part, root)
+    except SettingsError:
+        # The line of that file says it.
+        yield _unknown(part, [field for field, found in values.items() if not found])
+        problems, values = {}, {field: found for field, found in values.items() if found}
     for field, found in values.items():
         documented = variable_names(part, field)[-1]
-        if not found and problems is None:
-            advice = "Correct the file first that is wrong"
-            yield doubtful(documented, "not known: a file cannot be read", advice)
-        elif not found:
+        if not found:
             yield _not_set(part, field, is_needed=is_needed)
-        elif problems and field in problems:
+        elif field in problems:
             advice = f"{problems[field][0].upper()}{problems[field][1:]}"
             yield wrong(documented, _shown(part, field, found), advice)
         elif advice := _odd(found[0]):
             yield doubtful(documented, _shown(part, field, found), advice)
         else:
             yield right(documented, _shown(part, field, found))
+
+
+def _unknown(part: type[Section], fields: Sequence[str]) -> Check:
+    """Return what it means that nobody knows whether a file that is refused sets something."""
+    names = ", ".join(variable_names(part, field)[-1] for field in fields)
+    value = "not known: a file cannot be read that may set them"
+    return doubtful("other settings", f"{value}: {names}", "Correct that file first")
 
 
 def _not_set(part: type[Section], field: str, *, is_needed: bool) -> Check:

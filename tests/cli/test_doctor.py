@@ -162,8 +162,13 @@ def test_what_a_file_may_set_that_is_refused_is_not_known(project: Project) -> N
     result = examine(project, {"STORAGE_TYPE": "local"})
 
     assert checks(result, "STORAGE_TYPE") == [("right", "local (environment: STORAGE_TYPE)")]
-    assert not_right(result)["DATA_TIME_LIMIT"] == "doubtful"
-    assert not_right(result)["store"] == "doubtful"
+    assert not_right(result) == {
+        "pyproject.toml": "wrong", "migrations": "doubtful", "other settings": "doubtful",
+        "store": "doubtful",
+    }
+    assert "DATA_TIME_LIMIT" in checks(result, "other settings")[0][1]
+    project.file(".env", "STORAGE_TYPE: airtable")
+    assert not_right(examine(project))["platform"] == "doubtful"
 
 
 @pytest.mark.parametrize(

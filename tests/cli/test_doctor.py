@@ -163,7 +163,9 @@ def test_what_a_file_may_set_that_is_refused_is_not_known(project: Project) -> N
 
     assert checks(result, "STORAGE_TYPE") == [("right", "local (environment: STORAGE_TYPE)")]
     assert not_right(result) == {
-        "pyproject.toml": "wrong", "migrations": "doubtful", "other settings": "doubtful",
+        "pyproject.toml": "wrong",
+        "migrations": "doubtful",
+        "other settings": "doubtful",
         "store": "doubtful",
     }
     assert "DATA_TIME_LIMIT" in checks(result, "other settings")[0][1]

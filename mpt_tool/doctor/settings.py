@@ -107,8 +107,9 @@ def _not_set(part: type[Section], field: str, *, is_needed: bool) -> Check:
     if info.is_required() and is_needed:
         place = "" if is_secret(part, field) else f", or to {PROJECT_FILE}"
         return wrong(documented, "not set", f"Add it to the environment or {ENV_FILE}{place}")
-    default = None if info.is_required() else info.default
-    return right(documented, "not set" if default is None else f"{default} (default)")
+    default = None if info.is_required() else info.get_default(call_default_factory=True)
+    is_nothing = default in (None, "", (), [])
+    return right(documented, "not set" if is_nothing else f"{default} (default)")
 
 
 def _shown(part: type[Section], field: str, found: Sequence[Found]) -> str:

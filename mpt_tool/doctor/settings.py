@@ -1,7 +1,7 @@
 """Each setting with its value and where that stands, and the files that settings are read from."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -108,8 +108,9 @@ def _not_set(part: type[Section], field: str, *, is_needed: bool) -> Check:
         place = "" if is_secret(part, field) else f", or to {PROJECT_FILE}"
         return wrong(documented, "not set", f"Add it to the environment or {ENV_FILE}{place}")
     default = None if info.is_required() else info.get_default(call_default_factory=True)
-    is_nothing = default in (None, "", (), [])
-    return right(documented, "not set" if is_nothing else f"{default} (default)")
+    if isinstance(default, Collection) and not isinstance(default, str):
+        default = ", ".join(sorted(map(str, default)))
+    return right(documented, "not set" if default in (None, "") else f"{default} (default)")
 
 
 def _shown(part: type[Section], field: str, found: Sequence[Found]) -> str:

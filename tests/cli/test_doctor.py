@@ -233,6 +233,7 @@ def test_the_state_is_read(project: Project) -> None:
     assert checks(before, "state") == [("right", f"{path} is not there yet: nothing was applied")]
     assert checks(after, "state") == [("right", f"{path}, 1 record")]
     assert not_right(broken) == {"state": "wrong"}
+    assert not (project.root / LOCK_FILE).exists()
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def neighbours(session: nox.Session) -> None:
 @nox.session(python=FIRST)
 def docs(session: nox.Session) -> None:
     """Build the documentation in site/; a broken link is an error."""
-    session.install("--group", "docs")
+    session.install("--editable", ".", "--group", "docs")
     session.run("mkdocs", "build", "--strict", env={"NO_MKDOCS_2_WARNING": "1"})
 
 

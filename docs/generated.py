@@ -21,7 +21,7 @@ from mpt_tool.cli import app
 from mpt_tool.cli.options import ANY, Rules
 from mpt_tool.errors import ExitCode, MptToolError
 from mpt_tool.settings import Section, is_secret, variable_names
-from mpt_tool.view.schemas import DOCUMENTS, schema
+from mpt_tool.view.schemas import DOCUMENTS, FailedDocument, schema
 
 # What Typer makes of the app: a group, which has commands.
 GROUP: Any = typer.main.get_command(app)
@@ -62,7 +62,7 @@ def documents() -> str:
     return "\n\n".join(
         f"## {_summary(each).rstrip('.')}\n\n`mpt_tool.view.schemas.{each.__name__}`\n\n"
         f"{_block(json.dumps(schema(each), indent=2), 'json')}"
-        for each in DOCUMENTS
+        for each in dict.fromkeys([*DOCUMENTS.values(), FailedDocument])
     )
 
 

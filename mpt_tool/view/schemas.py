@@ -4,6 +4,7 @@ No command imports this: it is for those who read documents, for the type checke
 reference, which is made from it.
 """
 
+from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
 from pydantic import ConfigDict, TypeAdapter, with_config
@@ -214,18 +215,20 @@ class FailedDocument(Envelope):
     """The message for the user."""
 
 
-DOCUMENTS: tuple[Any, ...] = (
-    ListDocument,
-    PendingDocument,
-    HistoryDocument,
-    FailuresDocument,
-    VerifyDocument,
-    CheckDocument,
-    DryRunDocument,
-    FailedDocument,
-)
+# By the command that an envelope names.
+DOCUMENTS: Mapping[str, Any] = {
+    "list": ListDocument,
+    "check": CheckDocument,
+    "data": DryRunDocument,
+    "schema": DryRunDocument,
+    "batch": DryRunDocument,
+    "pending": PendingDocument,
+    "history": HistoryDocument,
+    "failures": FailuresDocument,
+    "verify": VerifyDocument,
+}
 
 
 def schema(document: Any) -> dict[str, Any]:
-    """Return the JSON Schema of one of `DOCUMENTS`."""
+    """Return the JSON Schema of one of `DOCUMENTS`, or of `FailedDocument`."""
     return TypeAdapter(document).json_schema()

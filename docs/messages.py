@@ -31,6 +31,14 @@ def gathered() -> list[Message]:
     return [each for each in found if any(map(str.isalpha, each.words))]
 
 
+def all_texts() -> set[str]:
+    """Return every text of the package's code, with the same blank."""
+    folder = Path(mpt_tool.__file__).parent
+    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in folder.rglob("*.py"))
+    nodes = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.expr))
+    return {text.replace("%s", BLANK) for node in nodes for text in _texts(node, {})}
+
+
 def _messages_of(tree: ast.AST) -> Iterator[Message]:
     texts = _assigned(tree)
     for node in ast.walk(tree):

@@ -5,6 +5,7 @@ import re
 import shlex
 import signal
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,10 +22,12 @@ class Reader:
 
     Args:
         project: where they work.
+        values: what they have in place of the values that a page exports.
         written: what the commands wrote since a page's output was compared last.
     """
 
     project: Project
+    values: Mapping[str, str] = field(default_factory=dict)
     written: list[str] = field(default_factory=list)
     exit_code: int = 0
 
@@ -34,7 +37,7 @@ class Reader:
             match block.language:
                 case "bash" if not block.title or block.title.startswith("then press "):
                     self.run(block)
-                case "text":
+                case "text" if not block.title:
                     assert_shown(block.text, "".join(self.written))
                     self.written.clear()
                 case "diff":
@@ -56,10 +59,12 @@ class Reader:
     def _run(self, command: str) -> None:
         words = shlex.split(command, comments=True)
         if words[0] == "export":
-            self.project.environment |= dict(word.split("=", 1) for word in words[1:])
+            exported = [word.split("=", 1) for word in words[1:]]
+            given = {name: self.values.get(value, value) for name, value in exported}
+            self.project.environment |= given
         elif command == "echo $?":
             self.written.append(f"{self.exit_code}\n")
-        elif words[0] == "mpt-tool" and not re.search(r"[|><&;$*]", command):
+        elif words[0] in ("mpt-tool", "mpt-service-cli") and not re.search(r"[|><&;$*]", command):
             self._take(self.project.run(*words[1:]))
         else:
             # The commands of this environment, as in one that the reader has activated.

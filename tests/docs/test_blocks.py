@@ -23,6 +23,11 @@ FOLLOWED_ELSEWHERE = {
     "docs/tutorial.md": "tests/docs/test_tutorial.py",
     "examples/batch/README.md": "tests/batch/test_example.py",
     "examples/extension/README.md": "tests/cli/test_examples.py",
+    "docs/how-to/github-actions.md": "tests/cli/test_how_to.py",
+    "docs/how-to/gitlab.md": "tests/cli/test_how_to.py",
+    "docs/how-to/azure-devops.md": "tests/cli/test_how_to.py",
+    "docs/how-to/docker.md": "tests/cli/test_how_to.py",
+    "docs/how-to/pre-commit.md": "tests/cli/test_how_to.py",
 }
 # What cannot be run, by how the command begins, and why.
 NOT_RUN = {
@@ -221,7 +226,7 @@ def test_each_yaml_of_a_page_can_be_parsed() -> None:
 
 
 def test_every_block_is_of_a_language_that_one_of_these_tests_is_for() -> None:
-    known = {"bash", "diff", "json", "python", "text", "toml", "yaml"}
+    known = {"bash", "diff", "dockerfile", "json", "python", "text", "toml", "yaml"}
 
     others = {
         f"{name}:{block.line} {block.language}"

@@ -105,7 +105,12 @@ def _of_command(name: str, command: Any) -> str:
     context = typer.Context(command, info_name=name)
     usage = " ".join([name, *command.collect_usage_pieces(context)])
     rows = [(_spelled(each), each.help or "") for each in command.get_params(context)]
-    parts = [f"## `{name}`", command.help or "", _block(usage), _table(("", ""), rows)]
+    parts = [
+        f"## `{name}`",
+        command.help or "",
+        _block(usage),
+        _table(("Option", "What it does"), rows),
+    ]
     rules: Rules = getattr(sys.modules[command.callback.__module__], "RULES", ANY)
     if rules.one_of:
         parts.append(f"Exactly one of {_listed(rules.one_of)} is given.")
@@ -138,7 +143,8 @@ def _of_setting(section: type[Section], field: str) -> str:
         ("Default", _default(described.default, is_required=described.is_required())),
         *(("Bound", bound) for bound in map(_bound, described.metadata) if bound),
     ]
-    return f"## `{documented}`\n\n{_table(('', ''), rows)}"
+    facts = "\n".join(f"- {what}: {value}" for what, value in rows)
+    return f"## `{documented}`\n\n{facts}"
 
 
 def _default(value: object, *, is_required: bool) -> str:
@@ -151,6 +157,11 @@ def _bound(constraint: object) -> str:
     """Return in words what a value is to be at least or at most; nothing of other constraints."""
     kind = type(constraint).__name__
     return f"{_BOUNDS[kind]} {getattr(constraint, kind.lower()):,.0f}" if kind in _BOUNDS else ""
+
+
+def _marked(text: str) -> str:
+    """Return a text of help with its options as code."""
+    return re.sub(r"--[\w-]+|\b[A-Z]+_[A-Z_]+\b", r"`\g<0>`", text)
 
 
 def _summary(documented: Any) -> str:

@@ -11,6 +11,8 @@ from mkdocs.structure.files import File, Files
 _REPOSITORY = Path(__file__).parents[1]
 # A link of a file in the repository's root to a page.
 _LINK = re.compile(r"\]\(docs/")
+_CELL = re.compile(r"<t[dh][ >].*?</t[dh]>", re.DOTALL)
+_CODE = re.compile(r"<code>([^<]*)</code>")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -31,3 +33,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, **_: object) -> str:
     """Fill in the parts that a page asks for."""
     return filled(markdown)
+
+
+def on_page_content(html: str, **_: object) -> str:
+    """Let code in a table break between words and after `_`, `.` or `/`, not inside `--fake`."""
+    return _CELL.sub(lambda cell: _CODE.sub(_with_whole_words, cell[0]), html)
+
+
+def _with_whole_words(code: re.Match[str]) -> str:
+    words = re.sub(r"[^\s_./]+[_./]*|[_./]+", r'<span class="word">\g<0></span><wbr>', code[1])
+    return f"<code>{words}</code>"

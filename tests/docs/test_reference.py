@@ -42,7 +42,7 @@ def test_each_setting_has_its_names_and_its_default(variable: str) -> None:
     assert ("it is a secret" in described) is is_secret(section, field)
     setting = section.model_fields[field]
     default = "not set" if setting.default is None else f"`{setting.default}`"
-    assert f"| Default | {'none' if setting.is_required() else default}" in described
+    assert f"- Default: {'none' if setting.is_required() else default}" in described
 
 
 @pytest.mark.parametrize("variable", sorted(all_settings()))

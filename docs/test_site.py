@@ -105,6 +105,12 @@ def test_a_search_for_a_message_of_the_troubleshooting_finds_it() -> None:
     assert lost == []
 
 
+def test_the_search_is_asked_in_the_form_that_search_js_looks_for() -> None:
+    [bundle] = (REPOSITORY / "site" / "assets" / "javascripts").glob("bundle.*.js")
+
+    assert re.search(r"\{type:2,data:\w+\}", bundle.read_text(encoding="utf-8"))
+
+
 def test_nothing_of_the_site_is_fetched_from_elsewhere() -> None:
     pages = (REPOSITORY / "site").rglob("*.html")
 

@@ -26,7 +26,7 @@ nox.options.default_venv_backend = "uv"
 nox.options.download_python = "never"
 # A skipped session would pass for a good one; on a machine of somebody's own one Python is enough.
 nox.options.error_on_missing_interpreters = "CI" in os.environ or not HERE
-nox.options.sessions = ["lint", "types", "tests", "lowest"]
+nox.options.sessions = ["lint", "types", "docs", "tests", "lowest"]
 
 # More than there are cores: many tests wait for a lock, a lease or a pace. No more than that asks
 # for: each worker imports all libraries and tests.
@@ -36,7 +36,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # What takes long is about processes and time, and what asks nothing of Python or of a library does
 # not differ between releases of them: once is enough.
 QUICK = ("-m", "not slow")
-OF_BOTH = ("tests/view", "tests/cli/test_examples.py", "tests/test_public_names.py")
+OF_BOTH = ("tests/view", "tests/cli/test_examples.py", "tests/docs", "tests/test_public_names.py")
 OF_PYTHON = ("tests/scripts", "tests/testing", *OF_BOTH)
 OF_LIBRARIES = (
     *OF_BOTH,
@@ -114,9 +114,10 @@ def neighbours(session: nox.Session) -> None:
 
 @nox.session(python=FIRST)
 def docs(session: nox.Session) -> None:
-    """Build the documentation in site/; a broken link is an error."""
-    session.install("--group", "docs")
+    """Build the documentation in site/, where a broken link is an error, and search in it."""
+    session.install("--editable", ".", "--group", "docs", "--group", "test")
     session.run("mkdocs", "build", "--strict", env={"NO_MKDOCS_2_WARNING": "1"})
+    session.run("pytest", "docs/test_site.py")
 
 
 @nox.session(python=FIRST)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mpt_tool.batch.rehearsal import Sight
     from mpt_tool.records import ErrorReport
     from mpt_tool.scripts.plan import Entry
+    from mpt_tool.view.schemas import ListedMigration
 
 JSON_VERSION = 1
 
@@ -95,26 +96,27 @@ def document(content: Content) -> dict[str, Any]:
             return {}
 
 
-def _of_entry(entry: "Entry") -> dict[str, Any]:
+def _of_entry(entry: "Entry") -> "ListedMigration":
     record = entry.record
-    known: dict[str, Any] = {"outcomes": dict(entry.outcomes)} if entry.outcomes else {}
-    if entry.target:
-        known["target"] = entry.target
-    elif entry.targets or (record and record.targets):
-        known["targets"] = [_of_entry(each) for each in of_targets(entry)]
-    return {
+    document: ListedMigration = {
         "order_id": entry.order_id,
         "migration_id": entry.migration_id,
         "type": entry.type,
         "status": entry.status,
-        "started_at": record and _isoformat(record.started_at),
-        "applied_at": record and _isoformat(record.applied_at),
-        "seconds": record and record.seconds,
-        "version": record and record.version,
-        "file": entry.script and str(entry.script.path),
+        "started_at": _isoformat(record.started_at) if record else None,
+        "applied_at": _isoformat(record.applied_at) if record else None,
+        "seconds": record.seconds if record else None,
+        "version": record.version if record else None,
+        "file": str(entry.script.path) if entry.script else None,
         "notes": list(entry.notes),
-        **known,
     }
+    if entry.outcomes:
+        document["outcomes"] = dict(entry.outcomes)
+    if entry.target:
+        document["target"] = entry.target
+    elif entry.targets or (record and record.targets):
+        document["targets"] = [_of_entry(each) for each in of_targets(entry)]
+    return document
 
 
 def _of_sight(sight: "Sight") -> dict[str, Any]:

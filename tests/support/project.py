@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from .launcher import Command, Launcher
+from .schemas import assert_follows_schema
 
 COMMAND = str(Path(sysconfig.get_path("scripts")) / "mpt-tool")
 STATE_FILE = ".migrations-state.json"
@@ -52,8 +53,10 @@ class Result:
     stderr: str
 
     def json(self) -> Any:
-        """Return the one JSON document that stdout is."""
-        return json.loads(self.stdout)
+        """Return the one JSON document that stdout is, which follows its schema."""
+        document = json.loads(self.stdout)
+        assert_follows_schema(document)
+        return document
 
 
 @dataclass(slots=True)

@@ -1,6 +1,7 @@
 """Checks every change has to pass (`nox`), and what is made on request (`nox -s NAME`)."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -114,6 +115,16 @@ def pictures(session: nox.Session) -> None:
     """Draw docs/images/*.svg anew from what the tool really prints."""
     session.install("--editable", ".")
     session.run("python", "docs/pictures.py", *session.posargs)
+
+
+@nox.session(python=LAST)
+def browser(session: nox.Session) -> None:
+    """Open the page of a report in Chromium, which is installed where that can be done."""
+    session.install("--editable", ".", "--group", "browser")
+    if not shutil.which("chromium"):
+        session.run("apt-get", "update", "--quiet", external=True)
+        session.run("apt-get", "install", "--yes", "--quiet", "chromium", external=True)
+    session.run("pytest", "tests/browser", *session.posargs)
 
 
 @nox.session(python=FIRST)

@@ -17,6 +17,7 @@ from mpt_tool.cli.migrate import EXAMPLES as OF_MIGRATE
 from mpt_tool.cli.migrate import migrate
 from mpt_tool.cli.options import NO_COLOR, VERSION
 from mpt_tool.cli.pending import pending
+from mpt_tool.cli.report import report
 from mpt_tool.cli.unlock import unlock
 from mpt_tool.cli.verify import verify
 from mpt_tool.errors import ExitCode
@@ -31,7 +32,7 @@ app = typer.Typer(
 )
 _COMMANDS: Mapping[str, Sequence[Callable[..., None]]] = {
     "Commands that run": (migrate, batch, unlock),
-    "Commands that show": (pending, history, failures, verify),
+    "Commands that show": (pending, history, failures, verify, report),
 }
 _EXAMPLES = {migrate: OF_MIGRATE, batch: OF_BATCH}
 for _panel, _commands in _COMMANDS.items():

@@ -17,6 +17,7 @@ from mpt_tool.view.results import (
     Listing,
     Pending,
     Verified,
+    Written,
 )
 from mpt_tool.wording import printable
 
@@ -69,6 +70,10 @@ def document(content: Content) -> dict[str, Any]:
             return {"migration_id": content.migration_id, "failures": items}
         case Verified():
             return {"verified": [_of_verified(*each) for each in content.entries]}
+        case Written():
+            report = content.report
+            counts = {"migrations": len(report.entries), "attempts": len(report.attempts)}
+            return {"file": content.file, **counts}
         case Findings():
             return {"findings": [asdict(finding) for finding in content.findings]}
         case DryRun():

@@ -1,9 +1,11 @@
 """Makes a command of a function: with the options that all share, and its result written."""
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import wraps
 from inspect import Parameter, Signature, signature
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Concatenate
 
 import typer
@@ -11,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from mpt_tool.cli.options import ANY, NO_COLOR, OUTPUT, VERSION, Rules
 from mpt_tool.view.results import Result
+from mpt_tool.view.terminal import is_coloured
 
 if TYPE_CHECKING:
     from mpt_tool.cli.session import Session
@@ -96,14 +99,25 @@ class Command(_PlainHelp, TyperCommand):
         formatter.write(epilog or "")
 
 
-class Group(_PlainHelp, TyperGroup):
-    """All commands, whose help does so too and fits on one screen."""
+class Group(TyperGroup):
+    """All commands, whose help fits on one screen and is written without Rich, at once."""
 
-    def get_params(self, ctx: Any) -> list[Any]:
-        """Return the options, all in one panel."""
-        params = super().get_params(ctx)
-        for each in params:
-            each.rich_help_panel = None
-            if each.name == "show_completion":
-                each.help = "Show completion instead of installing it."
-        return params
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the page of help: the commands by panel, and the names of the options."""
+        ctx.color = is_coloured(sys.stdout)
+        self.format_usage(ctx, formatter)
+        formatter.write(f"\n{self.help}\n")
+        commands: dict[str, Any] = {name: self.get_command(ctx, name) for name in self.commands}
+        width = max(map(len, commands))
+        for panel, named in groupby(commands.items(), lambda item: item[1].rich_help_panel):
+            formatter.write(typer.style(f"\n{panel}:\n", bold=True))
+            with formatter.indentation():
+                formatter.write_dl(
+                    [
+                        (typer.style(f"{name:{width}}", fg="cyan", bold=True), command.help)
+                        for name, command in named
+                    ]
+                )
+        options = ", ".join("/".join(sorted(each.opts, key=len)) for each in self.get_params(ctx))
+        formatter.write_paragraph()
+        formatter.write_dl([(typer.style("Options:", bold=True), options)])

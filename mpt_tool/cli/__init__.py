@@ -11,6 +11,7 @@ from mpt_tool.cli.batch import EXAMPLES as OF_BATCH
 from mpt_tool.cli.batch import batch
 from mpt_tool.cli.command import Command, Group
 from mpt_tool.cli.completion import offer_no_files
+from mpt_tool.cli.demo import demo
 from mpt_tool.cli.failures import failures
 from mpt_tool.cli.history import history
 from mpt_tool.cli.migrate import EXAMPLES as OF_MIGRATE
@@ -32,7 +33,7 @@ app = typer.Typer(
 )
 _COMMANDS: Mapping[str, Sequence[Callable[..., None]]] = {
     "Commands that run": (migrate, batch, unlock),
-    "Commands that show": (pending, history, failures, verify, report),
+    "Commands that show": (pending, history, failures, verify, report, demo),
 }
 _EXAMPLES = {migrate: OF_MIGRATE, batch: OF_BATCH}
 for _panel, _commands in _COMMANDS.items():

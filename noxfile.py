@@ -112,9 +112,13 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(python=FIRST)
 def pictures(session: nox.Session) -> None:
-    """Draw docs/images/*.svg anew from what the tool really prints."""
-    session.install("--editable", ".")
-    session.run("python", "docs/pictures.py", *session.posargs)
+    """Draw docs/images/ anew from what a terminal and a browser really show.
+
+    Arguments after `--` name the pictures to be drawn.
+    """
+    session.install("--editable", ".", "--group", "browser")
+    paths = {"PYTHONPATH": "tests"}
+    session.run("python", "docs/pictures.py", *session.posargs, env=paths)
 
 
 @nox.session(python=LAST)

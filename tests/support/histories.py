@@ -14,17 +14,26 @@ ERROR = {
     "frames": ["7_sync_prices.py:17 in run: self.write(agreement)"],
     "cause": {
         "kind": "TimeoutError",
-        "message": "no answer from <b>api.example.com</b>\nin 60 s",
+        "message": "no answer from api.example.com\nin 60 s",
         "frames": ["7_sync_prices.py:31 in write: response = self.post(agreement)"],
     },
 }
 _OUTCOMES = ("applied", "applied", "failed", "applied", "interrupted", "applied", "found dead")
 
 
-def write_history(project: Project, count: int, migrations: int = 7) -> None:
-    """Give a project so many attempts, three a run, at migrations whose records fit them."""
+def write_history(
+    project: Project, count: int, migrations: int = 7, began: datetime = BEGAN
+) -> None:
+    """Give a project so many attempts, three a run, at migrations whose records fit them.
+
+    Args:
+        project: without a state.
+        count: how many attempts there are.
+        migrations: at how many migrations, at most.
+        began: when the first of them began.
+    """
     outcomes = cycle(_OUTCOMES)
-    attempts = [_attempt(n, n % migrations, next(outcomes)) for n in range(count)]
+    attempts = [_attempt(n, n % migrations, next(outcomes), began) for n in range(count)]
     lines = "".join(f"{json.dumps(attempt)}\n" for attempt in attempts)
     project.file(HISTORY_FILE, lines)
     last = {attempt["migration_id"]: attempt for attempt in attempts}
@@ -33,8 +42,8 @@ def write_history(project: Project, count: int, migrations: int = 7) -> None:
         project.script(attempt["migration_id"], order_id=attempt["order_id"], type=attempt["type"])
 
 
-def _attempt(number: int, migration: int, outcome: str) -> dict[str, Any]:
-    began = BEGAN + timedelta(hours=7 * (number // 3), seconds=30 * (number % 3))
+def _attempt(number: int, migration: int, outcome: str, first: datetime) -> dict[str, Any]:
+    began = first + timedelta(hours=7 * (number // 3), seconds=30 * (number % 3))
     seconds = 1 + number % 25
     attempt: dict[str, Any] = {
         "run_id": f"{number // 3:012x}",

@@ -1,5 +1,6 @@
 """`mpt-tool report`: a page for people who do not have the command line."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,9 @@ from mpt_tool.view.results import Report, Result, Written
 
 if TYPE_CHECKING:
     from mpt_tool.cli.session import Session
+    from mpt_tool.project import Project
+    from mpt_tool.records import FailedItem
+    from mpt_tool.scripts.plan import Entry
 
 STDOUT = Path("-")
 _FILE = "A name that ends in .html or .md; - for Markdown on stdout."
@@ -30,9 +34,7 @@ def _named(given: str) -> Path:
 @command()
 def report(
     session: "Session",
-    file: Path = typer.Argument(
-        ..., metavar="FILE", help=f"{_FILE[0].upper()}{_FILE[1:]}", parser=_named
-    ),
+    file: Path = typer.Argument(..., metavar="FILE", help=_FILE, parser=_named),
 ) -> Result:
     """Write a page of what ran, failed and is pending."""
     content = _report(session)
@@ -54,20 +56,35 @@ def _report(session: "Session") -> Report:
     from importlib.metadata import version
 
     from mpt_tool.cli.session import now
-    from mpt_tool.scripts.plan import of_targets
-    from mpt_tool.storage.repository import failures_of
+    from mpt_tool.errors import NoHistoryError
 
     project = session.project
     scripts, snapshot = project.scripts_if_any(), project.repository.load()
-    attempts = list(project.attempts())
+    notes: list[str] = []
+    try:
+        attempts = list(project.repository.attempts())
+    except NoHistoryError as error:
+        attempts, notes = [], [str(error)]
     entries = project.plan(scripts, snapshot, attempts)
-    failures = {}
-    for entry in entries:
-        for each in (entry, *of_targets(entry)):
-            if each.record and (checkpoint := each.record.checkpoint):
-                failures[each.name] = failures_of(
-                    project.repository, each.migration_id, each.target, checkpoint
-                )
-    notes = project.store_notes(entries, snapshot.missing)
-    tool = f"mpt-tool {version('mpt-tool')}"
-    return Report(project.root.name, tool, now(), entries, attempts, failures, notes)
+    return Report(
+        project=project.root.name,
+        tool=f"mpt-tool {version('mpt-tool')}",
+        made_at=now(),
+        entries=entries,
+        attempts=attempts,
+        failures=_failures(project, entries),
+        notes=[*project.store_notes(entries, snapshot.missing), *notes],
+    )
+
+
+def _failures(project: "Project", entries: "Sequence[Entry]") -> dict[str, list["FailedItem"]]:
+    """Return the failed items that are kept, by the name of what they are of."""
+    from mpt_tool.scripts.plan import by_target
+    from mpt_tool.storage.repository import failures_of
+
+    begun = [(each, each.record.checkpoint) for each in by_target(entries) if each.record]
+    return {
+        each.name: failures_of(project.repository, each.migration_id, each.target, checkpoint)
+        for each, checkpoint in begun
+        if checkpoint and checkpoint.failed
+    }

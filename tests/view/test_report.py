@@ -1,19 +1,24 @@
 """`mpt-tool report`: what stands in it, where it is written, and that nothing in it is markup."""
 
 import json
+import os
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from support.airtable_server import AirtableServer
+from support.batches import numbers
 from support.histories import write_history
-from support.project import HISTORY_FILE, STATE_FILE, Project, record
+from support.pages import text_of
+from support.project import COMMAND, HISTORY_FILE, STATE_FILE, Project, record
 
 from mpt_tool.enums import MigrationTypeEnum, OutcomeEnum
 from mpt_tool.records import Attempt, ErrorReport, FailedItem, MigrationRecord
@@ -306,6 +311,37 @@ def _own(path: Any) -> None:
 
 def _folder(path: Any) -> None:
     path.mkdir()
+
+
+def test_items_that_failed_are_told(project: Project) -> None:
+    odd = "if number % 2: raise ValueError(f'{number} is odd')"
+    numbers(project, odd, total=4, on_error="'collect'")
+    project.run("migrate", "--data")
+
+    project.run("report", "report.html")
+
+    page = Page((project.root / "report.html").read_text(encoding="utf-8"))
+    assert re.search("2 items failed ?1: 1 is odd ?3: 3 is odd", page.text)
+
+
+def test_a_store_without_a_history_is_told(told: Project, server: AirtableServer) -> None:
+    told.environment = server.settings
+
+    result = told.run("report", "-")
+
+    assert result.exit_code == 0
+    assert "\nNote: There is no history: Airtable base" in result.stdout
+
+
+def test_the_documented_summary_is_written(told: Project) -> None:
+    [command] = re.findall(r"^  run: (.+)$", text_of("report"), re.MULTILINE)
+    path = f"{Path(COMMAND).parent}{os.pathsep}{os.environ['PATH']}"
+    variables = {"PATH": path, "GITHUB_STEP_SUMMARY": str(told.root / "summary")}
+
+    result = told.execute(["bash", "-ec", command], env=variables)
+
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+    assert "## Migrations of extension" in (told.root / "summary").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("make", [_own, _folder])

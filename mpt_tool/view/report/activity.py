@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from mpt_tool.records import Attempt
-from mpt_tool.view.report.contents import Run, activity, moment_of
+from mpt_tool.view.report.contents import Run, activity, made_by, moment_of
 from mpt_tool.view.report.marks import Marks, moment, text
 from mpt_tool.wording import duration, name_of, timestamp
 
@@ -45,7 +45,7 @@ def activity_chart(attempts: Sequence[Attempt], now: datetime, marks: Marks) -> 
 def run_lanes(run: Run, marks: Marks) -> str:
     """Return a run: who made it, and a bar for each of its attempts."""
     first, *_ = run.attempts
-    who = f"by {first.user}@{first.host}" + (f", version {first.version}" if first.version else "")
+    who = f"by {made_by(first)}" + (f", version {first.version}" if first.version else "")
     seconds = run.seconds
     pairs = sorted({marks.pair(marks.of(each.type, each.outcome)) for each in run.attempts})
     lanes = [_lane(each, run, marks) for each in run.attempts[:_MOST_LANES]]

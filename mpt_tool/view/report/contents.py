@@ -153,7 +153,7 @@ def said(error: ErrorReport) -> str:
 
 def made_by(attempt: Attempt) -> str:
     """Return who made an attempt, and where."""
-    return f"{attempt.user}@{attempt.host}"
+    return "@".join(filter(None, (attempt.user, attempt.host)))
 
 
 def last_note(attempt: Attempt) -> str:

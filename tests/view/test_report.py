@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from support.airtable_server import AirtableServer
+from support.airtable_server import BASE, AirtableServer
 from support.batches import numbers
 from support.histories import write_history
 from support.pages import text_of
@@ -330,7 +330,9 @@ def test_a_store_without_a_history_is_told(told: Project, server: AirtableServer
     result = told.run("report", "-")
 
     assert result.exit_code == 0
-    assert "\nNote: There is no history: Airtable base" in result.stdout
+    blank, note = result.stdout.splitlines()[-2:]
+    assert blank == ""
+    assert note.startswith(f"Note: There is no history: Airtable base {BASE}")
 
 
 def test_the_documented_summary_is_written(told: Project) -> None:

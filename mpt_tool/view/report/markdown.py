@@ -55,7 +55,9 @@ def lines(report: Report) -> Iterator[str]:
     if report.entries:
         yield from _section("All migrations")
         yield from _table(_OF_MIGRATIONS, map(_migration, report.entries))
-    yield from (f"\nNote: {text(note)}." for note in report.notes)
+    for note in report.notes:
+        yield ""
+        yield f"Note: {text(note)}."
 
 
 def text(value: str) -> str:

@@ -125,7 +125,9 @@ def pictures(session: nox.Session) -> None:
 def browser(session: nox.Session) -> None:
     """Open the page of a report in Chromium, which is installed where that can be done."""
     session.install("--editable", ".", "--group", "browser")
-    if not shutil.which("chromium"):
+    if not (shutil.which("chromium") or shutil.which("google-chrome")):
+        if not shutil.which("apt-get"):
+            session.error("Chromium is neither here nor to be had: install it")
         session.run("apt-get", "update", "--quiet", external=True)
         session.run("apt-get", "install", "--yes", "--quiet", "chromium", external=True)
     session.run("pytest", "tests/browser", *session.posargs)

@@ -67,7 +67,7 @@ def _report(session: "Session") -> Report:
         attempts, notes = [], [str(error)]
     entries = project.plan(scripts, snapshot, attempts)
     return Report(
-        project=project.root.name,
+        project=project.root.name or str(project.root),
         tool=f"mpt-tool {version('mpt-tool')}",
         made_at=now(),
         entries=entries,

@@ -81,6 +81,5 @@ def test_the_picture_of_the_help_shows_all_commands_there_are() -> None:
 def test_the_film_ends_with_what_was_stopped_applied() -> None:
     film = " ".join(shown(IMAGES / "stop-light.svg").split())
 
-    assert re.search(r"was stopped by SIGINT after 5\d of 120 items", film)
     assert re.search(r"Resuming write_letters after 5\d of 120 items", film)
     assert film.index("Resuming") < film.rindex("Applied migration: write_letters")

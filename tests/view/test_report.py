@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -158,6 +159,25 @@ def test_neither_form_outgrows_what_takes_it(text: str) -> None:
     assert len(page.encode()) <= html.LARGEST_PAGE
     assert "older attempts have no room here: mpt-tool history shows them." in page
     assert len("\n".join(markdown.lines(report)).encode()) < 1024 * 1024
+
+
+def test_markdown_has_the_newest_fifty_attempts() -> None:
+    text = "\n".join(markdown.lines(report_of("x", 60)))
+
+    _, _, attempts = text.partition("### Newest attempts")
+    assert attempts.partition("###")[0].count("| failed |") == 50
+
+
+def test_the_page_has_the_first_twenty_failed_items_and_ten_newest_runs() -> None:
+    report = report_of("x", 30)
+    failures = {name: items * 25 for name, items in report.failures.items()}
+
+    page = html.page(replace(report, entries=report.entries[:1], failures=failures))
+
+    assert "<summary>25 items failed</summary>" in page
+    assert page.count("<li><code>x</code>: x</li>") == 20
+    assert "<li>and 5 more</li>" in page
+    assert page.count('<li class="run ') == 10
 
 
 def test_five_thousand_attempts_are_all_on_the_page(project: Project) -> None:

@@ -170,7 +170,7 @@ def test_markdown_has_the_newest_fifty_attempts() -> None:
 
 def test_the_page_has_the_first_twenty_failed_items_and_ten_newest_runs() -> None:
     report = report_of("x", 30)
-    failures = {name: items * 25 for name, items in report.failures.items()}
+    failures = {name: list(items) * 25 for name, items in report.failures.items()}
 
     page = html.page(replace(report, entries=report.entries[:1], failures=failures))
 

@@ -162,9 +162,25 @@ def _use(session: nox.Session, python: str, wheel: str) -> None:
 
 @nox.session(python=FIRST)
 def pictures(session: nox.Session) -> None:
-    """Draw docs/images/*.svg anew from what the tool really prints."""
-    session.install("--editable", ".")
-    session.run("python", "docs/pictures.py", *session.posargs)
+    """Draw docs/images/ anew from what a terminal and a browser really show.
+
+    Arguments after `--` name the pictures to be drawn.
+    """
+    session.install("--editable", ".", "--group", "browser")
+    paths = {"PYTHONPATH": "tests"}
+    session.run("python", "docs/pictures.py", *session.posargs, env=paths)
+
+
+@nox.session(python=LAST)
+def browser(session: nox.Session) -> None:
+    """Open the page of a report in Chromium, which is installed where that can be done."""
+    session.install("--editable", ".", "--group", "browser")
+    if not (shutil.which("chromium") or shutil.which("google-chrome")):
+        if not shutil.which("apt-get"):
+            session.error("Chromium is neither here nor to be had: install it")
+        session.run("apt-get", "update", "--quiet", external=True)
+        session.run("apt-get", "install", "--yes", "--quiet", "chromium", external=True)
+    session.run("pytest", "tests/browser", *session.posargs)
 
 
 @nox.session(python=FIRST)

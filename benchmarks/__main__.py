@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import batches, comparison, growth, locking, results, startup
+from benchmarks import batches, comparison, growth, locking, reporting, results, startup
 from benchmarks.contenders import EARLIER_RELEASES, Contender, install
 
 RESULTS = Path(__file__).with_name("results.md")
@@ -160,12 +160,24 @@ arrival of the requests there.
     yield from _table(batches.HEAD, rows)
 
 
+def _reports(bench: Bench) -> Iterator[str]:
+    yield """\
+## Reports
+
+Each as a whole process of the command. In parentheses the fastest and the slowest run. The targets
+for 5,000 attempts: 1 s and 1,000,000 bytes.
+"""
+    rows = reporting.figures(bench.ours, bench.folder / "reports", bench.runs)
+    yield from _table(reporting.HEAD, rows)
+
+
 SECTIONS: Mapping[str, Callable[[Bench], Iterator[str]]] = {
     "comparison": _comparison,
     "lock": _locking,
     "growth": _growth,
     "startup": _startup,
     "batches": _batches,
+    "reports": _reports,
 }
 
 

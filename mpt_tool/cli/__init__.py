@@ -11,6 +11,7 @@ from mpt_tool.cli.batch import EXAMPLES as OF_BATCH
 from mpt_tool.cli.batch import batch
 from mpt_tool.cli.command import Command, Group
 from mpt_tool.cli.completion import offer_no_files
+from mpt_tool.cli.demo import demo
 from mpt_tool.cli.doctor import doctor
 from mpt_tool.cli.failures import failures
 from mpt_tool.cli.history import history
@@ -18,6 +19,7 @@ from mpt_tool.cli.migrate import EXAMPLES as OF_MIGRATE
 from mpt_tool.cli.migrate import migrate
 from mpt_tool.cli.options import NO_COLOR, VERSION
 from mpt_tool.cli.pending import pending
+from mpt_tool.cli.report import report
 from mpt_tool.cli.unlock import unlock
 from mpt_tool.cli.verify import verify
 from mpt_tool.errors import ExitCode
@@ -32,7 +34,7 @@ app = typer.Typer(
 )
 _COMMANDS: Mapping[str, Sequence[Callable[..., None]]] = {
     "Commands that run": (migrate, batch, unlock),
-    "Commands that show": (pending, history, failures, verify, doctor),
+    "Commands that show": (pending, history, failures, verify, report, doctor, demo),
 }
 _EXAMPLES = {migrate: OF_MIGRATE, batch: OF_BATCH}
 for _panel, _commands in _COMMANDS.items():

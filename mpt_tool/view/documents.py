@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
+from functools import singledispatch
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mpt_tool.scripts.plan import of_targets
@@ -18,6 +19,7 @@ from mpt_tool.view.results import (
     Listing,
     Pending,
     Verified,
+    Written,
 )
 from mpt_tool.wording import printable
 
@@ -52,48 +54,78 @@ def write_csv(content: Content, stream: TextIO) -> None:
             lines.writerow([printable(cell) for cell in cells])
 
 
-def document(content: Content) -> dict[str, Any]:
-    """Return what a command reports as JSON values."""
-    match content:
-        case Listing():
-            entries = [_of_entry(entry) for entry in content.entries]
-            return {"migrations": entries, "notes": list(content.notes)}
-        case Pending():
-            return {"pending": [_of_entry(entry) for entry in content.entries]}
-        case History():
-            return {"attempts": [attempt.document() for attempt in content.attempts]}
-        case Failures():
-            items = [
-                {**({"target": target} if target else {}), **item.model_dump(mode="json")}
-                for target, failed in content.items.items()
-                for item in failed
-            ]
-            return {"migration_id": content.migration_id, "failures": items}
-        case Verified():
-            return {"verified": [_of_verified(*each) for each in content.entries]}
-        case Findings():
-            return {"findings": [asdict(finding) for finding in content.findings]}
-        case Examination():
-            checks = [
-                {"subject": subject, **asdict(each)}
-                for subject, found in content.checks.items()
-                for each in found
-            ]
-            return {"checks": checks}
-        case DryRun():
-            keys = ("order_id", "migration_id", "type")
-            records = [
-                {key: getattr(record, key) for key in keys}
-                | ({"targets": list(targets)} if targets else {})
-                for record, targets in content.records
-            ]
-            sights = {target: _of_sight(sight) for target, sight in content.sights.items()}
-            if not sights:
-                return {"would_run": records}
-            seen = {"items": sights[""]} if "" in sights else {"targets": sights}
-            return {"would_run": records, **seen}
-        case _:
-            return {}
+@singledispatch
+def document(_content: Content) -> dict[str, Any]:
+    """Return what a command reports as JSON values; nothing of what has no such form."""
+    return {}
+
+
+@document.register(Listing)
+def _(content: Listing) -> dict[str, Any]:
+    entries = [_of_entry(entry) for entry in content.entries]
+    return {"migrations": entries, "notes": list(content.notes)}
+
+
+@document.register(Pending)
+def _(content: Pending) -> dict[str, Any]:
+    return {"pending": [_of_entry(entry) for entry in content.entries]}
+
+
+@document.register(History)
+def _(content: History) -> dict[str, Any]:
+    return {"attempts": [attempt.document() for attempt in content.attempts]}
+
+
+@document.register(Failures)
+def _(content: Failures) -> dict[str, Any]:
+    items = [
+        {**({"target": target} if target else {}), **item.model_dump(mode="json")}
+        for target, failed in content.items.items()
+        for item in failed
+    ]
+    return {"migration_id": content.migration_id, "failures": items}
+
+
+@document.register(Verified)
+def _(content: Verified) -> dict[str, Any]:
+    return {"verified": [_of_verified(*each) for each in content.entries]}
+
+
+@document.register(Written)
+def _(content: Written) -> dict[str, Any]:
+    report = content.report
+    counts = {"migrations": len(report.entries), "attempts": len(report.attempts)}
+    return {"file": content.file, **counts}
+
+
+@document.register(Findings)
+def _(content: Findings) -> dict[str, Any]:
+    return {"findings": [asdict(finding) for finding in content.findings]}
+
+
+@document.register(Examination)
+def _(content: Examination) -> dict[str, Any]:
+    checks = [
+        {"subject": subject, **asdict(each)}
+        for subject, found in content.checks.items()
+        for each in found
+    ]
+    return {"checks": checks}
+
+
+@document.register(DryRun)
+def _(content: DryRun) -> dict[str, Any]:
+    keys = ("order_id", "migration_id", "type")
+    records = [
+        {key: getattr(record, key) for key in keys}
+        | ({"targets": list(targets)} if targets else {})
+        for record, targets in content.records
+    ]
+    sights = {target: _of_sight(sight) for target, sight in content.sights.items()}
+    if not sights:
+        return {"would_run": records}
+    seen = {"items": sights[""]} if "" in sights else {"targets": sights}
+    return {"would_run": records, **seen}
 
 
 def _of_entry(entry: "Entry") -> "ListedMigration":

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from mpt_tool.errors import ExitCode, MptToolError
@@ -67,6 +68,38 @@ class Examination:
 
 
 @dataclass(frozen=True, slots=True)
+class Report:
+    """What a report tells of a project.
+
+    Args:
+        project: what the project is called.
+        tool: the name and the version of what tells it.
+        made_at: the moment that it tells of.
+        entries: all migrations and where they stand.
+        attempts: the history, the newest first.
+        failures: the items that failed and are still to be retried, by the name of what they are
+            of: a migration, or what it is made for.
+        notes: what is to be noted on the store.
+    """
+
+    project: str
+    tool: str
+    made_at: datetime
+    entries: "Sequence[Entry]"
+    attempts: "Sequence[Attempt]"
+    failures: "Mapping[str, Sequence[FailedItem]]"
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file that a report was written to, and how much it tells of."""
+
+    file: str
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
 class DryRun:
     """What a run would run, and what was seen of the items of the one batch migration.
 
@@ -89,6 +122,8 @@ type Content = (
     | Examination
     | DryRun
     | RunResult
+    | Report
+    | Written
     | None
 )
 

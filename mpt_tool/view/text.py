@@ -17,6 +17,7 @@ from mpt_tool.view.results import (
     History,
     Listing,
     Pending,
+    Report,
     Verified,
 )
 from mpt_tool.wording import duration, in_items, in_outcomes, name_of, printable, shortened
@@ -70,6 +71,10 @@ def _lines(content: Content) -> Iterable[str]:
             return _dry_run(content)
         case RunResult():
             return summary(content)
+        case Report():
+            from mpt_tool.view.report import markdown
+
+            return markdown.lines(content)
         case _:
             return ()
 

@@ -30,10 +30,27 @@ OPTIONS = {
 VARIABLES = {
     name for section, field in all_settings().values() for name in variable_names(section, field)
 } | {"NO_COLOR", "FORCE_COLOR"}
-PUBLIC = [
-    f"{module}.{name}"
-    for module in re.findall(r"^::: (\S+)$", REFERENCE, re.MULTILINE)
-    for name in getattr(import_module(module), "__all__", ())
+
+
+def public_names(module: str) -> list[str]:
+    """Return the names that a module lists as its own, or else those that it defines."""
+    of = vars(import_module(module))
+    listed = of.get("__all__") or [
+        name
+        for name, value in of.items()
+        if name[0] != "_" and getattr(value, "__module__", "") == module
+    ]
+    return [f"{module}.{name}" for name in listed]
+
+
+MODULES = re.findall(r"^::: (\S+)$", REFERENCE, re.MULTILINE)
+# Of these the names that are shown are chosen on the page.
+CHOSEN = {"mpt_tool.cli", "mpt_tool.settings"}
+PUBLIC = [name for module in MODULES if module not in CHOSEN for name in public_names(module)]
+PUBLIC += [
+    name.strip()
+    for names in re.findall(r"members: \[(.*)\]", REFERENCE)
+    for name in names.split(",")
 ]
 
 

@@ -10,7 +10,7 @@ from typing import Any, NotRequired, TypedDict
 from pydantic import ConfigDict, TypeAdapter, with_config
 
 from mpt_tool.batch.differences import Difference
-from mpt_tool.enums import ChangeEnum, MigrationStatusEnum, MigrationTypeEnum
+from mpt_tool.enums import ChangeEnum, MigrationStatusEnum, MigrationTypeEnum, VerdictEnum
 from mpt_tool.records import Attempt, ErrorReport
 
 _described = with_config(ConfigDict(use_attribute_docstrings=True))
@@ -216,6 +216,39 @@ class FailedDocument(Envelope):
 
 
 # By the command that an envelope names.
+@_described
+class ExaminedThing(TypedDict):
+    """One thing that was looked at."""
+
+    subject: str
+    """What it belongs to, such as `settings` or `store`."""
+    name: str
+    """What was looked at: a setting by its variable, or a noun."""
+    verdict: VerdictEnum
+    value: str
+    """How it was found, without any secret."""
+    advice: str
+    """What to do; empty if it is right."""
+
+
+class DoctorDocument(Envelope):
+    """`doctor`."""
+
+    checks: list[ExaminedThing]
+    """In the order of the subjects."""
+
+
+class ReportDocument(Envelope):
+    """`report`."""
+
+    file: str
+    """The file that was written."""
+    migrations: int
+    """How many it tells of."""
+    attempts: int
+    """How many of the history it tells of."""
+
+
 DOCUMENTS: Mapping[str, Any] = {
     "list": ListDocument,
     "check": CheckDocument,
@@ -226,6 +259,8 @@ DOCUMENTS: Mapping[str, Any] = {
     "history": HistoryDocument,
     "failures": FailuresDocument,
     "verify": VerifyDocument,
+    "doctor": DoctorDocument,
+    "report": ReportDocument,
 }
 
 

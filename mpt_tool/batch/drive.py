@@ -5,7 +5,7 @@ here: counted, or noted among the failures, and the checkpoint moves past it.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,7 +30,7 @@ from mpt_tool.migration import BatchMigration
 from mpt_tool.migration.steps import Steps, attach
 from mpt_tool.process.item import in_hand
 from mpt_tool.process.unawaited import require_awaited
-from mpt_tool.records import Checkpoint, FailedItem
+from mpt_tool.records import Checkpoint, FailedItem, KeptStep
 from mpt_tool.redaction import Redact
 from mpt_tool.wording import as_text, in_items
 
@@ -240,6 +240,7 @@ def checkpoints_of(
     begin: Checkpoint,
     tally: Tally,
     save: Save,
+    of_failed: Iterable[KeptStep] = (),
     *,
     by_time_alone: bool = False,
 ) -> Checkpoints:
@@ -250,12 +251,13 @@ def checkpoints_of(
         begin: where it begins.
         tally: what counts its items.
         save: keeps a checkpoint.
+        of_failed: the durable steps of items that failed before.
         by_time_alone: whether a save is too dear for one every `batch_size` items.
     """
     # A kill replays what is done beyond the checkpoint, in the window too.
     beyond = window_size(migration) * bundle_size(migration) - 1
     every = math.inf if by_time_alone else max(1, migration.batch_size - beyond)
-    return Checkpoints(begin, tally, save, every, migration.checkpoint_seconds)
+    return Checkpoints(begin, tally, save, every, migration.checkpoint_seconds, of_failed)
 
 
 def _has_failed_too_often(migration: BatchMigration[Any], tally: Tally) -> bool:

@@ -196,7 +196,7 @@ def _work(
         checkpoint and checkpoint.failed
     )
     if selection.resume is ResumeEnum.RESTART:
-        checkpoint = _anew(checkpoint)
+        checkpoint = begin_anew(checkpoint)
     elif checkpoint and selection.resume is not ResumeEnum.ANYWAY and not retries_failed:
         _require_unchanged(checkpoint, script, source)
     return BatchWork(
@@ -204,14 +204,16 @@ def _work(
     )
 
 
-def _anew(checkpoint: Checkpoint | None) -> Checkpoint | None:
+def begin_anew(checkpoint: Checkpoint | None) -> Checkpoint | None:
     """Return the checkpoint of a run that begins anew: what was made once is not made again."""
-    if checkpoint is None or not checkpoint.steps:
+    if checkpoint is None or not (checkpoint.steps or checkpoint.next_failure):
         return None
-    # Numbers behind those of the failed items before.
-    free = checkpoint.retried + checkpoint.failed
     return Checkpoint(
-        cursor=None, processed=0, since=checkpoint.since, retried=free, steps=checkpoint.steps
+        cursor=None,
+        processed=0,
+        since=checkpoint.since,
+        retried=checkpoint.next_failure,
+        steps=checkpoint.steps,
     )
 
 

@@ -26,12 +26,13 @@ from mpt_tool.records import (
     Checkpoint,
     FailedItem,
     FailedItems,
+    KeptStep,
     RunRecord,
 )
 from mpt_tool.runner.attempts import attempt_at, known_end, report_of
 from mpt_tool.runner.context import Context
 from mpt_tool.runner.ledger import Ledger
-from mpt_tool.storage.repository import StateRepository, failures_of
+from mpt_tool.storage.repository import StateRepository, failures_of, steps_of_failures
 from mpt_tool.wording import name_of, timestamp
 
 log = get_log(__name__)
@@ -66,8 +67,8 @@ class Recorder:
         self._checksum = checksum
         self._repository = repository
         self._context = context
-        self.keeps_failures = True
-        """Whether the store has had a place for the items that failed."""
+        # Whether it is still to be said that the store has no place for failed items.
+        self._warns_of_no_history = True
 
     @property
     def migration_id(self) -> str:
@@ -159,7 +160,7 @@ class Recorder:
             )
         run = self._saved.reach(checkpoint)
         self._require_no_secret(run, failed)
-        if failed and self.keeps_failures:
+        if failed:
             self._keep(checkpoint, failed)
         self._save(run)
 
@@ -167,7 +168,7 @@ class Recorder:
         """Keep failed items in the history; without one, say that they are not kept.
 
         Raises:
-            StorageError: they could not be kept.
+            StorageError: they could not be kept; or they have durable steps, and there is none.
         """
         try:
             self._repository.append(
@@ -176,13 +177,18 @@ class Recorder:
                     migration_id=self.migration_id,
                     target=self._target or None,
                     since=checkpoint.since,
-                    first=checkpoint.retried + checkpoint.failed - len(failed),
+                    first=checkpoint.next_failure - len(failed),
                     failed=tuple(failed),
                 )
             )
         except NoHistoryError as missing:
-            log.warning("Which items of %s fail is not kept: %s", self.name, missing)
-            self.keeps_failures = False
+            if any(item.steps for item in failed):
+                raise StorageError(
+                    f"What once() made for failed items of {self.name} cannot be kept: {missing}"
+                ) from missing
+            if self._warns_of_no_history:
+                log.warning("Which items of %s fail is not kept: %s", self.name, missing)
+                self._warns_of_no_history = False
 
     def failures(self, checkpoint: Checkpoint) -> list[FailedItem]:
         """Return the failed items of a checkpoint, as far as they were kept, in their order.
@@ -193,6 +199,18 @@ class Recorder:
         try:
             return failures_of(self._repository, self.migration_id, self._target, checkpoint)
         except NoHistoryError:
+            return []
+
+    def steps_of_failures(self, checkpoint: Checkpoint) -> list[KeptStep]:
+        """Return the durable steps of all items that failed up to a checkpoint.
+
+        Raises:
+            StorageError: they cannot be read.
+        """
+        try:
+            return steps_of_failures(self._repository, self.migration_id, self._target, checkpoint)
+        except NoHistoryError:
+            # Where there is no place for any, none was lost: the run ended instead.
             return []
 
     def note(self, checkpoint: Checkpoint) -> None:
@@ -263,6 +281,7 @@ class Recorder:
         checkpoint, redact = run.checkpoint, self._context.redact
         # A number tells none.
         if checkpoint and (checkpoint.steps or not isinstance(checkpoint.cursor, int | None)):
+            # The steps of failed items were in a checkpoint before.
             cursors = [item.cursor for item in failed]
             told = json.dumps([checkpoint.document(), cursors], ensure_ascii=False)
             if redact(told) != told:
@@ -272,7 +291,6 @@ class Recorder:
                 )
 
     def _save(self, run: RunRecord) -> None:
-        self._require_no_secret(run)
         self._repository.save(self._ledger.enter(self._target, run))
         self._saved = self._reached = run
 
@@ -283,6 +301,7 @@ class Recorder:
             StorageError: that cannot be saved either.
         """
         try:
+            self._require_no_secret(self._reached)
             self._save(self._reached.fail())
         except StorageError as error:
             if self._reached is self._saved:

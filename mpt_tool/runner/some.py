@@ -47,7 +47,8 @@ def handle_some(
     def save(reached: Checkpoint, _failed: Sequence[FailedItem]) -> None:
         recorder.reach(begin.model_copy(update={"steps": reached.steps}))
 
-    checkpoints = Checkpoints(begin, tally, save, math.inf, math.inf)
+    of_failed = recorder.steps_of_failures(begin)
+    checkpoints = Checkpoints(begin, tally, save, math.inf, math.inf, of_failed)
     pace = work.migration.max_requests_per_second
     try:
         with (

@@ -151,7 +151,12 @@ class BatchWork:
         self._announce(recorder)
         begin = begin_at(checkpoint, context.clock(), self.checksum)
         checkpoints = checkpoints_of(
-            migration, begin, self.tally, recorder.reach, by_time_alone=recorder.saves_by_request
+            migration,
+            begin,
+            self.tally,
+            recorder.reach,
+            recorder.steps_of_failures(begin) if begin.retried or self.retries_failed else (),
+            by_time_alone=recorder.saves_by_request,
         )
         pace = migration.max_requests_per_second
         with _limit(migration, recorder, context), requests_capped(pace), EventLoop() as loop:

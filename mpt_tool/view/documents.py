@@ -62,7 +62,10 @@ def document(content: Content) -> dict[str, Any]:
             return {"attempts": [attempt.document() for attempt in content.attempts]}
         case Failures():
             items = [
-                {**({"target": target} if target else {}), **item.model_dump(mode="json")}
+                {
+                    **({"target": target} if target else {}),
+                    **item.model_dump(mode="json", exclude={"steps"}),
+                }
                 for target, failed in content.items.items()
                 for item in failed
             ]

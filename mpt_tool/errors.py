@@ -77,7 +77,8 @@ class ItemsFailedError(MptToolError):
 class SeveralFailedError(MptToolError):
     """Several of those failed that had their turn whatever became of the others.
 
-    Its cause is what scripts raised in them, its exit code that of the last, which may be a stop.
+    Its cause is what scripts raised in them, its exit code that of the last that was not stopped:
+    a failure is no less one because of a stop after it.
 
     Args:
         message: for the user.
@@ -86,8 +87,8 @@ class SeveralFailedError(MptToolError):
 
     def __init__(self, message: str, failures: Mapping[str, MptToolError]) -> None:
         super().__init__(message)
-        *_, last = failures.values()
-        self.exit_code = last.exit_code
+        by_weight = sorted(failures.values(), key=lambda error: not isinstance(error, StoppedError))
+        self.exit_code = by_weight[-1].exit_code
         causes = {
             name: error.__cause__
             for name, error in failures.items()

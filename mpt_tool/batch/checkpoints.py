@@ -180,7 +180,7 @@ class Checkpoints:
             self._note_failed(failed)
 
     def settle_first_failure(
-        self, cursor: Any, failed: FailedItem | None, outcomes: Sequence[str | None] = (None,)
+        self, cursor: Any, failed: FailedItem | None, outcomes: Sequence[str | None]
     ) -> None:
         """Take the first failure away, as its item was retried; if it failed again, add that.
 

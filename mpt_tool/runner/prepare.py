@@ -56,12 +56,9 @@ class Step:
     checksum: str | None
 
     @property
-    def column(self) -> str | None:
-        """Where the store keeps its progress; None if there is none to keep."""
-        if self.targets:
-            return "targets"
-        is_batch = any(isinstance(work, BatchWork) for work in self.works.values())
-        return "checkpoint" if is_batch else None
+    def has_progress(self) -> bool:
+        """Whether there is any to keep before its end."""
+        return bool(self.targets) or isinstance(self.works.get(""), BatchWork)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +181,8 @@ def _work(
             migration is not of a kind for which it could be said.
     """
     checkpoint = run.checkpoint if run else None
+    if selection.resume is ResumeEnum.RESTART:
+        checkpoint = begin_anew(checkpoint)
     if not isinstance(migration, BatchMigration):
         if selection.is_batch:
             raise SelectionError(
@@ -195,9 +194,7 @@ def _work(
     retries_failed = selection.resume is ResumeEnum.RETRY_FAILED and bool(
         checkpoint and checkpoint.failed
     )
-    if selection.resume is ResumeEnum.RESTART:
-        checkpoint = begin_anew(checkpoint)
-    elif checkpoint and selection.resume is not ResumeEnum.ANYWAY and not retries_failed:
+    if checkpoint and selection.resume is not ResumeEnum.ANYWAY and not retries_failed:
         _require_unchanged(checkpoint, script, source)
     return BatchWork(
         migration, checkpoint, source, Tally.since(checkpoint), retries_failed=retries_failed

@@ -88,7 +88,7 @@ class Recorder:
     @property
     def column(self) -> str:
         """Where a checkpoint is kept."""
-        return "targets" if self._target else "checkpoint"
+        return self._ledger.column
 
     @property
     def keeps_checkpoints(self) -> bool:
@@ -123,8 +123,8 @@ class Recorder:
         self._append(OutcomeEnum.FOUND_DEAD, run, ended_at=None)
         return None
 
-    def start(self) -> None:
-        """Save that the migration runs.
+    def start(self, checkpoint: Checkpoint | None) -> None:
+        """Save that the migration runs, from this checkpoint on; None from its beginning.
 
         Raises:
             UnbegunError: that could not be saved.
@@ -132,7 +132,8 @@ class Recorder:
         try:
             if self._context.redact(self._target) != self._target:
                 raise StorageError("the name of a target holds a secret, which the state is not to")
-            run = self._saved.start(self._context.clock(), self._context.origin.version)
+            began = self._saved.start(self._context.clock(), self._context.origin.version)
+            run = began.reach(checkpoint)
             self._repository.save(self._ledger.enter(self._target, run))
             # The process may have been frozen in the save, until another took the lock.
             self._repository.require_lock()
@@ -224,8 +225,8 @@ class Recorder:
         Raises:
             StorageError: it could not be recorded.
         """
-        running, now = self._saved, self._context.clock()
-        applied = running.finish(now)
+        now = self._context.clock()
+        applied = self._saved.finish(now)
         of_target = f" --target {shlex.quote(self._target)}" if self._target else ""
         try:
             self._repository.save(self._ledger.enter(self._target, applied))
@@ -236,7 +237,7 @@ class Recorder:
                 f" mpt-tool migrate --fake {self.migration_id}{of_target}"
             ) from error
         finally:
-            self._append(OutcomeEnum.APPLIED, running, ended_at=now, tally=tally)
+            self._append(OutcomeEnum.APPLIED, applied, ended_at=now, tally=tally)
         return applied.seconds or 0.0
 
     @contextmanager
@@ -259,18 +260,30 @@ class Recorder:
             self._save_failure()
         except StorageError as unsaved:
             log.error("The failure of %s could not be recorded: %s", self.name, unsaved)
-        failure = self.failure_of(error)
+        failure = self._failure_of(error)
         is_stopped = stop.cause or isinstance(failure, StoppedError)
         outcome = OutcomeEnum.INTERRUPTED if is_stopped else OutcomeEnum.FAILED
         self._append(outcome, running, ended_at=self._context.clock(), tally=tally, error=failure)
         return failure
 
-    def note_try(self, began: datetime, tally: Tally, error: MptToolError | None = None) -> None:
-        """Note in the history that some items were handled out of their turn, and what failed."""
-        run, now = RunRecord(started_at=began), self._context.clock()
-        ended_early = OutcomeEnum.INTERRUPTED if self._context.stop.cause else OutcomeEnum.FAILED
-        outcome = ended_early if error else OutcomeEnum.TRIED
-        self._append(outcome, run, ended_at=now, tally=tally, error=error)
+    @contextmanager
+    def trying(self, tally: Tally) -> Iterator[None]:
+        """Note in the history that some items are handled out of their turn, and what fails.
+
+        Raises:
+            MptToolError: something was raised.
+        """
+        run, failure = RunRecord(started_at=self._context.clock()), None
+        outcome = OutcomeEnum.TRIED
+        try:
+            yield
+        except BaseException as error:  # noqa: BLE001 - raised as ours, once it is on record
+            failure, stop = self._failure_of(error), self._context.stop
+            outcome = OutcomeEnum.INTERRUPTED if stop.cause else OutcomeEnum.FAILED
+        ended_at = self._context.clock()
+        self._append(outcome, run, ended_at=ended_at, tally=tally, error=failure)
+        if failure:
+            raise failure from failure.__cause__
 
     def _require_no_secret(self, run: RunRecord, failed: Sequence[FailedItem] = ()) -> None:
         """Refuse to keep how far a run came, or which items failed, if that tells a secret.
@@ -309,7 +322,7 @@ class Recorder:
             log.error("What was done since the last checkpoint could not be saved: %s", error)
             self._save(self._saved.fail())
 
-    def failure_of(self, error: BaseException) -> MptToolError:
+    def _failure_of(self, error: BaseException) -> MptToolError:
         """Return the error to end the run with, for whatever ended the migration."""
         failed = f"Migration {self.name} failed"
         match error:

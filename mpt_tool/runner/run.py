@@ -84,11 +84,11 @@ def _run_step(
     """
     ledger = Ledger(step.record, step.targets)
     left, failures = list(step.works), dict[str, MptToolError]()
-    if step.column in context.missing:
+    if step.has_progress and ledger.column in context.missing:
         log.warning(
             "The store has no column %s: the progress of %s will not survive its end;"
             " mpt-tool migrate --init adds the column",
-            step.column,
+            ledger.column,
             step.record.migration_id,
         )
     for target, work in step.works.items():
@@ -98,7 +98,7 @@ def _run_step(
             log.info("Running migration: %s", recorder.name)
             with context.reporter.running(recorder.name, number, total, work.tally):
                 if (seconds := recorder.recover()) is None:
-                    recorder.start()
+                    recorder.start(work.checkpoint)
                     with recorder.failing(work.tally), isolated(), unawaited_noted():
                         # Saving may take long: there may be a reason by now not to begin.
                         _require_unstopped(recorder.name, context)

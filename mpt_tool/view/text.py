@@ -128,6 +128,8 @@ def _rehearsed(rehearsed: "Rehearsed") -> list[str]:
 def _of_item(item: "RehearsedItem") -> list[str]:
     """Return what came of an item, and what it would have changed."""
     end = item.outcome if item.failure is None else "failed"
+    if item.failed_before:
+        end = f"{end or 'done'}, failed before"
     changes = chain(*(_of_change(change, "    ") for change in item.changes))
     return [f"  {item.name}: {end}" if end else f"  {item.name}", *changes]
 

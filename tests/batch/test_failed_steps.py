@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from support.airtable_server import BASE, STATE_COLUMNS, TABLE, AirtableServer
@@ -55,8 +56,8 @@ def failing(
     project: Project, *failing: int, total: int = 5, size: int = 1, **attributes: object
 ) -> None:
     """Write a batch migration with a step an item, of which these fail."""
-    usual = {"on_error": "'collect'", "seeks": False}
-    values = {**usual, "failing": failing, "size": size, **attributes}
+    usual: dict[str, Any] = {"on_error": "'collect'", "seeks": False}
+    values = usual | {"failing": failing, "size": size, **attributes}
     numbers(project, BODY, total=total, methods=METHODS, **values)
 
 

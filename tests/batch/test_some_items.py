@@ -119,9 +119,9 @@ def test_a_cursor_is_given_as_text_or_as_json(project: Project, given: str, curs
 @pytest.mark.parametrize(
     ("methods", "error"),
     [
-        ("", "Migration has no find(cursor), so no item can be found again"),
-        ("def find(self, cursor): return None", "7: find(cursor) found nothing"),
-        ("def find(self, cursor): return cursor * 100", "7: 700 is too much"),
+        ("", "failed: Migration has no find(cursor), so no item can be found again"),
+        ("def find(self, cursor): return None", "failed for 1 of 1 items (7: find(cursor) found"),
+        ("def find(self, cursor): return cursor * 100", "for 1 of 1 items (7: 700 is too much)"),
     ],
 )
 def test_an_item_that_cannot_be_handled_is_an_error_and_on_record(
@@ -132,10 +132,27 @@ def test_an_item_that_cannot_be_handled_is_an_error_and_on_record(
     result = project.run("batch", MIGRATION, "--only", "7")
 
     assert result.exit_code == 1
-    assert f"Migration {MIGRATION} failed: {error}" in result.stderr
+    assert f"Migration {MIGRATION} failed" in result.stderr
+    assert error in result.stderr
     assert "mpt_tool" not in result.stderr
     assert project.outcomes() == [(MIGRATION, "failed")]
     assert not project.state_file.exists()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_all_that_are_named_are_handled_and_those_that_fail_are_told(
+    project: Project, workers: int
+) -> None:
+    body = "assert number not in (2, 5), f'{number} is broken'"
+    migration = numbers(project, body, methods=FIND, workers=workers)
+    options = [word for cursor in "25739" for word in ("--only", cursor)]
+
+    result = project.run("batch", MIGRATION, *options)
+
+    assert result.exit_code == 1
+    assert sorted(migration.processed) == [3, 7, 9]
+    assert "failed for 2 of 5 items (2: 2 is broken; 5: 5 is broken)\n" in result.stderr
+    assert project.attempts()[-1]["counts"] == {"processed": 3, "failed": 2}
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,16 @@ class SelectionError(MptToolError):
 
 
 class ItemsFailedError(MptToolError):
-    """A batch migration handled all items, and some of them failed."""
+    """A batch migration handled all items, and some of them failed.
+
+    Args:
+        failed: how many.
+        further: which ones, and what to do, for the user; the history keeps them by themselves.
+    """
+
+    def __init__(self, failed: str, further: str) -> None:
+        super().__init__(f"{failed}{further}")
+        self.failed = failed
 
 
 class SeveralFailedError(MptToolError):
@@ -110,6 +119,11 @@ class StoppedError(MptToolError):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+    @property
+    def keeps_progress(self) -> bool:
+        """Whether nothing is lost: the run was stopped on request, and goes on when run again."""
+        return self.exit_code == ExitCode.TRY_LATER
 
 
 class StorageError(MptToolError):

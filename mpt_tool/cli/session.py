@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from mpt_tool.enums import MigrationTypeEnum
-from mpt_tool.errors import ExitCode, MptToolError, ScriptFailedError, SeveralFailedError
+from mpt_tool.errors import (
+    ExitCode,
+    MptToolError,
+    ScriptFailedError,
+    SeveralFailedError,
+    StoppedError,
+)
 from mpt_tool.process.signals import Stop
 from mpt_tool.project import Project, find_root, open_project
 from mpt_tool.records import Origin
@@ -156,6 +162,7 @@ def _say(message: str, output: Output, redact: Redact) -> None:
 
 
 def _write_error(command: str, error: MptToolError, output: Output, redact: Redact) -> None:
+    """Write what ended a command; a stop that was asked for and cost nothing is no error."""
     message = reason = redact(str(error))
     if isinstance(error, ScriptFailedError | SeveralFailedError) and error.__cause__:
         from mpt_tool.clients.releases import hint_at_release
@@ -168,5 +175,8 @@ def _write_error(command: str, error: MptToolError, output: Output, redact: Reda
             typer.echo(hint, err=True)
     if output.as_json:
         documents.write_json(command, {"error": message}, sys.stdout)
+    if isinstance(error, StoppedError) and error.keeps_progress:
+        typer.echo(printable(reason), err=True)
+        return
     typer.echo(printable(f"Error running {command} command: {reason}"), err=True)
     typer.echo("Aborted.", err=True)

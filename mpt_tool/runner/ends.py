@@ -32,7 +32,10 @@ def require_end(
     if reached.done and not reached.failed:
         return
     if not cause and not budget.is_spent:
-        raise ItemsFailedError(_what_failed(recorder, reached))
+        failed = in_items(reached.failed, reached.handled)
+        raise ItemsFailedError(
+            f"Migration {recorder.name} failed for {failed}", _which_failed(recorder, reached)
+        )
     stopped, code = (str(cause), cause.exit_code) if cause else ("limited", ExitCode.TRY_LATER)
     stopped = f"Migration {recorder.name} was {stopped}"
     if not reached.handled:
@@ -83,7 +86,7 @@ def _kept(stopped: str, code: int, command: str = "") -> StoppedError:
     )
 
 
-def _what_failed(recorder: Recorder, reached: Checkpoint) -> str:
+def _which_failed(recorder: Recorder, reached: Checkpoint) -> str:
     """Return which items of a migration that came to its end failed, and what to do about it."""
     try:
         failures = recorder.failures(reached)
@@ -91,11 +94,8 @@ def _what_failed(recorder: Recorder, reached: Checkpoint) -> str:
         failures = []
     are_kept = len(failures) == reached.failed
     how = "--retry-failed" if are_kept else "--restart, as not all of them were kept"
-    failed = in_items(reached.failed, reached.handled)
-    return (
-        f"Migration {recorder.name} failed for {failed}{listed(failures, reached.failed)}. Once"
-        f" they can succeed: mpt-tool batch {recorder.migration_id} {how}"
-    )
+    advice = f"Once they can succeed: mpt-tool batch {recorder.migration_id} {how}"
+    return f"{listed(failures, reached.failed)}. {advice}"
 
 
 def listed(failures: Sequence[FailedItem], count: int) -> str:

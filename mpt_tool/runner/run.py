@@ -1,5 +1,6 @@
 """Walks a plan: runs its steps in order, and records how each went."""
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -107,7 +108,9 @@ def _run_step(
             log.info("Applied migration: %s in %s", recorder.name, duration(seconds))
             left.remove(target)
         except MptToolError as error:
-            log.error("%s", shortened(context.redact(str(error)), LONGEST_REPEATED))
+            is_asked_for = isinstance(error, StoppedError) and error.keeps_progress
+            level = logging.INFO if is_asked_for else logging.ERROR
+            log.log(level, "%s", shortened(context.redact(str(error)), LONGEST_REPEATED))
             failures[target] = error
             if not isinstance(error, _ERRORS_OF_TARGET) or context.stop.cause:
                 break

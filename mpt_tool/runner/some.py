@@ -65,5 +65,5 @@ def handle_some(
         if failures:
             failed = in_items(len(failures), len(cursors))
             which = listed(failures, len(failures))
-            raise ItemsFailedError(f"Migration {recorder.name} failed for {failed}{which}")
+            raise ItemsFailedError(f"Migration {recorder.name} failed for {failed}", which)
     return tally

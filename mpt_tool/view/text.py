@@ -162,13 +162,13 @@ def _finding(finding: "Finding") -> str:
 def summary(outcome: RunResult) -> list[str]:
     """Return how a run went; after a failure also which migrations it applied and left out."""
     lines = [f"{name}: {in_outcomes(counts)}" for name, counts in outcome.outcomes.items()]
+    is_stopped = isinstance(outcome.failure, StoppedError)
     if outcome.failure:
         lines += [
-            f"Applied before the failure: {_listed(outcome.applied)}",
+            f"Applied before the {'stop' if is_stopped else 'failure'}: {_listed(outcome.applied)}",
             f"{_what_failed(outcome.failure)}: {outcome.failed}",
             f"Not reached: {_listed(outcome.not_reached)}",
         ]
-    is_stopped = isinstance(outcome.failure, StoppedError)
     failed = 1 if outcome.failure and not is_stopped else 0
     counts = f"{len(outcome.applied)} applied, {len(outcome.skipped)} skipped, {failed} failed"
     stopped = ", 1 stopped" if is_stopped else ""

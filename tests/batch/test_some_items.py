@@ -40,6 +40,7 @@ def test_a_limited_run_handles_so_many_items_keeps_its_progress_and_the_next_goe
     assert (
         "was limited after 4 items: its progress is kept, run it again to go on" in limited.stderr
     )
+    assert not any(word in limited.stderr for word in ("Error", "ERROR", "Aborted"))
     assert (cursor, done) == (4, ALL[:4])
     assert rest.exit_code == 0, rest.stderr
     assert sorted(migration.processed) == ALL
@@ -70,6 +71,19 @@ def test_items_that_fail_count_for_a_limit(project: Project) -> None:
     limited = project.run("batch", MIGRATION, "--limit", "4")
 
     assert (limited.exit_code, migration.cursor, migration.processed) == (75, 4, [1, 3, 4])
+    assert "was limited after 4 items, of which 1 failed: its progress is kept" in limited.stderr
+
+
+def test_a_target_that_failed_outweighs_a_limit(project: Project) -> None:
+    body = "assert self.target != 'A', 'A is broken'"
+    numbers(project, body, targets=("A", "B"))
+
+    limited = project.run("batch", MIGRATION, "--limit", "4")
+
+    assert limited.exit_code == 1
+    assert "A is broken" in limited.stderr
+    last = f"Migration {MIGRATION} is not applied for 2 of 2 targets: A, B\nAborted.\n"
+    assert limited.stderr.endswith(f"Error running batch command: {last}")
 
 
 # --- --only

@@ -115,9 +115,7 @@ def _step(
     assert entry.script is not None
     _require_as_written(migration, entry)
     record, path = record_of(entry, migration.type), root / entry.script.path
-    targets: Sequence[str] = ()
-    if migration.targets:
-        targets = require_targets(migration.targets, environment, entry.migration_id)
+    targets = require_targets(migration.targets, environment, entry.migration_id)
     source = checksum(path)
     works: dict[str, Work] = {}
     for target in targets_left(record, targets, selection.target):

@@ -142,8 +142,7 @@ def fake(
     """
     entry = plan.pending_one(entries, migration_id)
     assert entry.script is not None
-    declared = entry.syntax.targets
-    targets = require_targets(declared, environment, migration_id) if declared else ()
+    targets = require_targets(entry.syntax.targets, environment, migration_id)
     record = record_of(entry, entry.type or load(entry.script, root).type)
     source, now = checksum(root / entry.script.path), context.clock()
     faked = RunRecord().fake(now, context.origin.version)

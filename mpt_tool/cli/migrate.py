@@ -47,7 +47,7 @@ RULES = Rules(
         "MIGRATION_ID": ("--data", "--schema"),
         "--dry-run": ("--data", "--schema"),
         "--target": ("MIGRATION_ID", "--fake"),
-        "--restart": ("MIGRATION_ID",),
+        "--anew": ("MIGRATION_ID",),
         "--batch": ("--new-data",),
         "--wait": ("--data", "--schema", "--fake", "--init"),
         "--strict": ("--check",),
@@ -80,7 +80,7 @@ def migrate(
     target: str | None = _option(
         "--target", "just for this one of its targets.", RUN, metavar="NAME"
     ),
-    restart: bool = _flag("--restart", "run it anew, not just its verify.", RUN),
+    anew: bool = _flag("--anew", "run it anew.", RUN),
     dry_run: bool = _flag("--dry-run", "show what would run; change nothing.", RUN),
     wait: float | None = _option(
         "--wait", "wait so long for the lock.", RUN, min=0, metavar="SECONDS"
@@ -107,7 +107,7 @@ def migrate(
             from mpt_tool.runner.prepare import Selection
 
             migration_type = MigrationTypeEnum(session.command)
-            resume = ResumeEnum.RESTART if restart else ResumeEnum.IF_UNCHANGED
+            resume = ResumeEnum.RESTART if anew else ResumeEnum.IF_UNCHANGED
             selection = Selection(migration_type, migration_id, resume, target or "")
             if dry_run:
                 return running.dry_run(session, selection)

@@ -134,8 +134,7 @@ def dry_run(session: Session, selection: Selection, look: Look | None = None) ->
     write_nothing(rehearsal)
     with redirect_stdout(sys.stderr), env_file_exported(session.project.root):
         steps = _prepared(session, selection, scripts, snapshot).steps
-        step = steps[0]
-        works = step.works if selection.migration_id else {}
+        works = steps[0].works if selection.migration_id else {}
         sights = {
             target: look_at(
                 work.migration,
@@ -143,7 +142,7 @@ def dry_run(session: Session, selection: Selection, look: Look | None = None) ->
                 look.limit,
                 session.redact,
                 rehearsal,
-                failures=_failures_of(session, step, target) if look.rehearses else (),
+                failures=_failures_of(session, steps[0], target) if look.rehearses else (),
                 rehearses=look.rehearses,
                 allows_unguarded=look.allows_unguarded,
             )

@@ -58,7 +58,7 @@ class ScriptWork:
             if self.checkpoint and self.checkpoint.done:
                 log.info(
                     "Verifying %s, which ran to its end before; to run it anew: mpt-tool migrate"
-                    " --%s %s --restart",
+                    " --%s %s --anew",
                     recorder.name,
                     migration.type,
                     recorder.migration_id,

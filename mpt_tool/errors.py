@@ -71,13 +71,23 @@ class SelectionError(MptToolError):
 
 
 class ItemsFailedError(MptToolError):
-    """A batch migration handled all items, and some of them failed."""
+    """A batch migration handled all items, and some of them failed.
+
+    Args:
+        failed: how many.
+        further: which ones, and what to do, for the user; the history keeps them by themselves.
+    """
+
+    def __init__(self, failed: str, further: str) -> None:
+        super().__init__(f"{failed}{further}")
+        self.failed = failed
 
 
 class SeveralFailedError(MptToolError):
     """Several of those failed that had their turn whatever became of the others.
 
-    Its cause is what scripts raised in them, its exit code that of the last, which may be a stop.
+    Its cause is what scripts raised in them, its exit code that of the last that was not stopped:
+    a failure is no less one because of a stop after it.
 
     Args:
         message: for the user.
@@ -86,8 +96,8 @@ class SeveralFailedError(MptToolError):
 
     def __init__(self, message: str, failures: Mapping[str, MptToolError]) -> None:
         super().__init__(message)
-        *_, last = failures.values()
-        self.exit_code = last.exit_code
+        by_weight = sorted(failures.values(), key=lambda error: not isinstance(error, StoppedError))
+        self.exit_code = by_weight[-1].exit_code
         causes = {
             name: error.__cause__
             for name, error in failures.items()
@@ -109,6 +119,11 @@ class StoppedError(MptToolError):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+    @property
+    def keeps_progress(self) -> bool:
+        """Whether nothing is lost: the run was stopped on request, and goes on when run again."""
+        return self.exit_code == ExitCode.TRY_LATER
 
 
 class StorageError(MptToolError):

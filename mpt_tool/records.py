@@ -36,13 +36,6 @@ class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, defer_build=True)
 
 
-class FailedItem(_Value):
-    """An item of a batch migration that failed for good: its cursor, and why."""
-
-    cursor: Any
-    error: str
-
-
 class KeptStep(_Value):
     """A durable step that was begun: its key, the item that it is of if any, and what it made.
 
@@ -55,13 +48,21 @@ class KeptStep(_Value):
     is_made: bool = False
 
 
+class FailedItem(_Value):
+    """An item of a batch migration that failed for good: its cursor, why, and its durable steps."""
+
+    cursor: Any
+    error: str
+    steps: tuple[KeptStep, ...] = ()
+
+
 class Checkpoint(_Value):
     """How far a migration is: all items up to the cursor are done, or failed.
 
     `since` is when the first run began, `checksum` that of the script, `total` how many items there
     are in all if that is known, `outcomes` how many items came to each. `done` tells that no item
     is left but failed ones. The failed items are in the history, numbered: `retried` is the number
-    of the first of them, `retried + failed` that of the next one.
+    of the first of them, `next_failure` that of the next one.
     """
 
     cursor: Any
@@ -79,6 +80,11 @@ class Checkpoint(_Value):
     def handled(self) -> int:
         """How many items lie behind, done or failed."""
         return self.processed + self.failed
+
+    @property
+    def next_failure(self) -> int:
+        """The number of the next item that fails."""
+        return self.retried + self.failed
 
     @property
     def is_to_be_verified(self) -> bool:
@@ -311,8 +317,8 @@ class FailedItems(_Value):
     failed: tuple[FailedItem, ...]
 
     def document(self) -> dict[str, Any]:
-        """Return the items as JSON values."""
-        return self.model_dump(mode="json", exclude_none=True)
+        """Return the items as JSON values, without what few of them have."""
+        return self.model_dump(mode="json", exclude_defaults=True)
 
 
 def seconds_between(began: datetime | None, ended: datetime | None) -> float | None:

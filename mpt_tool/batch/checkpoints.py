@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -11,7 +11,7 @@ from typing import Any, Self
 from mpt_tool.errors import MptToolError
 from mpt_tool.migration.steps import Steps
 from mpt_tool.process.log import get_log
-from mpt_tool.records import Checkpoint, FailedItem
+from mpt_tool.records import Checkpoint, FailedItem, KeptStep
 
 # Further ones are counted together: a migration may return what differs with each item.
 _MOST_OUTCOMES = 50
@@ -66,10 +66,17 @@ class Checkpoints:
         save: keeps a checkpoint.
         every: after how many items one is saved at the latest.
         seconds: after how many seconds one is saved at the latest.
+        of_failed: the durable steps of items that failed before.
     """
 
     def __init__(
-        self, begin: Checkpoint, tally: Tally, save: Save, every: float, seconds: float
+        self,
+        begin: Checkpoint,
+        tally: Tally,
+        save: Save,
+        every: float,
+        seconds: float,
+        of_failed: Iterable[KeptStep] = (),
     ) -> None:
         self._begin = begin
         self.tally = tally
@@ -78,7 +85,7 @@ class Checkpoints:
         self._every = every if seconds else 1
         self._seconds = seconds
         self.cursor = begin.cursor
-        self.steps = Steps(begin.steps, self.save)
+        self.steps = Steps(begin.steps, self.save, of_failed)
         """The durable steps of the run, saved as they are taken."""
         self._retried = begin.retried
         self._unsaved_failures: list[FailedItem] = []
@@ -149,7 +156,7 @@ class Checkpoints:
         """
         with self._turn:
             self.cursor = cursor
-            self.steps.forget(cursor)
+            self.steps.take(cursor)
             self._note_done(outcomes)
 
     def count(self, outcomes: Sequence[str | None]) -> None:
@@ -173,7 +180,7 @@ class Checkpoints:
             self._note_failed(failed)
 
     def settle_first_failure(
-        self, cursor: Any, failed: FailedItem | None, outcomes: Sequence[str | None] = (None,)
+        self, cursor: Any, failed: FailedItem | None, outcomes: Sequence[str | None]
     ) -> None:
         """Take the first failure away, as its item was retried; if it failed again, add that.
 
@@ -186,7 +193,7 @@ class Checkpoints:
                 self._note_failed(failed)
             else:
                 self.tally.failed -= 1
-                self.steps.forget(cursor)
+                self.steps.take(cursor)
                 self._note_done(outcomes)
 
     def _note_done(self, outcomes: Sequence[str | None]) -> None:
@@ -200,7 +207,8 @@ class Checkpoints:
         self._note_change(len(outcomes))
 
     def _note_failed(self, failed: FailedItem) -> None:
-        self._unsaved_failures.append(failed)
+        steps = self.steps.take(failed.cursor)
+        self._unsaved_failures.append(failed.model_copy(update={"steps": steps}))
         self._note_change(1)
 
     def _note_change(self, items: int) -> None:

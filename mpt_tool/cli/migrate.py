@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mpt_tool.cli import completion
 from mpt_tool.cli.command import CODE_QUALITY, JSON, command
 from mpt_tool.cli.options import Rules, folders
-from mpt_tool.enums import MigrationTypeEnum
+from mpt_tool.enums import MigrationTypeEnum, ResumeEnum
 from mpt_tool.errors import ScriptError, StorageError
 from mpt_tool.view.results import Findings, Listing, Result
 
@@ -47,6 +47,7 @@ RULES = Rules(
         "MIGRATION_ID": ("--data", "--schema"),
         "--dry-run": ("--data", "--schema"),
         "--target": ("MIGRATION_ID", "--fake"),
+        "--anew": ("MIGRATION_ID",),
         "--batch": ("--new-data",),
         "--wait": ("--data", "--schema", "--fake", "--init"),
         "--strict": ("--check",),
@@ -79,6 +80,7 @@ def migrate(
     target: str | None = _option(
         "--target", "just for this one of its targets.", RUN, metavar="NAME"
     ),
+    anew: bool = _flag("--anew", "run it anew.", RUN),
     dry_run: bool = _flag("--dry-run", "show what would run; change nothing.", RUN),
     wait: float | None = _option(
         "--wait", "wait so long for the lock.", RUN, min=0, metavar="SECONDS"
@@ -105,7 +107,8 @@ def migrate(
             from mpt_tool.runner.prepare import Selection
 
             migration_type = MigrationTypeEnum(session.command)
-            selection = Selection(migration_type, migration_id, target=target or "")
+            resume = ResumeEnum.RESTART if anew else ResumeEnum.IF_UNCHANGED
+            selection = Selection(migration_type, migration_id, resume, target or "")
             if dry_run:
                 return running.dry_run(session, selection)
             return running.run(session, selection, wait)

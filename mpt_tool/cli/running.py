@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -14,15 +14,16 @@ from mpt_tool.cli.options import DEFAULT_LIMIT
 from mpt_tool.cli.session import Session
 from mpt_tool.clients.rehearsal import Rehearsal, write_nothing
 from mpt_tool.enums import MigrationTypeEnum
-from mpt_tool.errors import ScriptError
+from mpt_tool.errors import NoHistoryError, ScriptError
+from mpt_tool.records import FailedItem
 from mpt_tool.runner import run as runs
 from mpt_tool.runner import some
-from mpt_tool.runner.prepare import Prepared, Selection, prepare
+from mpt_tool.runner.prepare import Prepared, Selection, Step, prepare
 from mpt_tool.runner.work import BatchWork
 from mpt_tool.scripts import plan
 from mpt_tool.scripts.folder import Script
 from mpt_tool.settings import env_file_exported
-from mpt_tool.storage.repository import Snapshot
+from mpt_tool.storage.repository import Snapshot, failures_of
 from mpt_tool.view.progress import LiveReporter, LogReporter
 from mpt_tool.view.results import DryRun, Result
 from mpt_tool.view.terminal import is_live
@@ -141,6 +142,7 @@ def dry_run(session: Session, selection: Selection, look: Look | None = None) ->
                 look.limit,
                 session.redact,
                 rehearsal,
+                failures=_failures_of(session, steps[0], target) if look.rehearses else (),
                 rehearses=look.rehearses,
                 allows_unguarded=look.allows_unguarded,
             )
@@ -149,6 +151,16 @@ def dry_run(session: Session, selection: Selection, look: Look | None = None) ->
         }
     would_run = [(step.record, [target for target in step.works if target]) for step in steps]
     return Result(DryRun(selection.migration_type, would_run, sights))
+
+
+def _failures_of(session: Session, step: Step, target: str) -> Sequence[FailedItem]:
+    """Return the items that failed in earlier runs, as far as they were kept."""
+    work, repository = step.works[target], session.project.repository
+    if not work.checkpoint:
+        return ()
+    with suppress(NoHistoryError):
+        return failures_of(repository, step.record.migration_id, target, work.checkpoint)
+    return ()
 
 
 def fake(session: Session, migration_id: str, target: str, wait: float | None) -> Result:

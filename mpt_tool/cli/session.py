@@ -21,6 +21,7 @@ from mpt_tool.errors import (
     ScriptFailedError,
     SettingsError,
     SeveralFailedError,
+    StoppedError,
 )
 from mpt_tool.process.log import get_log
 from mpt_tool.process.signals import Stop
@@ -222,7 +223,10 @@ def _say(message: str, output: Output, redact: Redact) -> None:
 def _write_error(
     command: str, error: MptToolError, output: Output, redact: Redact, migrations: Path | None
 ) -> None:
-    """Write an error in the form of the output, and where it arose in the folder of migrations."""
+    """Write an error in the form of the output, and where it arose in the folder of migrations.
+
+    A stop that was asked for and cost nothing is told as what it is.
+    """
     message = reason = redact(str(error))
     traceback, hint = "", None
     if isinstance(error, ScriptFailedError | SeveralFailedError) and error.__cause__:
@@ -234,10 +238,12 @@ def _write_error(
         hint = hint_at_release(error.__cause__)
     if output.as_json:
         documents.write_json(command, {"error": message}, sys.stdout)
-    failed = f"Error running {command} command: {reason}"
+    is_stop = isinstance(error, StoppedError) and error.keeps_progress
+    ended = reason if is_stop else f"Error running {command} command: {reason}"
     if output.logs_json:
-        told = f"{failed}. {hint}" if hint else failed
-        log.error("%s", told, extra={"traceback": traceback})
+        told = f"{ended}. {hint}" if hint else ended
+        level = logging.INFO if is_stop else logging.ERROR
+        log.log(level, "%s", told, extra={"traceback": traceback})
         return
     if traceback:
         with output.pipeline.taken_literally(sys.stderr) if output.pipeline else nullcontext():
@@ -246,8 +252,9 @@ def _write_error(
         typer.echo(hint, err=True)
     if output.pipeline:
         output.pipeline.write(_marks(error, message, migrations), sys.stderr)
-    typer.echo(printable(failed), err=True)
-    typer.echo("Aborted.", err=True)
+    typer.echo(printable(ended), err=True)
+    if not is_stop:
+        typer.echo("Aborted.", err=True)
 
 
 def _marks(error: MptToolError, message: str, migrations: Path | None) -> list[Mark]:

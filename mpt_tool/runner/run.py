@@ -1,5 +1,6 @@
 """Walks a plan: runs its steps in order, and records how each went."""
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -84,11 +85,11 @@ def _run_step(
     """
     ledger = Ledger(step.record, step.targets)
     left, failures = list(step.works), dict[str, MptToolError]()
-    if step.column in context.missing:
+    if step.has_progress and ledger.column in context.missing:
         log.warning(
             "The store has no column %s: the progress of %s will not survive its end;"
             " mpt-tool migrate --init adds the column",
-            step.column,
+            ledger.column,
             step.record.migration_id,
         )
     for target, work in step.works.items():
@@ -98,7 +99,7 @@ def _run_step(
             log.info("Running migration: %s", recorder.name)
             with context.reporter.running(recorder.name, number, total, work.tally):
                 if (seconds := recorder.recover()) is None:
-                    recorder.start()
+                    recorder.start(work.checkpoint)
                     with recorder.failing(work.tally), isolated(), unawaited_noted():
                         # Saving may take long: there may be a reason by now not to begin.
                         _require_unstopped(recorder.name, context)
@@ -107,7 +108,9 @@ def _run_step(
             log.info("Applied migration: %s in %s", recorder.name, duration(seconds))
             left.remove(target)
         except MptToolError as error:
-            log.error("%s", shortened(context.redact(str(error)), LONGEST_REPEATED))
+            is_asked_for = isinstance(error, StoppedError) and error.keeps_progress
+            level = logging.INFO if is_asked_for else logging.ERROR
+            log.log(level, "%s", shortened(context.redact(str(error)), LONGEST_REPEATED))
             failures[target] = error
             if not isinstance(error, _ERRORS_OF_TARGET) or context.stop.cause:
                 break
@@ -139,8 +142,7 @@ def fake(
     """
     entry = plan.pending_one(entries, migration_id)
     assert entry.script is not None
-    declared = entry.syntax.targets
-    targets = require_targets(declared, environment, migration_id) if declared else ()
+    targets = require_targets(entry.syntax.targets, environment, migration_id)
     record = record_of(entry, entry.type or load(entry.script, root).type)
     source, now = checksum(root / entry.script.path), context.clock()
     faked = RunRecord().fake(now, context.origin.version)

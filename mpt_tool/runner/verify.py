@@ -7,7 +7,7 @@ from pathlib import Path
 from mpt_tool.clients.rehearsal import Rehearsal
 from mpt_tool.errors import ScriptFailedError, SelectionError
 from mpt_tool.process.isolation import isolated
-from mpt_tool.runner.work import finish
+from mpt_tool.runner import calls
 from mpt_tool.scripts.load import load, make
 from mpt_tool.scripts.plan import Entry, of_targets
 from mpt_tool.scripts.syntax import Syntax, read_syntax
@@ -84,7 +84,7 @@ def verify(
         migration.is_rehearsal, rehearsal.reads = True, migration.reads
         try:
             with isolated():
-                finish(migration.verify, "verify")
+                calls.verify(migration)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it is what is to be told
             failure = ScriptFailedError(f"{entry.name} is not as it should be", error)
         yield entry, failure

@@ -1,11 +1,20 @@
 """The protocol of a state repository: what every store promises."""
 
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from mpt_tool.records import Attempt, Checkpoint, FailedItem, FailedItems, MigrationRecord, Origin
+from mpt_tool.records import (
+    Attempt,
+    Checkpoint,
+    FailedItem,
+    FailedItems,
+    KeptStep,
+    MigrationRecord,
+    Origin,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +137,35 @@ def failures_of(
     Raises:
         StorageError: they cannot be read.
     """
-    numbers = range(checkpoint.retried, checkpoint.retried + checkpoint.failed)
+    numbers = range(checkpoint.retried, checkpoint.next_failure)
+    return _failed_under(numbers, repository, migration_id, target, checkpoint)
+
+
+def steps_of_failures(
+    repository: StateRepository, migration_id: str, target: str, checkpoint: Checkpoint
+) -> list[KeptStep]:
+    """Return the durable steps of all items that failed up to a checkpoint, and were kept.
+
+    Those of an item that has failed again are as it left them then. Some are of items that failed
+    before the migration was begun anew, or that did not fail again when they were retried.
+
+    Raises:
+        StorageError: they cannot be read.
+    """
+    numbers = range(checkpoint.next_failure)
+    failed = _failed_under(numbers, repository, migration_id, target, checkpoint)
+    last = {json.dumps(item.cursor, sort_keys=True): item.steps for item in failed}
+    return [step for steps in last.values() for step in steps]
+
+
+def _failed_under(
+    numbers: range,
+    repository: StateRepository,
+    migration_id: str,
+    target: str,
+    checkpoint: Checkpoint,
+) -> list[FailedItem]:
+    """Return the items that failed under these numbers, in their order."""
     found: dict[int, FailedItem] = {}
     if not numbers:
         return []

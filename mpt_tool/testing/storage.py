@@ -61,7 +61,17 @@ FAILED = FailedItems(
     target="PRD-1",
     since=STARTED,
     first=2,
-    failed=(FailedItem(cursor="AGR-3", error="no such user"),),
+    failed=(
+        FailedItem(cursor="AGR-3", error="no such user"),
+        FailedItem(
+            cursor="AGR-4",
+            error="no such user",
+            steps=(
+                KeptStep(key="webhook", cursor="AGR-4", value={"id": None}, is_made=True),
+                KeptStep(key="parameter", cursor="AGR-4"),
+            ),
+        ),
+    ),
 )
 ATTEMPT = Attempt(
     **dict(ORIGIN),

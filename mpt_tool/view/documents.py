@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from mpt_tool.view.schemas import ListedMigration
 
 JSON_VERSION = 1
+# With what a formula begins, as OWASP lists it; a tab or a line break is escaped anyway.
+_FORMULA = ("=", "+", "-", "@")
 
 
 def write_json(command: str, content: Mapping[str, Any], stream: TextIO) -> None:
@@ -41,7 +43,8 @@ def write_json(command: str, content: Mapping[str, Any], stream: TextIO) -> None
 def write_csv(content: Content, stream: TextIO) -> None:
     """Write failed items as CSV, a line each: the cursor, as JSON unless it is text; the error.
 
-    The target comes first, if the migration has any.
+    The target comes first, if the migration has any. What a spreadsheet would take for a formula is
+    marked as text by an apostrophe before it.
     """
     assert isinstance(content, Failures)
     lines = csv.writer(stream, lineterminator="\n")
@@ -51,7 +54,11 @@ def write_csv(content: Content, stream: TextIO) -> None:
         for item in items:
             cursor = item.cursor if isinstance(item.cursor, str) else json.dumps(item.cursor)
             cells = [*([target] if has_targets else []), cursor, item.error]
-            lines.writerow([printable(cell) for cell in cells])
+            lines.writerow([_as_text(printable(cell)) for cell in cells])
+
+
+def _as_text(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
 
 
 @singledispatch
@@ -79,7 +86,10 @@ def _(content: History) -> dict[str, Any]:
 @document.register(Failures)
 def _(content: Failures) -> dict[str, Any]:
     items = [
-        {**({"target": target} if target else {}), **item.model_dump(mode="json")}
+        {
+            **({"target": target} if target else {}),
+            **item.model_dump(mode="json", exclude={"steps"}),
+        }
         for target, failed in content.items.items()
         for item in failed
     ]

@@ -164,6 +164,8 @@ class RehearsedItemDocument(TypedDict):
     """The text that `process` returned, if it did."""
     failure: str | None
     """Why it failed, if it did."""
+    failed_before: bool
+    """Whether it is one of those that failed in an earlier run."""
 
 
 @_described

@@ -154,6 +154,8 @@ def _rehearsed(rehearsed: "Rehearsed") -> list[str]:
 def _of_item(item: "RehearsedItem") -> list[str]:
     """Return what came of an item, and what it would have changed."""
     end = item.outcome if item.failure is None else "failed"
+    if item.failed_before:
+        end = f"{end or 'done'}, failed before"
     changes = chain(*(_of_change(change, "    ") for change in item.changes))
     return [f"  {item.name}: {end}" if end else f"  {item.name}", *changes]
 
@@ -186,13 +188,13 @@ def _finding(finding: "Finding") -> str:
 def summary(outcome: RunResult) -> list[str]:
     """Return how a run went; after a failure also which migrations it applied and left out."""
     lines = [f"{name}: {in_outcomes(counts)}" for name, counts in outcome.outcomes.items()]
+    is_stopped = isinstance(outcome.failure, StoppedError)
     if outcome.failure:
         lines += [
-            f"Applied before the failure: {_listed(outcome.applied)}",
+            f"Applied before the {'stop' if is_stopped else 'failure'}: {_listed(outcome.applied)}",
             f"{_what_failed(outcome.failure)}: {outcome.failed}",
             f"Not reached: {_listed(outcome.not_reached)}",
         ]
-    is_stopped = isinstance(outcome.failure, StoppedError)
     failed = 1 if outcome.failure and not is_stopped else 0
     counts = f"{len(outcome.applied)} applied, {len(outcome.skipped)} skipped, {failed} failed"
     stopped = ", 1 stopped" if is_stopped else ""

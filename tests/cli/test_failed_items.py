@@ -62,6 +62,19 @@ def test_the_failures_have_a_csv_form_in_which_each_is_a_line(project: Project) 
     ]
 
 
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@"])
+def test_what_a_spreadsheet_would_take_for_a_formula_is_marked_as_text(
+    project: Project, sign: str
+) -> None:
+    formula = f'{sign}HYPERLINK("http://else.where")'
+    keep_failed(project, {"cursor": formula, "error": formula}, {"cursor": 1, "error": "\t=1+1"})
+
+    result = project.run("failures", "shop", "--csv")
+
+    lines = list(csv.reader(io.StringIO(result.stdout)))
+    assert lines[1:] == [[f"'{formula}", f"'{formula}"], ["1", "\\t=1+1"]]
+
+
 @pytest.mark.parametrize(
     ("option", "stdout"),
     [

@@ -193,13 +193,16 @@ class Project:
         by_id = {record["migration_id"]: record for record in records}
         self.state_file.write_text(json.dumps(by_id), encoding="utf-8")
 
-    def attempts(self) -> list[dict[str, Any]]:
-        """Return what the history file holds, the oldest attempt first."""
+    def history(self) -> list[dict[str, Any]]:
+        """Return what the history file holds, the oldest entry first."""
         path = self.root / HISTORY_FILE
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        entries = map(json.loads, lines)
+        return [json.loads(line) for line in lines]
+
+    def attempts(self) -> list[dict[str, Any]]:
+        """Return the attempts that the history file holds, the oldest first."""
         # The others are failed items.
-        return [entry for entry in entries if "outcome" in entry]
+        return [entry for entry in self.history() if "outcome" in entry]
 
     def outcomes(self) -> list[tuple[str, str]]:
         """Return id and outcome of all attempts, the oldest first."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mpt_tool.enums import MigrationStatusEnum, MigrationTypeEnum
 from mpt_tool.records import Checkpoint
 from mpt_tool.scripts.plan import NAME_NOTES, Entry, pending
-from mpt_tool.storage.repository import Holder
+from mpt_tool.storage.repository import UNTOLD, Holder
 from mpt_tool.wording import in_items
 
 
@@ -37,7 +37,7 @@ def next_command(entries: Sequence[Entry], holder: Holder | None = None) -> Next
         entries: the whole plan, as `Project.plan` returns it.
         holder: who holds the lock, as `Snapshot.holder` tells; None if nobody does.
     """
-    if holder and holder.name and holder.is_alive is not False:
+    if holder and holder is not UNTOLD and holder.is_alive is not False:
         return NextCommand("mpt-tool status --watch", f"{holder} is at work")
     if not entries:
         return NextCommand("mpt-tool migrate --new-data NAME", "there is no migration yet")

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -14,8 +15,7 @@ from pydantic import BaseModel, ValidationError
 from mpt_tool.errors import LockedError, LockLostError, StorageError
 from mpt_tool.process.log import get_log
 from mpt_tool.records import Attempt, FailedItems, MigrationRecord, Origin, describe
-from mpt_tool.storage.repository import Snapshot
-from mpt_tool.wording import printable, timestamp
+from mpt_tool.storage.repository import Holder, Snapshot
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -25,6 +25,8 @@ HISTORY_FILE = ".migrations-history.jsonl"
 LOCK_FILE = ".migrations-state.lock"
 # Who holds the lock: some releases of filelock empty the file that they lock.
 HOLDER_FILE = ".migrations-state.lock.json"
+# The run that is to stop.
+STOP_FILE = ".migrations-state.stop.json"
 # Whoever asks who holds the lock takes it for an instant.
 _LOOK_SECONDS = 0.2
 # In which the history is read, from its end.
@@ -51,8 +53,9 @@ class LocalRepository:
         self._members: dict[str, str] | None = None
         # Which file `load` read, or `save` wrote.
         self._known: object = None
-        # Which holder's file was written, while this repository holds the lock.
+        # Which holder's file was written, and of which run, while this repository holds the lock.
         self._holder: object = None
+        self._run_id: str | None = None
 
     def load(self) -> Snapshot:
         """Return what the file holds; without a file that is nothing.
@@ -74,7 +77,7 @@ class LocalRepository:
         except (TypeError, ValueError, RecursionError) as error:
             raise StorageError(f"{self._path} cannot be read as state: {error}") from error
         self._documents, self._members = documents, None
-        return Snapshot(records)
+        return Snapshot(records, holder=self.holder())
 
     def looks(self, wait_seconds: float) -> Iterator[Snapshot]:
         """Yield what the file holds, once: here the lock costs nothing."""
@@ -118,22 +121,23 @@ class LocalRepository:
         _require_regular(self._path)
         lock = self._lock_file(_LOOK_SECONDS)
         if not lock and wait_seconds:
-            log.info("Waiting for the lock, held by %s", self._holder_name())
+            log.info("Waiting for the lock, held by %s", self._told_holder() or _UNKNOWN)
             lock = self._lock_file(wait_seconds)
         if not lock:
             raise LockedError(
-                f"Locked by {self._holder_name()}. Try again later, or wait for it with"
+                f"Locked by {self._told_holder() or _UNKNOWN}. Try again later, or wait for it with"
                 " --wait SECONDS. The system frees the lock when that process ends"
             )
         try:
-            self._holder = self._write_holder(origin)
+            self._holder, self._run_id = self._write_holder(origin), origin.run_id
             yield
         finally:
             with suppress(LockLostError, OSError):
                 # If the lock was lost, it is another run's by now.
                 self.require_lock()
+                self._beside(STOP_FILE).unlink(missing_ok=True)
                 self._beside(HOLDER_FILE).unlink()
-            self._holder = None
+            self._holder = self._run_id = None
             try:
                 lock.release()
             except OSError:
@@ -156,10 +160,29 @@ class LocalRepository:
             if not lock:
                 raise StorageError(
                     f"The lock cannot be taken from {name!r}, only from a process that ended. It is"
-                    f" held by {self._holder_name()}: end that one"
+                    f" held by {self._told_holder() or _UNKNOWN}: end that one"
                 )
             lock.release()
         raise StorageError("Nothing to unlock: nobody holds the lock")
+
+    def holder(self) -> Holder | None:
+        """Return who holds the lock, or was killed while it did; None if that is nobody."""
+        # Its own lock is not looked at: some network drives would free it with that.
+        is_locked = self._holder is not None or _is_locked(self._beside(LOCK_FILE))
+        told = self._told_holder()
+        if told is None:
+            return _UNKNOWN if is_locked else None
+        return replace(told, is_alive=is_locked, is_to_stop=self._run_to_stop() == told.run_id)
+
+    def ask_to_stop(self, holder: Holder) -> None:
+        """Write which run is to stop to a file beside the state, which that run looks for."""
+        path = self._beside(STOP_FILE)
+        with _explaining(path, "written"):
+            path.write_text(json.dumps({"run_id": holder.run_id}))
+
+    def is_asked_to_stop(self) -> bool:
+        """Whether the file is there that asks a run to stop, and means this one."""
+        return self._run_id is not None and self._run_to_stop() == self._run_id
 
     def append(self, entry: Attempt | FailedItems) -> None:
         """Add a line to the history file, on a line of its own even after one that was torn."""
@@ -216,17 +239,27 @@ class LocalRepository:
             path.write_text(json.dumps({**origin.model_dump(mode="json"), "since": since}))
         return _identity(path)
 
-    def _holder_name(self) -> str:
-        """Return who holds the lock, as far as it can be told."""
+    def _told_holder(self) -> Holder | None:
+        """Return who took the lock last, if the file tells that."""
         path = self._beside(HOLDER_FILE)
         try:
             _require_regular(path)
-            holder = json.loads(path.read_bytes())
-            since = datetime.fromisoformat(holder["since"]).astimezone(UTC)
-            process, host = holder["process"], holder["host"]
-            return printable(f"process {process} on {host} since {timestamp(since)}")
+            told = json.loads(path.read_bytes())
+            host, process = str(told["host"]), str(told["process"])
+            since = datetime.fromisoformat(told["since"]).astimezone(UTC)
+            user, run_id = (str(told.get(name, "")) for name in ("user", "run_id"))
+            return Holder(f"{host}:{process}", host, process, since, user, run_id)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, StorageError):
+            return None
+
+    def _run_to_stop(self) -> str | None:
+        """Return the run that is asked to stop; one that is half written is, a moment later."""
+        path = self._beside(STOP_FILE)
+        try:
+            _require_regular(path)
+            return str(json.loads(path.read_bytes())["run_id"])
         except (OSError, ValueError, LookupError, TypeError, StorageError):
-            return "another process"
+            return None
 
     def _write(self, members: Iterable[str]) -> None:
         """Replace the file by one with these members, formatted as `_member` does."""
@@ -248,6 +281,32 @@ class LocalRepository:
                 with suppress(OSError):
                     temporary.unlink()
                 raise
+
+
+# Somebody who did not leave a name.
+_UNKNOWN = Holder("", is_alive=True)
+
+
+def _is_locked(path: Path) -> bool | None:
+    """Whether a process has locked a file; None if that cannot be told.
+
+    Not by filelock, whose lock only one can have: of two that look at once, each would take the
+    other for the holder. Nor need the file be one that may be written to.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    return False
 
 
 @contextmanager

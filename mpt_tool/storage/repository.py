@@ -4,8 +4,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from mpt_tool.enums import OutcomeEnum
 from mpt_tool.records import Attempt, Checkpoint, FailedItem, FailedItems, MigrationRecord, Origin
 from mpt_tool.wording import printable, timestamp
 
@@ -158,6 +159,51 @@ class StateRepository(Protocol):
         Raises:
             StorageError: they cannot be read; `NoHistoryError` if the store keeps no history.
         """
+
+
+@runtime_checkable
+class Stoppable(Protocol):
+    """What a repository may do beside: tell who holds the lock, and hand on that it is to stop.
+
+    One that does not keeps runs from nothing: `status` does not tell who holds the lock then, and
+    `stop` refuses.
+    """
+
+    def holder(self) -> Holder | None:
+        """Return who holds the lock; None if nobody does. One that is dead may be told, too.
+
+        Raises:
+            StorageError: the store cannot be reached.
+        """
+
+    def ask_to_stop(self, holder: Holder) -> None:
+        """Leave word for this holder that it is to stop; no later one may take it for itself.
+
+        Raises:
+            StorageError: that cannot be written.
+        """
+
+    def is_asked_to_stop(self) -> bool:
+        """Whether word was left for the holder that this repository is; asks no network."""
+
+
+@runtime_checkable
+class _FindsFailure(Protocol):
+    def last_failure(self) -> Attempt | None: ...
+
+
+def last_failure(repository: StateRepository) -> Attempt | None:
+    """Return the newest attempt that failed; None if none did.
+
+    A repository that need not read its whole history for it has a method of this name.
+
+    Raises:
+        StorageError: the history cannot be read; `NoHistoryError` if the store keeps none.
+    """
+    if isinstance(repository, _FindsFailure):
+        return repository.last_failure()
+    attempts = repository.attempts()
+    return next((each for each in attempts if each.outcome is OutcomeEnum.FAILED), None)
 
 
 def failures_of(

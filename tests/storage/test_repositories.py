@@ -71,7 +71,8 @@ class TestAirtableRepository(StateRepositoryContract):
         clock = Clock()
         with AirtableServer(clock=lambda: clock.now) as server:
             server.add_base(BASE)
-            settings = StoreSettings.model_validate(server.settings)
+            of_lease = {"STORAGE_AIRTABLE_LEASE_SECONDS": "5"}
+            settings = StoreSettings.model_validate(server.settings | of_lease)
             connect = partial(open_api, settings)
             pace = Pace(settings.lease_seconds, lambda: clock.now, clock.sleep, lambda: 0.5)
             yield lambda: AirtableRepository(settings, connect, pace)

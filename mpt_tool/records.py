@@ -61,7 +61,8 @@ class Checkpoint(_Value):
     `since` is when the first run began, `checksum` that of the script, `total` how many items there
     are in all if that is known, `outcomes` how many items came to each. `done` tells that no item
     is left but failed ones. The failed items are in the history, numbered: `retried` is the number
-    of the first of them, `retried + failed` that of the next one.
+    of the first of them, `retried + failed` that of the next one. `rate` is how many items a second
+    the run handled that reached it, and `reached_at` when that was.
     """
 
     cursor: Any
@@ -74,6 +75,8 @@ class Checkpoint(_Value):
     retried: Annotated[int, Field(ge=0)] = 0
     outcomes: dict[str, int] = {}
     steps: tuple[KeptStep, ...] = ()
+    rate: float | None = None
+    reached_at: Timestamp = None
 
     @property
     def handled(self) -> int:
@@ -97,7 +100,7 @@ class Checkpoint(_Value):
     def document(self) -> dict[str, Any]:
         """Return the checkpoint as JSON values, without what few migrations have."""
         document = self.model_dump(mode="json")
-        for optional in ("retried", "outcomes", "steps"):
+        for optional in ("retried", "outcomes", "steps", "rate", "reached_at"):
             if not document[optional]:
                 del document[optional]
         return document

@@ -81,6 +81,7 @@ class Checkpoints:
         self.steps = Steps(begin.steps, self.save)
         """The durable steps of the run, saved as they are taken."""
         self._retried = begin.retried
+        self._walk_from = (time.monotonic(), tally.handled)
         self._unsaved_failures: list[FailedItem] = []
         # Held while any of this changes, and while it is saved.
         self._turn = threading.Lock()
@@ -98,8 +99,15 @@ class Checkpoints:
             "retried": self._retried,
             "outcomes": dict(tally.outcomes),
             "steps": self.steps.kept(),
+            "rate": self._rate(),
         }
         return self._begin.model_copy(update=update), tuple(self._unsaved_failures)
+
+    def _rate(self) -> float | None:
+        """Return how many items a second were handled since the walk began; None if none was."""
+        began, handled = self._walk_from
+        seconds, count = time.monotonic() - began, self.tally.handled - handled
+        return round(count / seconds, 3) if seconds > 0 and count > 0 else None
 
     @property
     def has_unsaved_failures(self) -> bool:
@@ -122,6 +130,7 @@ class Checkpoints:
         Raises:
             Exception: what a save failed with.
         """
+        self._walk_from = (time.monotonic(), self.tally.handled)
         ended = threading.Event()
         saver = threading.Thread(target=self._keep_saving, args=(ended,), daemon=True)
         saver.start()

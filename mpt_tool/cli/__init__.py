@@ -17,6 +17,7 @@ from mpt_tool.cli.migrate import EXAMPLES as OF_MIGRATE
 from mpt_tool.cli.migrate import migrate
 from mpt_tool.cli.options import NO_COLOR, VERSION
 from mpt_tool.cli.pending import pending
+from mpt_tool.cli.stop import stop
 from mpt_tool.cli.unlock import unlock
 from mpt_tool.cli.verify import verify
 from mpt_tool.errors import ExitCode
@@ -30,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 _COMMANDS: Mapping[str, Sequence[Callable[..., None]]] = {
-    "Commands that run": (migrate, batch, unlock),
+    "Commands that run": (migrate, batch, stop, unlock),
     "Commands that show": (pending, history, failures, verify),
 }
 _EXAMPLES = {migrate: OF_MIGRATE, batch: OF_BATCH}

@@ -83,6 +83,10 @@ class Checkpoint(_Value):
         """How many items lie behind, done or failed."""
         return self.processed + self.failed
 
+    def counts(self) -> dict[str, int]:
+        """Return the counts by name, as an attempt has them."""
+        return counted(self.processed, self.failed, self.total)
+
     @property
     def is_to_be_verified(self) -> bool:
         """Whether all is done, and only `verify` is left."""
@@ -297,7 +301,10 @@ class Attempt(Origin):
 
     def document(self) -> dict[str, Any]:
         """Return the attempt as JSON values, without what is not known."""
-        return self.model_dump(mode="json", exclude_none=True)
+        # Of one that is still running, who makes it may not be: no history keeps that.
+        is_kept = bool(self.tool_version)
+        unknown = {name for name in Origin.model_fields if not (is_kept or getattr(self, name))}
+        return self.model_dump(mode="json", exclude_none=True, exclude=unknown)
 
 
 class FailedItems(_Value):
@@ -316,6 +323,11 @@ class FailedItems(_Value):
     def document(self) -> dict[str, Any]:
         """Return the items as JSON values."""
         return self.model_dump(mode="json", exclude_none=True)
+
+
+def counted(processed: int, failed: int, total: int | None) -> dict[str, int]:
+    """Return counts of items by name, the total if it is known."""
+    return {"processed": processed, "failed": failed, **({} if total is None else {"total": total})}
 
 
 def seconds_between(began: datetime | None, ended: datetime | None) -> float | None:

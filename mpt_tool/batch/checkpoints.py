@@ -11,7 +11,7 @@ from typing import Any, Self
 from mpt_tool.errors import MptToolError
 from mpt_tool.migration.steps import Steps
 from mpt_tool.process.log import get_log
-from mpt_tool.records import Checkpoint, FailedItem
+from mpt_tool.records import Checkpoint, FailedItem, counted
 
 # Further ones are counted together: a migration may return what differs with each item.
 _MOST_OUTCOMES = 50
@@ -53,8 +53,7 @@ class Tally:
 
     def counts(self) -> dict[str, int]:
         """Return the counts by name, the total if it is known."""
-        known = {} if self.total is None else {"total": self.total}
-        return {"processed": self.processed, "failed": self.failed, **known}
+        return counted(self.processed, self.failed, self.total)
 
 
 class Checkpoints:

@@ -17,6 +17,7 @@ from mpt_tool.cli.migrate import EXAMPLES as OF_MIGRATE
 from mpt_tool.cli.migrate import migrate
 from mpt_tool.cli.options import NO_COLOR, VERSION
 from mpt_tool.cli.pending import pending
+from mpt_tool.cli.status import status
 from mpt_tool.cli.stop import stop
 from mpt_tool.cli.unlock import unlock
 from mpt_tool.cli.verify import verify
@@ -32,7 +33,7 @@ app = typer.Typer(
 )
 _COMMANDS: Mapping[str, Sequence[Callable[..., None]]] = {
     "Commands that run": (migrate, batch, stop, unlock),
-    "Commands that show": (pending, history, failures, verify),
+    "Commands that show": (status, pending, history, failures, verify),
 }
 _EXAMPLES = {migrate: OF_MIGRATE, batch: OF_BATCH}
 for _panel, _commands in _COMMANDS.items():

@@ -111,6 +111,15 @@ class Stop:
             raise self.cause
 
     @contextmanager
+    def untold(self) -> Iterator[None]:
+        """Say nothing at a signal meanwhile, for what ends with it at once."""
+        tell, self._tell = self._tell, lambda _: None
+        try:
+            yield
+        finally:
+            self._tell = tell
+
+    @contextmanager
     def asked_by(self, is_asked: Callable[[], bool]) -> Iterator[None]:
         """Act as at SIGTERM if this is asked for meanwhile, from another process or host say.
 
@@ -120,6 +129,7 @@ class Stop:
         ended = threading.Event()
 
         def look() -> None:
+            leave_signals_to_others()
             while not ended.wait(_SECONDS_A_LOOK):
                 if is_asked():
                     if not self.cause:
@@ -172,6 +182,12 @@ class Stop:
         self.cause = Interrupted(reason, exit_code)
         if self._raises:
             raise self.cause
+
+
+def leave_signals_to_others() -> None:
+    """Take no signal in this thread: one that a script blocks waits until it lets it through."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 
 
 def _signal_main_thread(number: signal.Signals) -> None:

@@ -87,6 +87,7 @@ class RunResult:
 
     `failed` is the migration that stopped the run and `failure` why, if anything did. `outcomes`
     are those of the items of each batch migration, or of each of its targets, by its name.
+    `records` are those of what began, as the run left them.
     """
 
     applied: Sequence[str]
@@ -96,6 +97,7 @@ class RunResult:
     failed: str | None = None
     failure: MptToolError | None = None
     outcomes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    records: Mapping[str, MigrationRecord] = field(default_factory=dict)
 
 
 def build(
@@ -157,6 +159,14 @@ def build(
 def by_target(entries: Iterable[Entry]) -> list[Entry]:
     """Return the entries, followed by one for each of its targets where an entry has some."""
     return [each for entry in entries for each in (entry, *of_targets(entry))]
+
+
+def running(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Yield the entries that are running; in place of one that has targets, those of them."""
+    for entry in entries:
+        if entry.status is MigrationStatusEnum.RUNNING:
+            targets = [each for each in of_targets(entry) if each.status is entry.status]
+            yield from targets or [entry]
 
 
 def of_targets(entry: Entry) -> Iterator[Entry]:

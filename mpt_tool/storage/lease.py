@@ -29,7 +29,7 @@ The **holder** knows from its own clock when it last began a renewal that everyb
 While that is less than a lease ago, nobody can have found its claim dead. Once it is more (the
 process was paused, the network was gone) the lock is lost, even if nobody took it: somebody may be
 about to. With each renewal it reads all claims: should two hold the lock after all, the younger one
-gives it up.
+gives it up; and should somebody have left word in its own that it is to stop, it learns that.
 
 Limits:
 
@@ -58,6 +58,7 @@ from typing import Protocol
 
 from mpt_tool.errors import LockedError, LockLostError, StorageError
 from mpt_tool.process.log import get_log
+from mpt_tool.process.signals import leave_signals_to_others
 from mpt_tool.storage.repository import Holder
 from mpt_tool.wording import printable
 
@@ -121,7 +122,7 @@ class Claim:
             lease_seconds: how long a claim may stay unchanged before it is dead.
         """
         host, process, *_ = [*self.name.split(":"), "unknown"]
-        silent = max(0.0, (now - self.last_sign).total_seconds())
+        silent = abs((now - self.last_sign).total_seconds())
         return Holder(
             self.name,
             host,
@@ -372,6 +373,7 @@ def renewed(
     ended = threading.Event()
 
     def keep() -> None:
+        leave_signals_to_others()
         pause = seconds - lease.age()
         while not ended.wait(pause):
             try:

@@ -15,6 +15,16 @@ from pydantic import BaseModel, ValidationError
 from mpt_tool.errors import LockedError, LockLostError, StorageError
 from mpt_tool.process.log import get_log
 from mpt_tool.records import Attempt, FailedItems, MigrationRecord, Origin, describe
+from mpt_tool.storage.local_lock import (
+    HOLDER_FILE,
+    LOCK_FILE,
+    STOP_FILE,
+    UNKNOWN,
+    is_locked,
+    require_regular,
+    run_to_stop,
+    told_holder,
+)
 from mpt_tool.storage.repository import Holder, Snapshot
 
 if TYPE_CHECKING:
@@ -22,11 +32,6 @@ if TYPE_CHECKING:
 
 STATE_FILE = ".migrations-state.json"
 HISTORY_FILE = ".migrations-history.jsonl"
-LOCK_FILE = ".migrations-state.lock"
-# Who holds the lock: some releases of filelock empty the file that they lock.
-HOLDER_FILE = ".migrations-state.lock.json"
-# The run that is to stop.
-STOP_FILE = ".migrations-state.stop.json"
 # Whoever asks who holds the lock takes it for an instant.
 _LOOK_SECONDS = 0.2
 # In which the history is read, from its end.
@@ -118,14 +123,14 @@ class LocalRepository:
         if not self._path.parent.is_dir():
             # Not created on the way, as filelock would.
             raise StorageError(f"{self._path} cannot be written: its folder is not there")
-        _require_regular(self._path)
+        require_regular(self._path)
         lock = self._lock_file(_LOOK_SECONDS)
         if not lock and wait_seconds:
-            log.info("Waiting for the lock, held by %s", self._told_holder() or _UNKNOWN)
+            log.info("Waiting for the lock, held by %s", self._who())
             lock = self._lock_file(wait_seconds)
         if not lock:
             raise LockedError(
-                f"Locked by {self._told_holder() or _UNKNOWN}. Try again later, or wait for it with"
+                f"Locked by {self._who()}. Try again later, or wait for it with"
                 " --wait SECONDS. The system frees the lock when that process ends"
             )
         try:
@@ -160,7 +165,7 @@ class LocalRepository:
             if not lock:
                 raise StorageError(
                     f"The lock cannot be taken from {name!r}, only from a process that ended. It is"
-                    f" held by {self._told_holder() or _UNKNOWN}: end that one"
+                    f" held by {self._who()}: end that one"
                 )
             lock.release()
         raise StorageError("Nothing to unlock: nobody holds the lock")
@@ -168,21 +173,27 @@ class LocalRepository:
     def holder(self) -> Holder | None:
         """Return who holds the lock, or was killed while it did; None if that is nobody."""
         # Its own lock is not looked at: some network drives would free it with that.
-        is_locked = self._holder is not None or _is_locked(self._beside(LOCK_FILE))
-        told = self._told_holder()
+        is_held = self._holder is not None or is_locked(self._beside(LOCK_FILE))
+        told = told_holder(self._beside(HOLDER_FILE))
         if told is None:
-            return _UNKNOWN if is_locked else None
-        return replace(told, is_alive=is_locked, is_to_stop=self._run_to_stop() == told.run_id)
+            return UNKNOWN if is_held else None
+        is_to_stop = run_to_stop(self._beside(STOP_FILE)) == told.run_id
+        return replace(told, is_alive=is_held, is_to_stop=is_to_stop)
 
     def ask_to_stop(self, holder: Holder) -> None:
         """Write which run is to stop to a file beside the state, which that run looks for."""
         path = self._beside(STOP_FILE)
+        if not holder.run_id:
+            raise StorageError(
+                f"Which run holds the lock cannot be told: {path.with_name(HOLDER_FILE)} is gone or"
+                " torn. End it by SIGTERM"
+            )
         with _explaining(path, "written"):
             path.write_text(json.dumps({"run_id": holder.run_id}))
 
     def is_asked_to_stop(self) -> bool:
         """Whether the file is there that asks a run to stop, and means this one."""
-        return self._run_id is not None and self._run_to_stop() == self._run_id
+        return self._run_id is not None and run_to_stop(self._beside(STOP_FILE)) == self._run_id
 
     def append(self, entry: Attempt | FailedItems) -> None:
         """Add a line to the history file, on a line of its own even after one that was torn."""
@@ -210,6 +221,10 @@ class LocalRepository:
                 return _entries(path.open("rb"), kind)
             except FileNotFoundError:
                 return iter(())
+
+    def _who(self) -> Holder:
+        """Return who took the lock last, as far as that can be told."""
+        return told_holder(self._beside(HOLDER_FILE)) or UNKNOWN
 
     def _beside(self, name: str) -> Path:
         return self._path.with_name(name)
@@ -239,28 +254,6 @@ class LocalRepository:
             path.write_text(json.dumps({**origin.model_dump(mode="json"), "since": since}))
         return _identity(path)
 
-    def _told_holder(self) -> Holder | None:
-        """Return who took the lock last, if the file tells that."""
-        path = self._beside(HOLDER_FILE)
-        try:
-            _require_regular(path)
-            told = json.loads(path.read_bytes())
-            host, process = str(told["host"]), str(told["process"])
-            since = datetime.fromisoformat(told["since"]).astimezone(UTC)
-            user, run_id = (str(told.get(name, "")) for name in ("user", "run_id"))
-            return Holder(f"{host}:{process}", host, process, since, user, run_id)
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, StorageError):
-            return None
-
-    def _run_to_stop(self) -> str | None:
-        """Return the run that is asked to stop; one that is half written is, a moment later."""
-        path = self._beside(STOP_FILE)
-        try:
-            _require_regular(path)
-            return str(json.loads(path.read_bytes())["run_id"])
-        except (OSError, ValueError, LookupError, TypeError, StorageError):
-            return None
-
     def _write(self, members: Iterable[str]) -> None:
         """Replace the file by one with these members, formatted as `_member` does."""
         temporary = self._beside(f"{self._path.name}.{os.urandom(4).hex()}.tmp")
@@ -283,46 +276,14 @@ class LocalRepository:
                 raise
 
 
-# Somebody who did not leave a name.
-_UNKNOWN = Holder("", is_alive=True)
-
-
-def _is_locked(path: Path) -> bool | None:
-    """Whether a process has locked a file; None if that cannot be told.
-
-    Not by filelock, whose lock only one can have: of two that look at once, each would take the
-    other for the holder. Nor need the file be one that may be written to.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        return None
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    except OSError:
-        return None
-    return False
-
-
 @contextmanager
 def _explaining(path: Path, done: str) -> Iterator[None]:
     """Raise what keeps a file from being read or written as a `StorageError` that names it."""
     try:
-        _require_regular(path)
+        require_regular(path)
         yield
     except OSError as error:
         raise StorageError(f"{path} cannot be {done}: {error.strerror}") from error
-
-
-def _require_regular(path: Path) -> None:
-    """Refuse a pipe or a device in the place of a file: reading it might never end."""
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise StorageError(f"{path} is no regular file: put it out of the way")
 
 
 def _identity(path: Path) -> object:

@@ -2,12 +2,14 @@
 
 import csv
 import json
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
-from mpt_tool.scripts.plan import of_targets
+from mpt_tool.records import seconds_between
+from mpt_tool.scripts.plan import of_targets, running
 from mpt_tool.view.results import (
     Content,
     DryRun,
@@ -16,13 +18,15 @@ from mpt_tool.view.results import (
     History,
     Listing,
     Pending,
+    Runs,
+    Status,
     Verified,
 )
 from mpt_tool.wording import printable
 
 if TYPE_CHECKING:
     from mpt_tool.batch.rehearsal import Sight
-    from mpt_tool.records import ErrorReport
+    from mpt_tool.records import Attempt, ErrorReport
     from mpt_tool.scripts.plan import Entry
 
 JSON_VERSION = 1
@@ -60,6 +64,10 @@ def document(content: Content) -> dict[str, Any]:
             return {"pending": [_of_entry(entry) for entry in content.entries]}
         case History():
             return {"attempts": [attempt.document() for attempt in content.attempts]}
+        case Runs():
+            return {"runs": [_of_run(attempts) for attempts in content.runs]}
+        case Status():
+            return _of_status(content)
         case Failures():
             items = [
                 {**({"target": target} if target else {}), **item.model_dump(mode="json")}
@@ -72,19 +80,23 @@ def document(content: Content) -> dict[str, Any]:
         case Findings():
             return {"findings": [asdict(finding) for finding in content.findings]}
         case DryRun():
-            keys = ("order_id", "migration_id", "type")
-            records = [
-                {key: getattr(record, key) for key in keys}
-                | ({"targets": list(targets)} if targets else {})
-                for record, targets in content.records
-            ]
-            sights = {target: _of_sight(sight) for target, sight in content.sights.items()}
-            if not sights:
-                return {"would_run": records}
-            seen = {"items": sights[""]} if "" in sights else {"targets": sights}
-            return {"would_run": records, **seen}
+            return _of_dry_run(content)
         case _:
             return {}
+
+
+def _of_dry_run(shown: DryRun) -> dict[str, Any]:
+    keys = ("order_id", "migration_id", "type")
+    records = [
+        {key: getattr(record, key) for key in keys}
+        | ({"targets": list(targets)} if targets else {})
+        for record, targets in shown.records
+    ]
+    sights = {target: _of_sight(sight) for target, sight in shown.sights.items()}
+    if not sights:
+        return {"would_run": records}
+    seen = {"items": sights[""]} if "" in sights else {"targets": sights}
+    return {"would_run": records, **seen}
 
 
 def _of_entry(entry: "Entry") -> dict[str, Any]:
@@ -106,6 +118,44 @@ def _of_entry(entry: "Entry") -> dict[str, Any]:
         "file": entry.script and str(entry.script.path),
         "notes": list(entry.notes),
         **known,
+    }
+
+
+def _of_run(attempts: "Sequence[Attempt]") -> dict[str, Any]:
+    keys = ("run_id", "user", "host", "process", "version", "tool_version")
+    first, last = attempts[0], attempts[-1]
+    began = first.started_at or first.ended_at
+    return {
+        **{key: getattr(first, key) or None for key in keys},
+        "started_at": _isoformat(began),
+        "ended_at": _isoformat(last.ended_at),
+        "seconds": seconds_between(began, last.ended_at),
+        "outcomes": Counter(each.outcome for each in attempts),
+        "migrations": list(dict.fromkeys(each.migration_id for each in attempts)),
+    }
+
+
+def _of_status(status: Status) -> dict[str, Any]:
+    holder, failure, next_ = status.holder, status.last_failure, status.next_command
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for entry in status.entries:
+        counts[entry.type or "unknown"][entry.status] += 1
+    return {
+        "at": _isoformat(status.at),
+        "lock": holder and {**asdict(holder), "since": _isoformat(holder.since)},
+        "running": [_of_running(entry) for entry in running(status.entries)],
+        "counts": counts,
+        "last_failure": failure and failure.document(),
+        "next": next_ and asdict(next_),
+    }
+
+
+def _of_running(entry: "Entry") -> dict[str, Any]:
+    checkpoint = entry.record and entry.record.checkpoint
+    return {
+        **_of_entry(entry),
+        "is_left": entry.is_left,
+        "checkpoint": checkpoint and checkpoint.document(),
     }
 
 

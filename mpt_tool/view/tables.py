@@ -1,11 +1,13 @@
 """The tables that people read: fitted to the width of a terminal, and never cut elsewhere."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
 
 from mpt_tool.enums import MigrationStatusEnum, OutcomeEnum
-from mpt_tool.view.terminal import is_coloured, width_of
+from mpt_tool.records import seconds_between
+from mpt_tool.view.terminal import console_for, is_coloured, width_of
 from mpt_tool.wording import as_text, duration, in_outcomes, name_of, printable, timestamp
 
 if TYPE_CHECKING:
@@ -28,7 +30,6 @@ _FOLDED_WIDTHS = {
 }
 _FIRST_TO_GO = ("started", "version", "duration", "applied", "order id", "type", "note")
 _FIRST_TO_GO_OF_HISTORY = ("version", "by", "duration", "type", "note", "started")
-_ANY_HEIGHT = 25
 _STYLES: Mapping[str, str] = {
     MigrationStatusEnum.RUNNING: "yellow",
     MigrationStatusEnum.FAILED: "red",
@@ -60,6 +61,12 @@ def history_table(attempts: Sequence["Attempt"], stream: TextIO) -> None:
     _write_table(columns, list(map(_attempt_cells, attempts)), stream, _FIRST_TO_GO_OF_HISTORY)
 
 
+def runs_table(runs: Sequence[Sequence["Attempt"]], stream: TextIO) -> None:
+    """Write a line a run, the newest last, fitted like that of migrations."""
+    columns = ["started", "run", "outcomes", "duration", "by", "version"]
+    _write_table(columns, list(map(_run_cells, runs)), stream, ("version", "duration", "by"))
+
+
 def failures_table(items: Mapping[str, Sequence["FailedItem"]], stream: TextIO) -> None:
     """Write a line an item that failed, fitted like that of migrations."""
     columns = ["target", "item", "error"] if any(items) else ["item", "error"]
@@ -81,22 +88,11 @@ def _write_table(
     rows = [{name: printable(row[name]) for name in columns} for row in cells]
     if not rows:
         return
-    is_colour = is_coloured(stream)
-    if not (is_colour or stream.isatty()):
+    if not (is_coloured(stream) or stream.isatty()):
         stream.writelines(_aligned([columns, *(list(row.values()) for row in rows)]))
         return
-    from rich.console import Console
-
     width = width_of(stream)
-    console = Console(
-        file=stream,
-        width=width,
-        # Rich takes a dumb terminal for one of 80 columns, unless it is told the height too.
-        height=_ANY_HEIGHT,
-        force_terminal=is_colour or None,
-        color_system="auto" if is_colour else None,
-    )
-    console.print(_rich_table(columns, rows, width, first_to_go))
+    console_for(stream, width).print(_rich_table(columns, rows, width, first_to_go))
 
 
 def _attempt_cells(attempt: "Attempt") -> dict[str, str]:
@@ -107,10 +103,28 @@ def _attempt_cells(attempt: "Attempt") -> dict[str, str]:
         "type": attempt.type,
         "outcome": attempt.outcome,
         "duration": _EMPTY if attempt.seconds is None else duration(attempt.seconds),
-        "by": f"{attempt.user}@{attempt.host}",
+        "by": _by(attempt),
         "version": attempt.version or _EMPTY,
         "note": note or _EMPTY,
     }
+
+
+def _run_cells(attempts: Sequence["Attempt"]) -> dict[str, str]:
+    first, last = attempts[0], attempts[-1]
+    began = first.started_at or first.ended_at
+    seconds = seconds_between(began, last.ended_at)
+    return {
+        "started": _moment(began),
+        "run": first.run_id or _EMPTY,
+        "outcomes": in_outcomes(Counter(each.outcome for each in attempts)),
+        "duration": _EMPTY if seconds is None else duration(seconds),
+        "by": _by(first),
+        "version": first.version or _EMPTY,
+    }
+
+
+def _by(attempt: "Attempt") -> str:
+    return "@".join(filter(None, (attempt.user, attempt.host))) or _EMPTY
 
 
 def _cells(entry: "Entry") -> dict[str, str]:

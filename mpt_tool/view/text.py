@@ -16,8 +16,11 @@ from mpt_tool.view.results import (
     History,
     Listing,
     Pending,
+    Runs,
+    Status,
     Verified,
 )
+from mpt_tool.view.status import write_status
 from mpt_tool.wording import duration, in_items, in_outcomes, name_of, printable, shortened
 
 if TYPE_CHECKING:
@@ -32,34 +35,45 @@ _LONGEST_VALUE = 60
 
 
 def write(content: Content, stream: TextIO) -> None:
-    """Write what a command reports."""
-    lines: Iterable[str] = ()
+    """Write what a command reports: its table, if it has one, and what is told in lines."""
     match content:
         case Listing():
             tables.entries_table(content.entries, ("started", "applied", "duration"), stream)
-            found = [] if content.entries else ["No migrations found."]
-            lines = [*found, *(f"Note: {note}." for note in content.notes)]
         case Pending():
             tables.entries_table(content.entries, ("started",), stream)
         case History(migration_id=None):
             tables.history_table(content.attempts, stream)
-        case History():
-            details = [["", *_details(attempt)] for attempt in content.attempts]
-            lines = list(chain(*details))[1:]
+        case Runs():
+            tables.runs_table(content.runs, stream)
+        case Status():
+            write_status(content, stream)
         case Failures():
             tables.failures_table(content.items, stream)
+    stream.writelines(f"{printable(line)}\n" for line in _lines(content))
+
+
+def _lines(content: Content) -> Iterable[str]:
+    """Return what is told of a command's report in lines."""
+    match content:
+        case Listing():
+            found = [] if content.entries else ["No migrations found."]
+            return [*found, *(f"Note: {note}." for note in content.notes)]
+        case History(migration_id=str()):
+            details = [["", *_details(attempt)] for attempt in content.attempts]
+            return list(chain(*details))[1:]
         case Verified():
-            lines = (
+            return (
                 f"{entry.name}: {error.message if error else 'verified'}"
                 for entry, error in content.entries
             )
         case Findings():
-            lines = map(_finding, content.findings)
+            return map(_finding, content.findings)
         case DryRun():
-            lines = _dry_run(content)
+            return _dry_run(content)
         case RunResult():
-            lines = summary(content)
-    stream.writelines(f"{printable(line)}\n" for line in lines)
+            return summary(content)
+        case _:
+            return ()
 
 
 def _details(attempt: "Attempt") -> list[str]:

@@ -101,10 +101,8 @@ class AirtableRepository:
         self._history = AirtableHistory(self._history_table)
         self._claims = AirtableClaims(self._table)
         # What keeps the lock waits for nothing else.
-        urgent_table = connect_held(True).table(base_id, table_name)
-        self._urgent_claims = AirtableClaims(urgent_table)
-        for table in (self._table, urgent_table):
-            table.api.session.hooks["response"].append(self._note_time)
+        self._urgent_claims = AirtableClaims(connect_held(True).table(base_id, table_name))
+        self._table.api.session.hooks["response"].append(self._note_time)
         self._rows: dict[str, RecordDict] = {}
         # A run says itself, before its first item, that it has no place for checkpoints.
         self._told = set(AS_JSON)
@@ -214,8 +212,8 @@ class AirtableRepository:
         unlock(self._claims, name.removeprefix(PREFIX))
 
     def holder(self) -> Holder | None:
-        """Return who holds the lock, or is to have it next, by one request that is sent once."""
-        return self._first_of(self._urgent_claims.read())
+        """Return who holds the lock, or is to have it next, by one request."""
+        return self._first_of(self._claims.read())
 
     def ask_to_stop(self, holder: Holder) -> None:
         """Write it to the row of its claim, which the holder reads with each renewal."""
@@ -235,7 +233,9 @@ class AirtableRepository:
     def _note_time(self, response: Response, *_: object, **__: object) -> None:
         """Note what the clock of Airtable shows: ours may be wrong."""
         with suppress(LookupError, ValueError):
-            self._answered_at = parsedate_to_datetime(response.headers["Date"])
+            # Of HTTP, always in UTC.
+            date = parsedate_to_datetime(response.headers["Date"])
+            self._answered_at = date.replace(tzinfo=UTC)
 
     def append(self, entry: Attempt | FailedItems) -> None:
         """Add an entry to the table of the history."""

@@ -32,7 +32,8 @@ class ResumeEnum(StrEnum):
 class OutcomeEnum(StrEnum):
     """How an attempt at a migration ended.
 
-    `found dead` if nobody lived to see its end, `tried` if it was to handle only some items.
+    `found dead` if nobody lived to see its end, `tried` if it was to handle only some items,
+    `running` if it has not.
     """
 
     APPLIED = "applied"
@@ -41,6 +42,7 @@ class OutcomeEnum(StrEnum):
     FAKED = "faked"
     FOUND_DEAD = "found dead"
     TRIED = "tried"
+    RUNNING = "running"
 
 
 class LogFormatEnum(StrEnum):

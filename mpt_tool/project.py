@@ -29,7 +29,7 @@ from mpt_tool.settings import (
 )
 from mpt_tool.storage import open_repository
 from mpt_tool.storage.local import STATE_FILE
-from mpt_tool.storage.repository import Snapshot, StateRepository
+from mpt_tool.storage.repository import Snapshot, StateRepository, last_failure
 
 log = get_log(__name__)
 
@@ -86,6 +86,16 @@ class Project:
         except StorageError as error:
             log.warning("What was changed since it was applied cannot be told: %s", error)
             return []
+
+    def last_failure(self) -> Attempt | None:
+        """Return the newest attempt that failed, if there is any and the history can be read."""
+        try:
+            return last_failure(self.repository)
+        except NoHistoryError as error:
+            log.debug("%s", error)
+        except StorageError as error:
+            log.warning("What failed last cannot be told: %s", error)
+        return None
 
     def store_notes(self, entries: Sequence[Entry], missing: Collection[str]) -> list[str]:
         """Return what the store lacks, of what is missing, that the migrations would use."""
@@ -145,7 +155,7 @@ class Project:
             migration_id: sum((Counter(each.outcomes) for each in of_targets), Counter[str]())
             for migration_id, of_targets in newest.items()
         }
-        return plan.build(scripts, records, read, targets, notes, outcomes)
+        return plan.build(scripts, records, read, targets, notes, outcomes, snapshot.holder)
 
     def require_known(self, migration_id: str) -> None:
         """Raise `SelectionError` if no script, no record and no attempt has this id."""

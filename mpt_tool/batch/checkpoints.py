@@ -11,7 +11,7 @@ from typing import Any, Self
 from mpt_tool.errors import MptToolError
 from mpt_tool.migration.steps import Steps
 from mpt_tool.process.log import get_log
-from mpt_tool.records import Checkpoint, FailedItem, KeptStep
+from mpt_tool.records import Checkpoint, FailedItem, KeptStep, counted
 
 # Further ones are counted together: a migration may return what differs with each item.
 _MOST_OUTCOMES = 50
@@ -53,8 +53,7 @@ class Tally:
 
     def counts(self) -> dict[str, int]:
         """Return the counts by name, the total if it is known."""
-        known = {} if self.total is None else {"total": self.total}
-        return {"processed": self.processed, "failed": self.failed, **known}
+        return counted(self.processed, self.failed, self.total)
 
 
 class Checkpoints:
@@ -88,6 +87,7 @@ class Checkpoints:
         self.steps = Steps(begin.steps, self.save, of_failed)
         """The durable steps of the run, saved as they are taken."""
         self._retried = begin.retried
+        self._walk_from = (time.monotonic(), tally.handled)
         self._unsaved_failures: list[FailedItem] = []
         # Held while any of this changes, and while it is saved.
         self._turn = threading.Lock()
@@ -105,8 +105,15 @@ class Checkpoints:
             "retried": self._retried,
             "outcomes": dict(tally.outcomes),
             "steps": self.steps.kept(),
+            "rate": self._rate(),
         }
         return self._begin.model_copy(update=update), tuple(self._unsaved_failures)
+
+    def _rate(self) -> float | None:
+        """Return how many items a second were handled since the walk began; None if none was."""
+        began, handled = self._walk_from
+        seconds, count = time.monotonic() - began, self.tally.handled - handled
+        return round(count / seconds, 3) if seconds > 0 and count > 0 else None
 
     @property
     def has_unsaved_failures(self) -> bool:
@@ -129,6 +136,7 @@ class Checkpoints:
         Raises:
             Exception: what a save failed with.
         """
+        self._walk_from = (time.monotonic(), self.tally.handled)
         ended = threading.Event()
         saver = threading.Thread(target=self._keep_saving, args=(ended,), daemon=True)
         saver.start()

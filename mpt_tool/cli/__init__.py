@@ -20,6 +20,8 @@ from mpt_tool.cli.migrate import migrate
 from mpt_tool.cli.options import NO_COLOR, VERSION
 from mpt_tool.cli.pending import pending
 from mpt_tool.cli.report import report
+from mpt_tool.cli.status import status
+from mpt_tool.cli.stop import stop
 from mpt_tool.cli.unlock import unlock
 from mpt_tool.cli.verify import verify
 from mpt_tool.errors import ExitCode
@@ -33,8 +35,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 _COMMANDS: Mapping[str, Sequence[Callable[..., None]]] = {
-    "Commands that run": (migrate, batch, unlock),
-    "Commands that show": (pending, history, failures, verify, report, doctor, demo),
+    "Commands that run": (migrate, batch, stop, unlock),
+    "Commands that show": (status, pending, history, failures, report, verify, doctor, demo),
 }
 _EXAMPLES = {migrate: OF_MIGRATE, batch: OF_BATCH}
 for _panel, _commands in _COMMANDS.items():

@@ -159,13 +159,15 @@ def _initialize(session: "Session", wait: float | None) -> Result:
 def _list(session: "Session") -> Result:
     """Show all migrations and where they stand."""
     from mpt_tool.scripts.plan import by_target
+    from mpt_tool.view.status import standing
 
     project = session.project
     scripts, snapshot = project.scripts_if_any(), project.repository.load()
     entries = project.plan(scripts, snapshot, project.attempts_if_any())
-    if session.output.verbose and not session.output.as_json:
-        entries = by_target(entries)
-    return Result(Listing(entries, project.store_notes(entries, snapshot.missing)))
+    by_targets = session.output.verbose and not session.output.as_json
+    shown = by_target(entries) if by_targets else entries
+    listing = Listing(shown, project.store_notes(entries, snapshot.missing))
+    return Result(listing, standing(entries, snapshot.holder))
 
 
 def _check(session: "Session", *, strict: bool, missing_ok: bool) -> Result:

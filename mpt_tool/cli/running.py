@@ -14,7 +14,7 @@ from mpt_tool.cli.options import DEFAULT_LIMIT
 from mpt_tool.cli.session import Session
 from mpt_tool.clients.rehearsal import Rehearsal, write_nothing
 from mpt_tool.enums import MigrationTypeEnum
-from mpt_tool.errors import NoHistoryError, ScriptError
+from mpt_tool.errors import NoHistoryError, ScriptError, StorageError
 from mpt_tool.records import FailedItem
 from mpt_tool.runner import run as runs
 from mpt_tool.runner import some
@@ -22,10 +22,12 @@ from mpt_tool.runner.prepare import Prepared, Selection, Step, prepare
 from mpt_tool.runner.work import BatchWork
 from mpt_tool.scripts import plan
 from mpt_tool.scripts.folder import Script
+from mpt_tool.scripts.plan import RunResult
 from mpt_tool.settings import env_file_exported
 from mpt_tool.storage.repository import Snapshot, failures_of
 from mpt_tool.view.progress import LiveReporter, LogReporter
 from mpt_tool.view.results import DryRun, Result
+from mpt_tool.view.status import next_lines
 from mpt_tool.view.terminal import is_live
 from mpt_tool.view.text import summary
 from mpt_tool.wording import in_items, in_outcomes, name_of
@@ -58,8 +60,23 @@ def run(
         context = replace(context, missing=snapshot.missing, budget=Budget(limit or inf))
         outcome = runs.run(prepared, repository, context)
     if outcome.failure:
-        return Result(outcome, failure=outcome.failure)
+        said = _next(session, scripts, snapshot, outcome)
+        return Result(outcome, said, failure=outcome.failure)
     return Result(said=[*summary(outcome), _done(selection)])
+
+
+def _next(
+    session: Session, scripts: Sequence[Script], snapshot: Snapshot, outcome: RunResult
+) -> list[str]:
+    """Return what to type next after a run that failed; none if its error says that.
+
+    Nothing is read again for it: the run knows what it left behind.
+    """
+    if isinstance(outcome.failure, StorageError):
+        return []
+    records = {**snapshot.records, **outcome.records}
+    left = replace(snapshot, records=records, holder=None)
+    return next_lines(session.project.plan(scripts, left), None)
 
 
 def handle_some(

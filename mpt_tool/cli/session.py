@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -29,6 +29,7 @@ from mpt_tool.project import Project, find_root, open_project
 from mpt_tool.records import Origin
 from mpt_tool.redaction import Redact, make_redact, secrets_in
 from mpt_tool.settings import read_env_file, working_folder
+from mpt_tool.storage.repository import Stoppable
 from mpt_tool.view import documents, text
 from mpt_tool.view.logs import start_logs, teller
 from mpt_tool.view.pipelines import Mark, Pipeline, code_quality, marks_of, pipeline_in
@@ -121,9 +122,15 @@ class Session:
         found = result.content.findings if isinstance(result.content, Findings) else ()
         return marks_of(found, self.project.folder)
 
-    def lock(self, wait: float | None) -> AbstractContextManager[None]:
-        """Return a context that holds the store's lock, for which it waits so many seconds."""
-        return self.project.repository.lock(self.origin, wait or 0, self.stop.lose_lock)
+    @contextmanager
+    def lock(self, wait: float | None) -> Iterator[None]:
+        """Hold the store's lock, for which it waits so many seconds, and stop if that is asked."""
+        repository = self.project.repository
+        with ExitStack() as held:
+            held.enter_context(repository.lock(self.origin, wait or 0, self.stop.lose_lock))
+            if isinstance(repository, Stoppable):
+                held.enter_context(self.stop.asked_by(repository.is_asked_to_stop))
+            yield
 
     def context(self, reporter: "Reporter") -> "Context":
         """Return what a run needs of the world around it."""

@@ -159,7 +159,8 @@ class Recorder:
                 f"once() cannot keep what {self.name} makes, as the store has no column"
                 f" {self.column}; mpt-tool migrate --init adds the column"
             )
-        run = self._saved.reach(checkpoint)
+        now = self._context.clock()
+        run = self._saved.reach(checkpoint.model_copy(update={"reached_at": now}))
         self._require_no_secret(run, failed)
         if failed:
             self._keep(checkpoint, failed)

@@ -49,9 +49,13 @@ def run(prepared: Prepared, repository: StateRepository, context: Context) -> Ru
     began = time.monotonic()
     ids = [step.record.migration_id for step in prepared.steps]
     applied, failure = 0, None
+    records = {}
     with context.stop.deferred():
         for step in prepared.steps:
-            failure = _run_step(step, applied + 1, len(ids), repository, context)
+            ledger = Ledger(step.record, step.targets)
+            failure = _run_step(step, ledger, applied + 1, len(ids), repository, context)
+            if ledger.record is not step.record:
+                records[ledger.record.migration_id] = ledger.record
             if failure:
                 break
             applied += 1
@@ -63,6 +67,7 @@ def run(prepared: Prepared, repository: StateRepository, context: Context) -> Ru
         ids[applied] if failure else None,
         failure,
         _outcomes(prepared.steps[: applied + 1]),
+        records,
     )
 
 
@@ -77,13 +82,17 @@ def _outcomes(steps: Sequence[Step]) -> dict[str, dict[str, int]]:
 
 
 def _run_step(
-    step: Step, number: int, total: int, repository: StateRepository, context: Context
+    step: Step,
+    ledger: Ledger,
+    number: int,
+    total: int,
+    repository: StateRepository,
+    context: Context,
 ) -> MptToolError | None:
     """Run one migration, for each of its targets in turn; return why it is not applied, if so.
 
     A target that fails does not keep the others from their turn.
     """
-    ledger = Ledger(step.record, step.targets)
     left, failures = list(step.works), dict[str, MptToolError]()
     if step.has_progress and ledger.column in context.missing:
         log.warning(

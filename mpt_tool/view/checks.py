@@ -8,7 +8,7 @@ from typing import TextIO
 
 from mpt_tool.enums import VerdictEnum
 from mpt_tool.view.results import Examination
-from mpt_tool.view.terminal import console_of, is_coloured, width_of
+from mpt_tool.view.terminal import console_for, is_coloured, width_of
 from mpt_tool.wording import printable
 
 _STYLES = {VerdictEnum.RIGHT: "green", VerdictEnum.DOUBTFUL: "yellow", VerdictEnum.WRONG: "red"}
@@ -27,7 +27,7 @@ def write_checks(examination: Examination, stream: TextIO) -> None:
         return
     from rich.text import Text
 
-    console = console_of(stream)
+    console = console_for(stream, width_of(stream))
     for line, style in lines:
         text = Text(line)
         # The verdict alone, but all of a line that has none.

@@ -2,13 +2,15 @@
 
 import csv
 import json
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from functools import singledispatch
 from typing import TYPE_CHECKING, Any, TextIO
 
-from mpt_tool.scripts.plan import of_targets
+from mpt_tool.records import seconds_between
+from mpt_tool.scripts.plan import of_targets, running
 from mpt_tool.view.results import (
     Content,
     DryRun,
@@ -18,6 +20,8 @@ from mpt_tool.view.results import (
     History,
     Listing,
     Pending,
+    Runs,
+    Status,
     Verified,
     Written,
 )
@@ -25,7 +29,7 @@ from mpt_tool.wording import printable
 
 if TYPE_CHECKING:
     from mpt_tool.batch.rehearsal import Sight
-    from mpt_tool.records import ErrorReport
+    from mpt_tool.records import Attempt, ErrorReport
     from mpt_tool.scripts.plan import Entry
     from mpt_tool.view.schemas import ListedMigration
 
@@ -81,6 +85,11 @@ def _(content: Pending) -> dict[str, Any]:
 @document.register(History)
 def _(content: History) -> dict[str, Any]:
     return {"attempts": [attempt.document() for attempt in content.attempts]}
+
+
+@document.register(Runs)
+def _(content: Runs) -> dict[str, Any]:
+    return {"runs": [_of_run(attempts) for attempts in content.runs]}
 
 
 @document.register(Failures)
@@ -159,6 +168,45 @@ def _of_entry(entry: "Entry") -> "ListedMigration":
     elif entry.targets or (record and record.targets):
         document["targets"] = [_of_entry(each) for each in of_targets(entry)]
     return document
+
+
+def _of_run(attempts: "Sequence[Attempt]") -> dict[str, Any]:
+    keys = ("run_id", "user", "host", "process", "version", "tool_version")
+    first, last = attempts[0], attempts[-1]
+    began = first.started_at or first.ended_at
+    return {
+        **{key: getattr(first, key) or None for key in keys},
+        "started_at": _isoformat(began),
+        "ended_at": _isoformat(last.ended_at),
+        "seconds": seconds_between(began, last.ended_at),
+        "outcomes": Counter(each.outcome for each in attempts),
+        "migrations": list(dict.fromkeys(each.migration_id for each in attempts)),
+    }
+
+
+@document.register(Status)
+def _(status: Status) -> dict[str, Any]:
+    holder, failure, next_ = status.holder, status.last_failure, status.next_command
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for entry in status.entries:
+        counts[entry.type or "unknown"][entry.status] += 1
+    return {
+        "at": _isoformat(status.at),
+        "lock": holder and {**asdict(holder), "since": _isoformat(holder.since)},
+        "running": [_of_running(entry) for entry in running(status.entries)],
+        "counts": counts,
+        "last_failure": failure and failure.document(),
+        "next": next_ and asdict(next_),
+    }
+
+
+def _of_running(entry: "Entry") -> dict[str, Any]:
+    checkpoint = entry.record and entry.record.checkpoint
+    return {
+        **_of_entry(entry),
+        "is_left": entry.is_left,
+        "checkpoint": checkpoint and checkpoint.document(),
+    }
 
 
 def _of_sight(sight: "Sight") -> dict[str, Any]:

@@ -17,16 +17,14 @@ from mpt_tool.batch.checkpoints import Tally
 from mpt_tool.process.log import get_log
 from mpt_tool.view.pipelines import Pipeline
 from mpt_tool.view.terminal import ERASE_LINE
-from mpt_tool.wording import duration, in_outcomes, of_total
+from mpt_tool.wording import bar, how_far, in_outcomes
 
 log = get_log(__name__)
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _SECONDS_A_FRAME = 0.1
 _SECONDS_A_LOG = 30
-_STALLED_SECONDS = 30
 _RATE_SECONDS = 60
-_BAR_WIDTH = 10
 # How much of the name of what runs goes before the bar; of less nobody could tell what it is.
 _LEAST_WIDTH = 12
 
@@ -97,13 +95,7 @@ class Course:
             self._samples.popleft()
         began, first = self._samples[0]
         rate = (handled - first) / (now - began) if now > began else 0.0
-        parts = [of_total(handled, tally.total)]
-        if now - self._grew_at >= _STALLED_SECONDS:
-            parts.append(f"no progress for {duration(now - self._grew_at)}")
-        elif rate:
-            parts.append(f"{rate:,.1f}/s")
-            if tally.total is not None and tally.total > handled:
-                parts.append(f"{duration((tally.total - handled) / rate)} left")
+        parts = [how_far(handled, tally.total, rate, now - self._grew_at)]
         if tally.failed:
             parts.append(f"{tally.failed:,} failed")
         # A copy, for items go on being counted.
@@ -113,11 +105,7 @@ class Course:
 
     def bar(self) -> str:
         """Return a bar of what is done; nothing without a total."""
-        total = self._tally.total
-        if not total:
-            return ""
-        filled = min(_BAR_WIDTH, _BAR_WIDTH * self._tally.handled // total)
-        return "━" * filled + "╌" * (_BAR_WIDTH - filled)
+        return bar(self._tally.handled, self._tally.total)
 
 
 @dataclass(frozen=True, slots=True)

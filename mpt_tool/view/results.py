@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from mpt_tool.checks import Check
     from mpt_tool.records import Attempt, ErrorReport, FailedItem, MigrationRecord
     from mpt_tool.scripts.check import Finding
+    from mpt_tool.scripts.next_command import NextCommand
     from mpt_tool.scripts.plan import Entry, RunResult
+    from mpt_tool.storage.repository import Holder
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,28 @@ class History:
 
     attempts: "Sequence[Attempt]"
     migration_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The attempts of each run, the newest run last."""
+
+    runs: "Sequence[Sequence[Attempt]]"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What goes on at a moment: who holds the lock, where all migrations stand, what to type next.
+
+    `holder` is None if nobody holds the lock, `last_failure` if no attempt failed, `next_command`
+    if nothing is to be done.
+    """
+
+    at: datetime
+    holder: "Holder | None"
+    entries: "Sequence[Entry]"
+    last_failure: "Attempt | None"
+    next_command: "NextCommand | None"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +140,8 @@ type Content = (
     Listing
     | Pending
     | History
+    | Runs
+    | Status
     | Failures
     | Verified
     | Findings

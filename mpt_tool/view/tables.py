@@ -1,11 +1,13 @@
 """The tables that people read: fitted to the width of a terminal, and never cut elsewhere."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
 
 from mpt_tool.enums import MigrationStatusEnum, OutcomeEnum
-from mpt_tool.view.terminal import console_of, is_coloured, width_of
+from mpt_tool.records import seconds_between
+from mpt_tool.view.terminal import console_for, is_coloured, width_of
 from mpt_tool.wording import as_text, duration, in_outcomes, name_of, printable, timestamp
 
 if TYPE_CHECKING:
@@ -59,6 +61,12 @@ def history_table(attempts: Sequence["Attempt"], stream: TextIO) -> None:
     _write_table(columns, list(map(_attempt_cells, attempts)), stream, _FIRST_TO_GO_OF_HISTORY)
 
 
+def runs_table(runs: Sequence[Sequence["Attempt"]], stream: TextIO) -> None:
+    """Write a line a run, the newest last, fitted like that of migrations."""
+    columns = ["started", "run", "outcomes", "duration", "by", "version"]
+    _write_table(columns, list(map(_run_cells, runs)), stream, ("version", "duration", "by"))
+
+
 def failures_table(items: Mapping[str, Sequence["FailedItem"]], stream: TextIO) -> None:
     """Write a line an item that failed, fitted like that of migrations."""
     columns = ["target", "item", "error"] if any(items) else ["item", "error"]
@@ -83,8 +91,8 @@ def _write_table(
     if not (is_coloured(stream) or stream.isatty()):
         stream.writelines(_aligned([columns, *(list(row.values()) for row in rows)]))
         return
-    table = _rich_table(columns, rows, width_of(stream), first_to_go)
-    console_of(stream).print(table)
+    width = width_of(stream)
+    console_for(stream, width).print(_rich_table(columns, rows, width, first_to_go))
 
 
 def _attempt_cells(attempt: "Attempt") -> dict[str, str]:
@@ -95,10 +103,28 @@ def _attempt_cells(attempt: "Attempt") -> dict[str, str]:
         "type": attempt.type,
         "outcome": attempt.outcome,
         "duration": _EMPTY if attempt.seconds is None else duration(attempt.seconds),
-        "by": f"{attempt.user}@{attempt.host}",
+        "by": _by(attempt),
         "version": attempt.version or _EMPTY,
         "note": note or _EMPTY,
     }
+
+
+def _run_cells(attempts: Sequence["Attempt"]) -> dict[str, str]:
+    first, last = attempts[0], attempts[-1]
+    began = first.started_at or first.ended_at
+    seconds = seconds_between(began, last.ended_at)
+    return {
+        "started": _moment(began),
+        "run": first.run_id or _EMPTY,
+        "outcomes": in_outcomes(Counter(each.outcome for each in attempts)),
+        "duration": _EMPTY if seconds is None else duration(seconds),
+        "by": _by(first),
+        "version": first.version or _EMPTY,
+    }
+
+
+def _by(attempt: "Attempt") -> str:
+    return "@".join(filter(None, (attempt.user, attempt.host))) or _EMPTY
 
 
 def _cells(entry: "Entry") -> dict[str, str]:

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
 # Wider than any row, so that what goes to a file is never cut.
 _UNBOUNDED = 100_000
-ERASE_LINE = "\r\x1b[2K"
 _ANY_HEIGHT = 25
+ERASE_LINE = "\r\x1b[2K"
 
 
 def is_coloured(stream: TextIO) -> bool:
@@ -30,16 +30,21 @@ def width_of(stream: TextIO) -> int:
     return shutil.get_terminal_size().columns if stream.isatty() else _UNBOUNDED
 
 
-def console_of(stream: TextIO) -> "Console":
-    """Return what writes to the stream with the colour and in the width that it has."""
+def console_for(stream: TextIO, width: int | None = None) -> "Console":
+    """Return Rich's console for a stream, in colour if that is to have any.
+
+    Args:
+        stream: where it writes.
+        width: in columns; that of the terminal, as it changes, if none is given.
+    """
     from rich.console import Console
 
     is_colour = is_coloured(stream)
     return Console(
         file=stream,
-        width=width_of(stream),
+        width=width,
         # Rich takes a dumb terminal for one of 80 columns, unless it is told the height too.
-        height=_ANY_HEIGHT,
+        height=_ANY_HEIGHT if width else None,
         force_terminal=is_colour or None,
         color_system="auto" if is_colour else None,
     )

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from itertools import chain, starmap
+from functools import singledispatch
+from itertools import chain
 from typing import TYPE_CHECKING, TextIO
 
 from mpt_tool.errors import MptToolError, StoppedError, StorageError, UnbegunError
@@ -18,8 +19,11 @@ from mpt_tool.view.results import (
     Listing,
     Pending,
     Report,
+    Runs,
+    Status,
     Verified,
 )
+from mpt_tool.view.status import write_status
 from mpt_tool.wording import duration, in_items, in_outcomes, name_of, printable, shortened
 
 if TYPE_CHECKING:
@@ -34,53 +38,84 @@ _SHOWN_FIELDS = 10
 _LONGEST_VALUE = 60
 
 
-def write(content: Content, stream: TextIO) -> None:
-    """Write what a command reports."""
-    _write_table(content, stream)
-    stream.writelines(f"{printable(line)}\n" for line in _lines(content))
+@singledispatch
+def write(_content: Content, _stream: TextIO) -> None:
+    """Write what a command reports; nothing of what has no such form."""
 
 
-def _write_table(content: Content, stream: TextIO) -> None:
-    """Write what is shown as a table, if anything is."""
-    match content:
-        case Listing():
-            tables.entries_table(content.entries, ("started", "applied", "duration"), stream)
-        case Pending():
-            tables.entries_table(content.entries, ("started",), stream)
-        case History(migration_id=None):
-            tables.history_table(content.attempts, stream)
-        case Failures():
-            tables.failures_table(content.items, stream)
-        case Examination():
-            checks.write_checks(content, stream)
+@write.register(Listing)
+def _(content: Listing, stream: TextIO) -> None:
+    tables.entries_table(content.entries, ("started", "applied", "duration"), stream)
+    found = [] if content.entries else ["No migrations found."]
+    _write_lines([*found, *(f"Note: {note}." for note in content.notes)], stream)
 
 
-def _lines(content: Content) -> Iterable[str]:
-    """Return what is shown line by line."""
-    match content:
-        case Listing():
-            found = [] if content.entries else ["No migrations found."]
-            return [*found, *(f"Note: {note}." for note in content.notes)]
-        case History(migration_id=str()):
-            return _in_full(content.attempts)
-        case Verified():
-            return starmap(_verified, content.entries)
-        case Findings():
-            return map(_finding, content.findings)
-        case DryRun():
-            return _dry_run(content)
-        case RunResult():
-            return summary(content)
-        case Report():
-            from mpt_tool.view.report import markdown
-
-            return markdown.lines(content)
-        case _:
-            return ()
+@write.register(Pending)
+def _(content: Pending, stream: TextIO) -> None:
+    tables.entries_table(content.entries, ("started",), stream)
 
 
-def _verified(entry: "Entry", error: "ErrorReport | None") -> str:
-    return f"{entry.name}: {error.message if error else 'verified'}"
+@write.register(History)
+def _(content: History, stream: TextIO) -> None:
+    if content.migration_id is None:
+        tables.history_table(content.attempts, stream)
+    else:
+        _write_lines(_in_full(content.attempts), stream)
+
+
+@write.register(Runs)
+def _(content: Runs, stream: TextIO) -> None:
+    tables.runs_table(content.runs, stream)
+
+
+@write.register(Status)
+def _(content: Status, stream: TextIO) -> None:
+    write_status(content, stream)
+
+
+@write.register(Failures)
+def _(content: Failures, stream: TextIO) -> None:
+    tables.failures_table(content.items, stream)
+
+
+@write.register(Examination)
+def _(content: Examination, stream: TextIO) -> None:
+    checks.write_checks(content, stream)
+
+
+@write.register(Verified)
+def _(content: Verified, stream: TextIO) -> None:
+    verdicts = (
+        f"{entry.name}: {error.message if error else 'verified'}"
+        for entry, error in content.entries
+    )
+    _write_lines(verdicts, stream)
+
+
+@write.register(Findings)
+def _(content: Findings, stream: TextIO) -> None:
+    _write_lines(map(_finding, content.findings), stream)
+
+
+@write.register(DryRun)
+def _(content: DryRun, stream: TextIO) -> None:
+    _write_lines(_dry_run(content), stream)
+
+
+@write.register(RunResult)
+def _(content: RunResult, stream: TextIO) -> None:
+    _write_lines(summary(content), stream)
+
+
+@write.register(Report)
+def _(content: Report, stream: TextIO) -> None:
+    from mpt_tool.view.report import markdown
+
+    _write_lines(markdown.lines(content), stream)
+
+
+def _write_lines(lines: Iterable[str], stream: TextIO) -> None:
+    stream.writelines(f"{printable(line)}\n" for line in lines)
 
 
 def _in_full(attempts: "Sequence[Attempt]") -> list[str]:

@@ -44,6 +44,8 @@ def test_a_checkpoint_in_the_state_file_has_the_documented_form(project: Project
 
     assert attempt["started_at"] < checkpoint.pop("since") < attempt["ended_at"]
     assert checkpoint.pop("checksum") == attempt["checksum"]
+    assert attempt["started_at"] < checkpoint.pop("reached_at") < attempt["ended_at"]
+    assert checkpoint.pop("rate") > 0
     assert checkpoint == {
         "cursor": 3,
         "processed": 3,

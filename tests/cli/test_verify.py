@@ -119,8 +119,11 @@ def test_a_migration_that_is_not_so_has_failed(project: Project, is_batch: bool)
     assert result.exit_code == 1
     assert "Error running data command: Migration checked failed: not so\n" in result.stderr
     assert ", in verify\n" in result.stderr
-    table = project.run("migrate", "--list").stdout.splitlines()[-1]
-    assert (table.split()[3], table.endswith("  to be verified")) == ("failed", True)
+    table = project.run("migrate", "--list").stdout.partition("\n\n")[0]
+    assert (table.splitlines()[-1].split()[3], table.endswith("  to be verified")) == (
+        "failed",
+        True,
+    )
 
 
 @KINDS

@@ -173,7 +173,10 @@ def test_a_failure_ends_the_run_and_tells_how_far_it_came(project: Project) -> N
         "Not reached: next, last",
     ]
     assert re.fullmatch(r"1 applied, 0 skipped, 1 failed in \d+\.\d s\.", lines[4])
-    assert len(lines) == 5
+    assert lines[5:] == [
+        "Next: mpt-tool migrate --data",
+        "      broken failed: mpt-tool history broken says why",
+    ]
     assert " - ERROR - Migration broken failed: out of paper" in result.stderr
     assert result.stderr.endswith(
         "Error running data command: Migration broken failed: out of paper\nAborted.\n"

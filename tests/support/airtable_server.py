@@ -41,7 +41,8 @@ STATE_COLUMNS: Sequence[Mapping[str, Any]] = (
     },
 )
 _LIST_OPTIONS = {
-    *("pageSize", "maxRecords", "offset", "fields", "returnFieldsByFieldId", "filterByFormula")
+    *("pageSize", "maxRecords", "offset", "fields", "returnFieldsByFieldId", "filterByFormula"),
+    "sort",
 }
 SCOPES = frozenset(
     {"data.records:read", "data.records:write", "schema.bases:read", "schema.bases:write"}
@@ -347,6 +348,9 @@ def _list_options(query: Mapping[str, list[str]]) -> dict[str, Any]:
     if "fields[]" in options:
         del options["fields[]"]
         options["fields"] = query["fields[]"]
+    if "sort[0][field]" in options:
+        direction = options.pop("sort[0][direction]", "asc")
+        options["sort"] = [{"field": options.pop("sort[0][field]"), "direction": direction}]
     return options
 
 
@@ -362,6 +366,9 @@ def _list_records(table: Table, options: Mapping[str, Any]) -> dict[str, object]
     rows = list(table.rows.values())
     if "filterByFormula" in options:
         rows = _filtered(table, rows, str(options["filterByFormula"]))
+    for each in options.get("sort", []):
+        is_descending = each.get("direction") == "desc"
+        rows.sort(key=_cell_of(table, each["field"]), reverse=is_descending)
     if "maxRecords" in options:
         rows = rows[: _positive(options["maxRecords"])]
     seen = _rows_seen(options.get("offset"))

@@ -10,7 +10,13 @@ from typing import Any, NotRequired, TypedDict
 from pydantic import ConfigDict, TypeAdapter, with_config
 
 from mpt_tool.batch.differences import Difference
-from mpt_tool.enums import ChangeEnum, MigrationStatusEnum, MigrationTypeEnum, VerdictEnum
+from mpt_tool.enums import (
+    ChangeEnum,
+    MigrationStatusEnum,
+    MigrationTypeEnum,
+    OutcomeEnum,
+    VerdictEnum,
+)
 from mpt_tool.records import Attempt, ErrorReport
 
 _described = with_config(ConfigDict(use_attribute_docstrings=True))
@@ -73,11 +79,88 @@ class PendingDocument(Envelope):
     """Those that a run would run, in that order."""
 
 
+@_described
+class RunDocument(TypedDict):
+    """A run: all attempts that it made."""
+
+    run_id: str
+    user: str | None
+    host: str | None
+    process: int | None
+    version: str | None
+    """The `SERVICE_VERSION` of the run."""
+    tool_version: str | None
+    started_at: str | None
+    """When the first of them began, in UTC."""
+    ended_at: str | None
+    """When the last of them ended; null if it has not, or nobody knows."""
+    seconds: float | None
+    outcomes: dict[OutcomeEnum, int]
+    """How many attempts came to each."""
+    migrations: list[str]
+    """Their ids, each once."""
+
+
 class HistoryDocument(Envelope):
     """`history`."""
 
-    attempts: list[Attempt]
+    attempts: NotRequired[list[Attempt]]
     """The newest last; keys without a value are left out."""
+    runs: NotRequired[list[RunDocument]]
+    """With `--runs`, in place of attempts; the newest last."""
+
+
+@_described
+class HolderDocument(TypedDict):
+    """Who holds the lock."""
+
+    name: str
+    """What `unlock` takes."""
+    host: str
+    process: str
+    since: str | None
+    """When it took the lock, in UTC."""
+    user: str
+    run_id: str
+    silent_seconds: float | None
+    """For how long there was no sign of life; null where the system tells whether it lives."""
+    is_alive: bool | None
+    """Null if that cannot be told."""
+    is_to_stop: bool
+    """Whether it is asked to stop."""
+
+
+class RunningMigration(ListedMigration):
+    """A migration that runs, or was left running."""
+
+    is_left: bool
+    """Whether the run that began it is dead."""
+    checkpoint: dict[str, Any] | None
+    """How far it is, as the state keeps it."""
+
+
+@_described
+class NextCommandDocument(TypedDict):
+    """What to type next."""
+
+    command: str
+    reason: str
+    """Why, as a part of a sentence."""
+
+
+class StatusDocument(Envelope):
+    """`status`."""
+
+    at: str
+    """The moment that it tells of, in UTC."""
+    lock: HolderDocument | None
+    """Null if nobody holds it."""
+    running: list[RunningMigration]
+    counts: dict[str, dict[MigrationStatusEnum, int]]
+    """How many migrations there are of each status, by type."""
+    last_failure: Attempt | None
+    next: NextCommandDocument | None
+    """Null if nothing is to be done."""
 
 
 @_described
@@ -259,6 +342,7 @@ DOCUMENTS: Mapping[str, Any] = {
     "batch": DryRunDocument,
     "pending": PendingDocument,
     "history": HistoryDocument,
+    "status": StatusDocument,
     "failures": FailuresDocument,
     "verify": VerifyDocument,
     "doctor": DoctorDocument,

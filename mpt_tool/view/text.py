@@ -30,9 +30,8 @@ if TYPE_CHECKING:
     from collections import Counter
 
     from mpt_tool.batch.rehearsal import Rehearsed, RehearsedChange, RehearsedItem, Sight
-    from mpt_tool.records import Attempt, ErrorReport
+    from mpt_tool.records import Attempt
     from mpt_tool.scripts.check import Finding
-    from mpt_tool.scripts.plan import Entry
 
 _SHOWN_FIELDS = 10
 _LONGEST_VALUE = 60

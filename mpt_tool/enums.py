@@ -50,3 +50,13 @@ class ChangeEnum(StrEnum):
     UPDATE = "update"
     DELETE = "delete"
     ACTION = "action"
+
+
+class OccasionEnum(StrEnum):
+    """What of a run others are notified of."""
+
+    STARTED = "started"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    STALLED = "stalled"

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, get_args
 from pydantic import (
     AfterValidator,
     AliasChoices,
+    BeforeValidator,
     Field,
     HttpUrl,
     SecretStr,
@@ -18,8 +19,14 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
+from mpt_tool.enums import OccasionEnum
 from mpt_tool.errors import MptToolError, SettingsError
 
 ENV_FILE = ".env"
@@ -106,6 +113,22 @@ def _http_address(text: str) -> str:
         raise PydanticCustomError("address", reason) from None
 
 
+def _function(text: str) -> str:
+    module, _, name = text.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), name)):
+        raise PydanticCustomError("function", "use a function like package.module:function")
+    return text
+
+
+def _occasions(value: object) -> frozenset[OccasionEnum]:
+    names = value.replace(",", " ").split() if isinstance(value, str) else value
+    known = [str(each) for each in OccasionEnum]
+    if not (isinstance(names, list | frozenset) and all(each in known for each in names)):
+        raise PydanticCustomError("occasions", "use some of {known}", {"known": ", ".join(known)})
+    return frozenset(map(OccasionEnum, names))
+
+
+_Function = Annotated[str, AfterValidator(_function)]
 HttpAddress = Annotated[str, AfterValidator(_http_address)]
 
 
@@ -119,6 +142,14 @@ class Settings(Section):
     schema_time_limit: Annotated[_Limit, variable("SCHEMA_TIME_LIMIT")] = 15 * 60
     data_time_limit: Annotated[_Limit, variable("DATA_TIME_LIMIT")] = 0
     service_version: Annotated[str | None, variable("SERVICE_VERSION", None)] = None
+    telemetry: Annotated[_Function | None, variable("MPT_TOOL_TELEMETRY", None)] = None
+    slow_item_seconds: Annotated[_Limit, variable("SLOW_ITEM_SECONDS")] = 5
+    notify_urls: Annotated[SecretStr | None, variable("NOTIFY_URLS")] = None
+    notify_on: Annotated[
+        frozenset[OccasionEnum], NoDecode, BeforeValidator(_occasions), variable("NOTIFY_ON")
+    ] = frozenset({OccasionEnum.FAILED, OccasionEnum.STALLED})
+    notify_stalled_seconds: Annotated[float, Field(gt=0), variable("NOTIFY_STALLED_SECONDS")] = 900
+    notify_ping_url: Annotated[SecretStr | None, variable("NOTIFY_PING_URL")] = None
 
 
 def load_settings[S: Section](model: type[S], root: Path) -> S:

@@ -26,7 +26,8 @@ from mpt_tool.view.results import Result
 from mpt_tool.wording import LONGEST_REPEATED, printable, printable_lines, shortened
 
 if TYPE_CHECKING:
-    from mpt_tool.runner.context import Context, Reporter
+    from mpt_tool.reporting import Reporter
+    from mpt_tool.runner.context import Context
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,27 @@ class Session:
     def lock(self, wait: float | None) -> AbstractContextManager[None]:
         """Return a context that holds the store's lock, for which it waits so many seconds."""
         return self.project.repository.lock(self.origin, wait or 0, self.stop.lose_lock)
+
+    def observed(self, command: str, shown: "Reporter") -> AbstractContextManager["Reporter"]:
+        """Return a context in which a run goes on, with the reporter to tell of it.
+
+        Args:
+            command: what runs migrations, as it was typed.
+            shown: what shows it here.
+        """
+        from mpt_tool.observers import observing
+        from mpt_tool.observers.whereabouts import Whereabouts
+        from mpt_tool.reporting import Run
+
+        project, origin = self.project, self.origin
+        where = Whereabouts(project.name, project.root, origin)
+        return observing(
+            Run(command), shown, project.settings, os.environ, where, self.redact, self._advice
+        )
+
+    def _advice(self) -> str:
+        """Return what to type next."""
+        return ""
 
     def context(self, reporter: "Reporter") -> "Context":
         """Return what a run needs of the world around it."""

@@ -28,6 +28,7 @@ from mpt_tool.records import (
     FailedItems,
     RunRecord,
 )
+from mpt_tool.reporting import FoundDead, Saving
 from mpt_tool.runner.attempts import attempt_at, known_end, report_of
 from mpt_tool.runner.context import Context
 from mpt_tool.runner.ledger import Ledger
@@ -120,6 +121,7 @@ class Recorder:
             timestamp(run.started_at),
         )
         self._append(OutcomeEnum.FOUND_DEAD, run, ended_at=None)
+        self._context.reporter.note(FoundDead(self.name))
         return None
 
     def start(self) -> None:
@@ -159,9 +161,10 @@ class Recorder:
             )
         run = self._saved.reach(checkpoint)
         self._require_no_secret(run, failed)
-        if failed and self.keeps_failures:
-            self._keep(checkpoint, failed)
-        self._save(run)
+        with self._context.reporter.during(Saving(checkpoint.handled)):
+            if failed and self.keeps_failures:
+                self._keep(checkpoint, failed)
+            self._save(run)
 
     def _keep(self, checkpoint: Checkpoint, failed: Sequence[FailedItem]) -> None:
         """Keep failed items in the history; without one, say that they are not kept.

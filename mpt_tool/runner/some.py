@@ -12,6 +12,7 @@ from mpt_tool.errors import SelectionError, StoppedError
 from mpt_tool.process.isolation import isolated
 from mpt_tool.process.unawaited import unawaited_noted
 from mpt_tool.records import Checkpoint, FailedItem
+from mpt_tool.reporting import Preparing, Running
 from mpt_tool.runner.context import Context
 from mpt_tool.runner.ledger import Ledger
 from mpt_tool.runner.prepare import Step
@@ -49,24 +50,28 @@ def handle_some(
 
     checkpoints = Checkpoints(begin, tally, save, math.inf, math.inf)
     pace = work.migration.max_requests_per_second
-    try:
-        with (
-            stop.deferred(),
-            isolated(),
-            unawaited_noted(),
-            requests_capped(pace),
-            EventLoop() as loop,
-        ):
-            batch = Batch(work.migration, checkpoints, loop, stop.is_set, context.redact)
-            batch.prepare()
-            with some_items(batch, cursors) as walk:
-                walk.run()
-        if (cause := stop.cause) and tally.processed < len(cursors):
-            stopped = f"{in_items(tally.processed, len(cursors))} of {recorder.name}"
-            raise StoppedError(f"{stopped} were handled: {cause}", cause.exit_code)
-    except BaseException as error:  # noqa: BLE001 - raised as ours, once it is recorded
-        failure = recorder.failure_of(error)
-        recorder.note_try(began, tally, failure)
-        raise failure from failure.__cause__
+    with context.reporter.during(Running(recorder.migration_id, target, 1, 1, tally)):
+        try:
+            with (
+                stop.deferred(),
+                isolated(),
+                unawaited_noted(),
+                requests_capped(pace),
+                EventLoop() as loop,
+            ):
+                batch = Batch(
+                    work.migration, checkpoints, loop, stop.is_set, context.redact, context.reporter
+                )
+                with context.reporter.during(Preparing()):
+                    batch.prepare()
+                with some_items(batch, cursors) as walk:
+                    walk.run()
+            if (cause := stop.cause) and tally.processed < len(cursors):
+                stopped = f"{in_items(tally.processed, len(cursors))} of {recorder.name}"
+                raise StoppedError(f"{stopped} were handled: {cause}", cause.exit_code)
+        except BaseException as error:  # noqa: BLE001 - raised as ours, once it is recorded
+            failure = recorder.failure_of(error)
+            recorder.note_try(began, tally, failure)
+            raise failure from failure.__cause__
     recorder.note_try(began, tally)
     return tally

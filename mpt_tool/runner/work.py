@@ -15,9 +15,10 @@ from mpt_tool.migration import BaseMigration, BatchMigration
 from mpt_tool.migration.steps import Steps, attach
 from mpt_tool.process.limits import time_limit
 from mpt_tool.process.log import get_log
-from mpt_tool.process.signals import Interrupted, Stop
+from mpt_tool.process.signals import Interrupted
 from mpt_tool.process.unawaited import require_awaited
 from mpt_tool.records import Checkpoint, FailedItem
+from mpt_tool.reporting import Preparing, Verifying
 from mpt_tool.runner.context import Context
 from mpt_tool.runner.recorder import Recorder
 from mpt_tool.wording import as_text, in_items
@@ -57,7 +58,7 @@ class ScriptWork:
         attach(self.migration, steps)
         with context.stop.allowed(), _limit(self.migration, recorder, context):
             if self.checkpoint and self.checkpoint.done:
-                if _is_verified(self.migration, recorder, context.stop):
+                if _is_verified(self.migration, recorder, context):
                     return
                 # From here on it has not run to its end.
                 recorder.reach(begin)
@@ -69,19 +70,21 @@ class ScriptWork:
             steps.require_kept()
             if verifies(self.migration):
                 recorder.reach(reached().model_copy(update={"done": True}))
-                with _going_on_with_verify(recorder, context.stop):
+                with _verifying(recorder, context):
                     finish(self.migration.verify, "verify")
 
 
 @contextmanager
-def _going_on_with_verify(recorder: Recorder, stop: Stop) -> Iterator[None]:
+def _verifying(recorder: Recorder, context: Context) -> Iterator[None]:
     """Tell a stop meanwhile as one after which the next run goes on with that.
 
     Raises:
         StoppedError: the run is to stop.
     """
+    stop = context.stop
     try:
-        yield
+        with context.reporter.during(Verifying()):
+            yield
     except BaseException as error:
         is_stopped = was_not_begun(error) or isinstance(error, KeyboardInterrupt)
         if not (is_stopped and stop.cause and recorder.keeps_checkpoints):
@@ -94,7 +97,7 @@ def _going_on_with_verify(recorder: Recorder, stop: Stop) -> Iterator[None]:
         ) from None
 
 
-def _is_verified(migration: BaseMigration, recorder: Recorder, stop: Stop) -> bool:
+def _is_verified(migration: BaseMigration, recorder: Recorder, context: Context) -> bool:
     """Whether a migration that ran to its end in an earlier run is found to be right now.
 
     Raises:
@@ -102,7 +105,7 @@ def _is_verified(migration: BaseMigration, recorder: Recorder, stop: Stop) -> bo
     """
     log.info("Verifying %s, which ran to its end before", recorder.name)
     try:
-        with _going_on_with_verify(recorder, stop):
+        with _verifying(recorder, context):
             finish(migration.verify, "verify")
     except StoppedError:
         raise
@@ -155,10 +158,13 @@ class BatchWork:
         )
         pace = migration.max_requests_per_second
         with _limit(migration, recorder, context), requests_capped(pace), EventLoop() as loop:
-            batch = Batch(migration, checkpoints, loop, stop.is_set, context.redact)
+            batch = Batch(
+                migration, checkpoints, loop, stop.is_set, context.redact, context.reporter
+            )
             is_done = checkpoint is not None and checkpoint.done
             if not is_done or self.tally.failed:
-                batch.prepare()
+                with context.reporter.during(Preparing()):
+                    batch.prepare()
                 self.tally.total = total_of(migration, loop)
                 if checkpoint and self.retries_failed:
                     with failed_items(batch, _all_failures(recorder, checkpoint)) as walk:
@@ -177,7 +183,7 @@ class BatchWork:
             recorder.note(reached)
             if is_done and not reached.failed and verifies(migration):
                 recorder.reach(reached)
-                with _going_on_with_verify(recorder, stop):
+                with _verifying(recorder, context):
                     _require_no_verdict(loop.result_of(_called(migration.verify, "verify")))
                     require_awaited()
         _require_end(recorder, reached, stop.cause, context.budget)

@@ -81,13 +81,14 @@ class Course(Silent):
         """Return how far it is, in one line."""
         if not self._total:
             return "nothing was begun"
-        parts = [f"{self._applied:,} of {self._total:,} applied"]
-        if self._running:
-            tally = self._running.tally
-            of_items = f" after {in_items(tally.handled, tally.total)}" if tally else ""
-            failed = f", {tally.failed:,} failed" if tally and tally.failed else ""
-            parts.append(f"{self._running.name} is not{of_items}{failed}")
-        return "; ".join(parts)
+        told = f"{self._applied:,} of {self._total:,} applied"
+        if self._running is None:
+            return told
+        told += f", then {self._running.name}"
+        if (tally := self._running.tally) is None:
+            return told
+        failed = f", {tally.failed:,} failed" if tally.failed else ""
+        return f"{told}: {in_items(tally.handled, tally.total)}{failed}"
 
     def _move(self, waits_for: str = "") -> None:
         self._moved_at, self._waits_for = time.monotonic(), waits_for

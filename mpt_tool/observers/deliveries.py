@@ -5,7 +5,7 @@ Nothing of it changes what the run comes to: what cannot be sent is a warning in
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self
 
 from mpt_tool.process.log import get_log
@@ -13,7 +13,7 @@ from mpt_tool.process.log import get_log
 # Of each delivery, from its beginning: after that it is not tried again.
 TRY_SECONDS = 4.0
 # Of all that is not delivered yet at the end of the run, together.
-WAIT_SECONDS = 6.0
+WAIT_SECONDS = 8.0
 _PAUSE_SECONDS = 0.5
 
 log = get_log(__name__)
@@ -47,15 +47,19 @@ class Deliveries:
         """Begin a delivery.
 
         Args:
-            what: what messages call it.
+            what: what messages call it; of the same name one comes after the other.
             work: delivers it, or raises `UndeliveredError` or `UnusableError`.
         """
-        thread = threading.Thread(target=_deliver, args=(what, work), name=what, daemon=True)
+        earlier = [thread for other, thread in self._begun if other == what]
+        arguments = what, work, earlier
+        thread = threading.Thread(target=_deliver, args=arguments, name=what, daemon=True)
         self._begun.append((what, thread))
         thread.start()
 
 
-def _deliver(what: str, work: Callable[[], None]) -> None:
+def _deliver(what: str, work: Callable[[], None], earlier: Sequence[threading.Thread]) -> None:
+    for each in earlier:
+        each.join()
     gives_up_at = time.monotonic() + TRY_SECONDS
     while True:
         try:

@@ -25,7 +25,9 @@ _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT")
 _BASES = {"data": "DataBaseMigration", "schema": "SchemaBaseMigration"}
 _HANGS_SECONDS = 60
 # Variables that nothing looks at before a command reads its settings, and those of scripts.
-_SETTINGS = ("AIRTABLE_", "DATA_", "MPT_", "SCHEMA_", "SERVICE_", "STORAGE_")
+_SETTINGS = (
+    *("AIRTABLE_", "DATA_", "MPT_", "NOTIFY_", "OTEL_", "SCHEMA_", "SERVICE_", "SLOW_", "STORAGE_"),
+)
 _OF_SCRIPTS = ("DATABASE_URL", "HOLDS", "READY", "SHOP_", "SIGNING_KEY")
 
 

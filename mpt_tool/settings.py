@@ -26,7 +26,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from mpt_tool.enums import OccasionEnum
+from mpt_tool.enums import LogFormatEnum, OccasionEnum
 from mpt_tool.errors import MptToolError, SettingsError
 
 ENV_FILE = ".env"
@@ -128,6 +128,11 @@ def _occasions(value: object) -> frozenset[OccasionEnum]:
     return frozenset(map(OccasionEnum, names))
 
 
+def _log_format(value: object) -> object:
+    # An extension may have a variable of this name for logs of its own.
+    return value if value in list(LogFormatEnum) else LogFormatEnum.TEXT
+
+
 _Function = Annotated[str, AfterValidator(_function)]
 HttpAddress = Annotated[str, AfterValidator(_http_address)]
 
@@ -150,6 +155,9 @@ class Settings(Section):
     ] = frozenset({OccasionEnum.FAILED, OccasionEnum.STALLED})
     notify_stalled_seconds: Annotated[float, Field(gt=0), variable("NOTIFY_STALLED_SECONDS")] = 900
     notify_ping_url: Annotated[SecretStr | None, variable("NOTIFY_PING_URL")] = None
+    log_format: Annotated[LogFormatEnum, BeforeValidator(_log_format), variable("LOG_FORMAT")] = (
+        LogFormatEnum.TEXT
+    )
 
 
 def load_settings[S: Section](model: type[S], root: Path) -> S:

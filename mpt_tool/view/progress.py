@@ -3,6 +3,7 @@
 import itertools
 import os
 import shutil
+import sys
 import threading
 import time
 from collections import deque
@@ -14,6 +15,7 @@ from typing import Any, TextIO, cast
 
 from mpt_tool.process.log import get_log
 from mpt_tool.reporting import Phase, Progress, Running, Silent
+from mpt_tool.view.pipelines import Pipeline
 from mpt_tool.view.terminal import ERASE_LINE
 from mpt_tool.wording import duration, in_outcomes, of_total
 
@@ -29,15 +31,24 @@ _BAR_WIDTH = 10
 _LEAST_WIDTH = 12
 
 
+@dataclass(frozen=True)
 class LogReporter(Silent):
-    """Logs how far a batch migration is, every 30 seconds; of others their beginning and end do."""
+    """Logs how far a batch migration is, every 30 seconds; of others their beginning and end do.
+
+    What is written while a migration runs is a group of its own in the log of a `pipeline`.
+    """
+
+    pipeline: Pipeline | None = None
 
     @contextmanager
     def during(self, phase: Phase) -> Iterator[None]:
         """Log meanwhile."""
         with ExitStack() as stack:
-            if isinstance(phase, Running) and phase.tally:
-                stack.enter_context(_meanwhile(_keep_logging, phase.name, phase.tally))
+            if isinstance(phase, Running):
+                if self.pipeline:
+                    stack.enter_context(self.pipeline.group(phase.name, sys.stderr))
+                if phase.tally:
+                    stack.enter_context(_meanwhile(_keep_logging, phase.name, phase.tally))
             yield
 
 

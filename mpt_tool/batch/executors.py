@@ -9,9 +9,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import Context, copy_context
 from dataclasses import dataclass
-from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -223,16 +221,8 @@ def executor_of(
     else:
         from concurrent.futures import ThreadPoolExecutor
 
-        # Workers find what this thread has in context variables: the span that goes on, say.
-        enter = partial(_enter, copy_context())
-        with ThreadPoolExecutor(workers, thread_name_prefix="worker", initializer=enter) as pool:
+        with ThreadPoolExecutor(workers, thread_name_prefix="worker") as pool:
             yield Threads(process, loop, name_of, pool, Line(is_stopped))
-
-
-def _enter(context: Context) -> None:
-    """Set in this thread what the context variables of another one have."""
-    for variable, value in context.items():
-        variable.set(value)
 
 
 def sound(result: object, method: str = "process") -> object:

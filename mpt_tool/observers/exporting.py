@@ -10,6 +10,7 @@ from typing import Any
 
 from opentelemetry import metrics, trace
 
+from mpt_tool.errors import message_of
 from mpt_tool.observers.whereabouts import Whereabouts
 from mpt_tool.process.log import get_log
 
@@ -132,7 +133,9 @@ class _OnceAWarning(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         level = logging.DEBUG if self.has_warned else logging.WARNING
         self.has_warned = True
-        log.log(level, "Telemetry: %s", record.getMessage())
+        error = record.exc_info and record.exc_info[1]
+        reason = f": {message_of(error)}" if error else ""
+        log.log(level, "Telemetry: %s%s", record.getMessage(), reason)
 
 
 def _quieten() -> None:

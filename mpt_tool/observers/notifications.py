@@ -165,7 +165,7 @@ def _send(url: str, title: str, body: str, kind: str) -> None:
         UndeliveredError: it was not taken.
         UnusableError: there is no service of such an address.
     """
-    from apprise import Apprise, NotifyFormat, NotifyType
+    from apprise import Apprise
 
     # What it says of an address is for the warning of a delivery that fails, without the address.
     logger = logging.getLogger("apprise")
@@ -173,5 +173,5 @@ def _send(url: str, title: str, body: str, kind: str) -> None:
     service = Apprise()
     if not service.add(url):
         raise UnusableError("NOTIFY_URLS: Apprise knows no service of such an address")
-    if not service.notify(body, title, NotifyType(kind), body_format=NotifyFormat.TEXT):
+    if not service.notify(body, title, kind, body_format="text"):
         raise UndeliveredError(_last_warning.message())

@@ -154,7 +154,7 @@ class Project:
             migration_id: sum((Counter(each.outcomes) for each in of_targets), Counter[str]())
             for migration_id, of_targets in newest.items()
         }
-        return plan.build(scripts, records, read, targets, notes, outcomes)
+        return plan.build(scripts, records, read, targets, notes, outcomes, snapshot.holder)
 
     def require_known(self, migration_id: str) -> None:
         """Raise `SelectionError` if no script, no record and no attempt has this id."""

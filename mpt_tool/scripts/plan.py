@@ -3,15 +3,20 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from mpt_tool.enums import MigrationStatusEnum, MigrationTypeEnum
 from mpt_tool.errors import MptToolError, SelectionError
 from mpt_tool.records import MigrationRecord, RunRecord
 from mpt_tool.scripts.folder import Script
 from mpt_tool.scripts.syntax import Syntax
+from mpt_tool.storage.repository import UNTOLD, Holder
 from mpt_tool.wording import in_items, in_outcomes, in_targets, name_of
 
 MALFORMED_NAME, DUPLICATE_ID = NAME_NOTES = ("malformed name", "duplicate id")
+LEFT_RUNNING = "left running by a dead run"
+# By how much the clocks of a run and of the store may differ.
+_CLOCKS_DIFFER = timedelta(minutes=1)
 
 _UNREAD = Syntax()
 
@@ -24,7 +29,8 @@ class Entry:
     `syntax` is what the script tells if it is pending. `targets` are what the migration is made for
     now, for which its record stands; None if the variable is not set that lists them. `target` is
     the one of them that the line is for, if it is for one. `outcomes` are those of its items if it
-    is applied, as far as the history tells.
+    is applied, as far as the history tells. `is_left` tells that the run is over that it is running
+    in.
     """
 
     order_id: int
@@ -37,6 +43,7 @@ class Entry:
     targets: tuple[str, ...] | None = ()
     target: str = ""
     outcomes: Mapping[str, int] = field(default_factory=dict)
+    is_left: bool = False
 
     @property
     def status(self) -> MigrationStatusEnum:
@@ -98,6 +105,7 @@ def build(
     targets: Mapping[str, tuple[str, ...] | None],
     notes: Mapping[str, Sequence[str]],
     outcomes: Mapping[str, Mapping[str, int]],
+    holder: Holder | None = UNTOLD,
 ) -> list[Entry]:
     """Return an entry for every script and for every record whose file is gone, in order of runs.
 
@@ -108,6 +116,7 @@ def build(
         targets: what those are made for that have targets, as in an entry, by migration id.
         notes: what else is odd, by migration id.
         outcomes: those of the items of what is applied, by migration id.
+        holder: who holds the lock; None if nobody does.
     """
     times = Counter(script.migration_id for script in scripts)
     in_order = sorted(records.values(), key=lambda record: record.order_id)
@@ -133,13 +142,15 @@ def build(
             syntax=syntax,
             targets=targets.get(migration_id, ()),
             outcomes=outcomes.get(migration_id, {}),
+            is_left=_is_left(record, holder),
         )
         of_record = _notes_on_record(entry, newest.get(type_))
         entries.append(replace(entry, notes=(*of_record, *own_notes)))
     for migration_id, record in records.items():
         if migration_id not in times:
             gone = ("file gone", *notes.get(migration_id, ()))
-            entries.append(Entry(record.order_id, migration_id, None, record, record.type, gone))
+            entry = Entry(record.order_id, migration_id, None, record, record.type, gone)
+            entries.append(replace(entry, is_left=_is_left(record, holder)))
     return sorted(entries, key=lambda entry: (entry.order_id, entry.migration_id))
 
 
@@ -156,7 +167,7 @@ def of_targets(entry: Entry) -> Iterator[Entry]:
         record = entry.record.narrowed(run) if entry.record and run else None
         gone = ("target gone",) if entry.targets and target not in entry.targets else ()
         own = replace(entry, target=target, record=record, targets=(), outcomes={})
-        yield replace(own, notes=(*_progress(record), *gone))
+        yield replace(own, notes=(*_end(own), *_progress(record), *gone))
 
 
 def _notes_on_record(entry: Entry, later: MigrationRecord | None) -> Iterator[str]:
@@ -165,9 +176,27 @@ def _notes_on_record(entry: Entry, later: MigrationRecord | None) -> Iterator[st
     has_begun = entry.record and entry.record.targets
     if not (entry.is_applied or has_begun) and later and entry.order_id < later.order_id:
         yield f"older than {later.migration_id}, which is applied"
+    yield from _end(entry)
     yield from _progress(entry.record)
     if entry.record and entry.record.targets and entry.record.failed:
         yield f"{in_items(entry.record.failed)} failed"
+
+
+def _is_left(record: RunRecord | None, holder: Holder | None) -> bool:
+    """Whether a record is running in a run that is over, as far as the lock tells."""
+    if record is None or record.status is not MigrationStatusEnum.RUNNING or holder is UNTOLD:
+        return False
+    if holder is None or holder.is_alive is False:
+        return True
+    # Who holds the lock now took it after that one had lost it.
+    since, began = holder.since, record.started_at
+    return since is not None and began is not None and began < since - _CLOCKS_DIFFER
+
+
+def _end(entry: Entry) -> Iterator[str]:
+    """Yield that the run is over that an entry is running in, if it is."""
+    if entry.is_left and entry.status is MigrationStatusEnum.RUNNING:
+        yield LEFT_RUNNING
 
 
 def _progress(record: MigrationRecord | None) -> Iterator[str]:

@@ -3,9 +3,50 @@
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from mpt_tool.records import Attempt, Checkpoint, FailedItem, FailedItems, MigrationRecord, Origin
+from mpt_tool.wording import printable, timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds the lock of a store.
+
+    Args:
+        name: what `unlock` takes; empty if the store does not tell who it is.
+        host: where its process is.
+        process: the number of that.
+        since: when it took the lock.
+        user: who runs it, if that is known.
+        run_id: of which run its attempts are, if that is known.
+        silent_seconds: for how long there was no sign of life, by the store's clock; None if it
+            gives none, as the system tells whether it lives.
+        is_alive: whether it lives; None if that cannot be told.
+        is_to_stop: whether it is asked to stop.
+    """
+
+    name: str
+    host: str = ""
+    process: str = ""
+    since: datetime | None = None
+    user: str = ""
+    run_id: str = ""
+    silent_seconds: float | None = None
+    is_alive: bool | None = None
+    is_to_stop: bool = False
+
+    def __str__(self) -> str:
+        """Return whom an operator has to look for."""
+        if not self.host:
+            return "another process"
+        since = f" since {timestamp(self.since)}" if self.since else ""
+        return printable(f"process {self.process} on {self.host}{since}")
+
+
+UNTOLD = Holder("")
+"""Stands for whoever may hold the lock of a store that does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,12 +54,14 @@ class Snapshot:
     """What a store holds at one moment.
 
     `records` are all there are, and `notes` what is odd about some, both by migration id. `missing`
-    are the optional keys of records that the store cannot keep.
+    are the optional keys of records that the store cannot keep. `holder` has the lock, None if
+    nobody has.
     """
 
     records: Mapping[str, MigrationRecord] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
     missing: Collection[str] = ()
+    holder: Holder | None = UNTOLD
 
 
 class StateRepository(Protocol):

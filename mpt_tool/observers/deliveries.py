@@ -6,6 +6,7 @@ Nothing of it changes what the run comes to: what cannot be sent is a warning in
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Self
 
 from mpt_tool.process.log import get_log
@@ -55,6 +56,20 @@ class Deliveries:
         thread = threading.Thread(target=_deliver, args=arguments, name=what, daemon=True)
         self._begun.append((what, thread))
         thread.start()
+
+
+def result_within[Result](seconds: float, work: Callable[[], Result]) -> Result | None:
+    """Return what the work results in; None if it takes longer, and goes on alone, or raises."""
+    results: list[Result] = []
+
+    def do() -> None:
+        with suppress(Exception):
+            results.append(work())
+
+    worker = threading.Thread(target=do, daemon=True)
+    worker.start()
+    worker.join(seconds)
+    return results[0] if results else None
 
 
 def _deliver(what: str, work: Callable[[], None], earlier: Sequence[threading.Thread]) -> None:

@@ -13,7 +13,7 @@ from functools import partial
 
 from mpt_tool.enums import OccasionEnum
 from mpt_tool.observers.course import Course
-from mpt_tool.observers.deliveries import Deliveries, UndeliveredError, UnusableError
+from mpt_tool.observers.deliveries import Deliveries, UndeliveredError, UnusableError, result_within
 from mpt_tool.observers.endings import occasion_of
 from mpt_tool.observers.whereabouts import Whereabouts
 from mpt_tool.redaction import Redact
@@ -24,6 +24,8 @@ from mpt_tool.wording import duration, printable, shortened
 # So often it is looked at while the time of a standstill passes.
 _LOOKS = 20
 _LONGEST_REASON = 1_000
+# The store may be what has failed: then the message goes without.
+_ADVICE_SECONDS = 2.0
 _BETWEEN_URLS = re.compile(r"[\s,]+(?=[\w+.-]+://)")
 # As Apprise calls them.
 _KINDS = {
@@ -128,8 +130,7 @@ class Notifier(Silent):
             lines["How far"] = str(self._course)
 
         def send(url: str) -> None:
-            advice = {"Next": self._advise()} if occasion is not OccasionEnum.FINISHED else {}
-            told = {**lines, **advice}
+            told = {**lines, "Next": result_within(_ADVICE_SECONDS, self._advise) or ""}
             body = "\n".join(
                 f"{label}: {printable(self._redact(text))}" for label, text in told.items() if text
             )

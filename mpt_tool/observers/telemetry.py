@@ -36,6 +36,8 @@ from mpt_tool.wording import shortened
 _LONGEST_MESSAGE = 1_000
 _LONGEST_TRACEBACK = 10_000
 _SHORTEST_WAIT = 0.001
+# Attributes whose values nobody else writes.
+_OURS = frozenset({"http.request.method", "mpt_tool.service", "mpt_tool.run.id"})
 
 # As of the attempts in the history.
 _OUTCOMES = {
@@ -203,7 +205,7 @@ class Telemetry:
 
     def _redacted(self, attributes: Attributes) -> Attributes:
         return {
-            name: self._redact(value) if isinstance(value, str) else value
+            name: self._redact(value) if isinstance(value, str) and name not in _OURS else value
             for name, value in attributes.items()
         }
 

@@ -4,6 +4,7 @@ import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from support.mpt_server import MPTServer
 from support.process import Process, wait_until
 from support.project import Project, record
 from support.receiver import Receiver
+
+from mpt_tool.observers.deliveries import result_within
 
 ALL = "started, stopped, finished, failed, stalled"
 HOOK = "/h00k-0f-a-channel"
@@ -52,11 +55,12 @@ def test_a_failure_is_told_with_what_where_how_far_and_why(
     assert result.exit_code == 1
     [message] = messages(receiver)
     assert (message["title"], message["type"]) == ("shop: migrate --data failed", "failure")
-    why, where, how_far, *_ = message["message"].splitlines()
+    why, where, how_far, what_next = message["message"].splitlines()
     assert why == "Why: Migration second failed: the shop is closed"
     host, process = (project.attempts()[0][name] for name in ("host", "process"))
     assert where == f"Where: shop 1.2.3 on {host}, process {process}, mpt-tool 7.0.0"
     assert how_far == "How far: 1 of 3 applied, then second"
+    assert what_next.startswith("Next: mpt-tool migrate --data (second failed")
 
 
 def test_of_a_batch_migration_it_is_told_how_many_items_are_done(
@@ -139,6 +143,13 @@ def test_what_keeps_a_run_from_its_beginning_is_told(project: Project, receiver:
     [message] = messages(receiver)
     assert "cannot be read as state" in message["message"]
     assert "How far: nothing was begun" in message["message"]
+
+
+def test_a_message_does_not_wait_for_a_store_that_does_not_answer() -> None:
+    never = Event()
+
+    assert result_within(0.01, never.wait) is None
+    assert result_within(10, lambda: "mpt-tool migrate --data") == "mpt-tool migrate --data"
 
 
 @pytest.mark.slow

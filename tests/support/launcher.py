@@ -180,6 +180,8 @@ if __name__ == "__main__":
     atexit.register(_forget, libraries)
     for library in _LIBRARIES:
         import_module(library)
+    # It imports each of its hundred services when it is first given an address.
+    import_module("apprise").Apprise().add("json://localhost")
     # It holds itself, so that nothing ends it.
     libraries |= {**sys.modules, "": libraries}
     # Or each command would go through all objects of the libraries at its end, and copy them.

@@ -1,7 +1,7 @@
 """How far a run is, and when it last moved."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from mpt_tool.reporting import (
@@ -26,13 +26,17 @@ class Course(Silent):
     It moves as an item is handled, a checkpoint saved, a request of a script answered (but not that
     there are too many, nor that the service is out of order), and as any other phase begins or
     ends.
+
+    Args:
+        clock: returns seconds that only grow.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._applied = self._total = 0
         self._running: Running | None = None
         self._handled = 0
-        self._moved_at = time.monotonic()
+        self._moved_at = clock()
         # What it waits for, if that is known.
         self._waits_for = ""
 
@@ -70,7 +74,7 @@ class Course(Silent):
         if tally and tally.handled != self._handled:
             self._handled = tally.handled
             self._move()
-        return time.monotonic() - self._moved_at
+        return self._clock() - self._moved_at
 
     @property
     def waits_for(self) -> str:
@@ -91,4 +95,4 @@ class Course(Silent):
         return f"{told}: {in_items(tally.handled, tally.total)}{failed}"
 
     def _move(self, waits_for: str = "") -> None:
-        self._moved_at, self._waits_for = time.monotonic(), waits_for
+        self._moved_at, self._waits_for = self._clock(), waits_for

@@ -142,21 +142,12 @@ class Notifier(Silent):
 
 
 class _LastWarning(logging.Handler):
-    """Keeps what a thread was warned of last."""
+    """Keeps what was warned of last: by a thread of Apprise's own, for all that it tells."""
 
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self._of_thread = threading.local()
+    message = "the service did not take it"
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._of_thread.message = record.getMessage()
-
-    def message(self) -> str:
-        """Return what this thread was warned of last."""
-        return str(getattr(self._of_thread, "message", "the service did not take it"))
-
-
-_last_warning = _LastWarning()
+        self.message = record.getMessage()
 
 
 def _send(url: str, title: str, body: str, kind: str) -> None:
@@ -170,9 +161,10 @@ def _send(url: str, title: str, body: str, kind: str) -> None:
 
     # What it says of an address is for the warning of a delivery that fails, without the address.
     logger = logging.getLogger("apprise")
-    logger.handlers, logger.propagate = [_last_warning], False
+    last_warning = _LastWarning(logging.WARNING)
+    logger.handlers, logger.propagate = [last_warning], False
     service = Apprise()
     if not service.add(url):
         raise UnusableError("NOTIFY_URLS: Apprise knows no service of such an address")
     if not service.notify(body, title, kind, body_format="text"):
-        raise UndeliveredError(_last_warning.message())
+        raise UndeliveredError(last_warning.message)

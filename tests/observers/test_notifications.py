@@ -246,7 +246,7 @@ def test_an_address_that_refuses_changes_nothing_but_a_warning(
     result = project.run("migrate", "--data")
 
     assert result.exit_code == 1
-    assert "Not sent: the notification: " in result.stderr
+    assert "Not sent: the notification: Failed to send JSON" in result.stderr
     assert HOOK not in result.stderr
     assert project.outcomes() == [("one", "failed")]
 

@@ -40,7 +40,7 @@ OF_BOTH = ("tests/view", "tests/cli/test_examples.py", "tests/docs", "tests/test
 OF_PYTHON = ("tests/scripts", "tests/testing", *OF_BOTH)
 OF_LIBRARIES = (
     *OF_BOTH,
-    *("tests/clients", "tests/migration", "tests/support"),
+    *("tests/clients", "tests/migration", "tests/observers", "tests/support"),
     *("tests/storage/test_airtable_store.py", "tests/storage/test_repositories.py"),
     *("tests/cli/test_completion.py", "tests/cli/test_output.py", "tests/cli/test_usage.py"),
     "tests/test_settings.py",
@@ -87,7 +87,7 @@ def tests(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """Tests that ask something of a library, with the oldest that are allowed."""
     # The tests' own tools come second: they are not what is at its lowest here.
-    session.install("--editable", ".", "--resolution=lowest-direct")
+    session.install("--editable", ".[notify,otel]", "--resolution=lowest-direct")
     session.install("--group", "test")
     # Typer before 0.26 imports names that the newest Click deprecates.
     click = "--pythonwarnings=ignore:'click:DeprecationWarning"
@@ -187,7 +187,7 @@ def browser(session: nox.Session) -> None:
 def benchmarks(session: nox.Session) -> None:
     """Measure; arguments after `--` go to the benchmarks."""
     # Without the tools of the tests: Rich imports attrs where it is installed.
-    session.install(".")
+    session.install(".[otel]")
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 

@@ -67,3 +67,13 @@ class VerdictEnum(StrEnum):
     RIGHT = "right"
     DOUBTFUL = "doubtful"
     WRONG = "wrong"
+
+
+class OccasionEnum(StrEnum):
+    """What of a run others are notified of."""
+
+    STARTED = "started"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    STALLED = "stalled"

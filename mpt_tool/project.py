@@ -50,6 +50,15 @@ class Project:
         """The store that the settings name; `SettingsError` if one of them is wrong."""
         return open_repository(self.settings.storage_type, self.root)
 
+    @property
+    def name(self) -> str:
+        """What the project calls itself in `pyproject.toml`, or else the name of its folder."""
+        try:
+            with (self.root / PROJECT_FILE).open("rb") as file:
+                return str(tomllib.load(file)["project"]["name"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return self.root.resolve().name
+
     def scripts(self) -> list[Script]:
         """Return the scripts in order of runs; `ScriptError` if a name leaves a doubt."""
         return folder.find_sound(self.folder, self.searched)

@@ -22,11 +22,12 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
-from mpt_tool.enums import LogFormatEnum
+from mpt_tool.enums import LogFormatEnum, OccasionEnum
 from mpt_tool.errors import MptToolError, SettingsError
 
 ENV_FILE = ".env"
@@ -119,11 +120,27 @@ def _http_address(text: str) -> str:
         raise PydanticCustomError("address", reason) from None
 
 
+def _function(text: str) -> str:
+    module, _, name = text.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), name)):
+        raise PydanticCustomError("function", "use a function like package.module:function")
+    return text
+
+
+def _occasions(value: object) -> frozenset[OccasionEnum]:
+    names = value.replace(",", " ").split() if isinstance(value, str) else value
+    known = [str(each) for each in OccasionEnum]
+    if not (isinstance(names, list | frozenset) and all(each in known for each in names)):
+        raise PydanticCustomError("occasions", "use some of {known}", {"known": ", ".join(known)})
+    return frozenset(map(OccasionEnum, names))
+
+
 def _log_format(value: object) -> object:
     # An extension may have a variable of this name for logs of its own.
     return value if value in list(LogFormatEnum) else LogFormatEnum.TEXT
 
 
+_Function = Annotated[str, AfterValidator(_function)]
 HttpAddress = Annotated[str, AfterValidator(_http_address)]
 
 
@@ -137,6 +154,14 @@ class Settings(Section):
     schema_time_limit: Annotated[_Limit, variable("SCHEMA_TIME_LIMIT")] = 15 * 60
     data_time_limit: Annotated[_Limit, variable("DATA_TIME_LIMIT")] = 0
     service_version: Annotated[str | None, variable("SERVICE_VERSION", None)] = None
+    telemetry: Annotated[_Function | None, variable("MPT_TOOL_TELEMETRY", None)] = None
+    slow_item_seconds: Annotated[_Limit, variable("SLOW_ITEM_SECONDS")] = 5
+    notify_urls: Annotated[SecretStr | None, variable("NOTIFY_URLS")] = None
+    notify_on: Annotated[
+        frozenset[OccasionEnum], NoDecode, BeforeValidator(_occasions), variable("NOTIFY_ON")
+    ] = frozenset({OccasionEnum.FAILED, OccasionEnum.STALLED})
+    notify_stalled_seconds: Annotated[float, Field(gt=0), variable("NOTIFY_STALLED_SECONDS")] = 900
+    notify_ping_url: Annotated[SecretStr | None, variable("NOTIFY_PING_URL")] = None
     log_format: Annotated[LogFormatEnum, BeforeValidator(_log_format), variable("LOG_FORMAT")] = (
         LogFormatEnum.TEXT
     )

@@ -7,7 +7,7 @@ here: counted, or noted among the failures, and the checkpoint moves past it.
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -25,12 +25,14 @@ from mpt_tool.batch.items import (
 )
 from mpt_tool.batch.loop import EventLoop
 from mpt_tool.batch.walk import Walk, bundle_size, tasks_of, window_size
+from mpt_tool.batch.watch import watched
 from mpt_tool.errors import ScriptError, StorageError
 from mpt_tool.migration import BatchMigration
 from mpt_tool.migration.steps import attach
 from mpt_tool.process.unawaited import require_awaited
 from mpt_tool.records import Checkpoint, FailedItem, KeptStep
 from mpt_tool.redaction import Redact
+from mpt_tool.reporting import Reporter, Silent
 from mpt_tool.wording import as_text, in_items
 
 
@@ -48,6 +50,7 @@ class Batch:
         loop: the event loop of what is asynchronous in it.
         is_stopped: whether to begin no further item.
         redact: takes secrets out of what is kept.
+        reporter: is told of slow and failed items, if it is to be.
     """
 
     migration: BatchMigration[Any]
@@ -55,6 +58,7 @@ class Batch:
     loop: EventLoop
     is_stopped: Callable[[], bool]
     redact: Redact
+    reporter: Reporter = field(default_factory=Silent)
 
     def prepare(self) -> None:
         """Let the author prepare what all items need, with durable steps.
@@ -163,6 +167,8 @@ def _walk(
 ) -> Iterator[Walk]:
     migration, loop, is_stopped = batch.migration, batch.loop, batch.is_stopped
     name = partial(name_of, migration)
+    if batch.reporter.slow_seconds is not None:
+        process = watched(process, batch.reporter)
     with executor_of(process, migration.workers, loop, name, is_stopped) as executor:
         yield Walk(migration, tasks, executor, settle, is_stopped, loop, collects=collects)
 

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -39,7 +39,8 @@ from mpt_tool.wording import LONGEST_REPEATED, printable, printable_lines, short
 log = get_log(__name__)
 
 if TYPE_CHECKING:
-    from mpt_tool.runner.context import Context, Reporter
+    from mpt_tool.reporting import Reporter
+    from mpt_tool.runner.context import Context
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +132,36 @@ class Session:
             if isinstance(repository, Stoppable):
                 held.enter_context(self.stop.asked_by(repository.is_asked_to_stop))
             yield
+
+    def observed(self, command: str, shown: "Reporter") -> AbstractContextManager["Reporter"]:
+        """Return a context in which a run goes on, with the reporter to tell of it.
+
+        Args:
+            command: what runs migrations, as it was typed.
+            shown: what shows it here.
+        """
+        from mpt_tool.observers import observing
+        from mpt_tool.observers.whereabouts import Whereabouts
+        from mpt_tool.reporting import Run
+
+        project, origin = self.project, self.origin
+        where = Whereabouts(project.name, project.root, origin)
+        return observing(
+            Run(command), shown, project.settings, os.environ, where, self.redact, self._advice
+        )
+
+    def _advice(self) -> str:
+        """Return what to type next; nothing if the store does not tell now."""
+        from mpt_tool.scripts.next_command import next_command
+
+        # Of its own: what it reads does not mix with what the run saves.
+        project = replace(self.project)
+        try:
+            snapshot = project.repository.load()
+            entries = project.plan(project.scripts_if_any(), snapshot)
+        except MptToolError:
+            return ""
+        return str(next_command(entries, snapshot.holder) or "")
 
     def context(self, reporter: "Reporter") -> "Context":
         """Return what a run needs of the world around it."""

@@ -29,6 +29,7 @@ from mpt_tool.records import (
     KeptStep,
     RunRecord,
 )
+from mpt_tool.reporting import FoundDead, Saving
 from mpt_tool.runner.attempts import attempt_at, known_end, report_of
 from mpt_tool.runner.context import Context
 from mpt_tool.runner.ledger import Ledger
@@ -121,6 +122,7 @@ class Recorder:
             timestamp(run.started_at),
         )
         self._append(OutcomeEnum.FOUND_DEAD, run, ended_at=None)
+        self._context.reporter.note(FoundDead(self.name))
         return None
 
     def start(self, checkpoint: Checkpoint | None) -> None:
@@ -162,9 +164,10 @@ class Recorder:
         now = self._context.clock()
         run = self._saved.reach(checkpoint.model_copy(update={"reached_at": now}))
         self._require_no_secret(run, failed)
-        if failed:
-            self._keep(checkpoint, failed)
-        self._save(run)
+        with self._context.reporter.during(Saving(checkpoint.handled)):
+            if failed:
+                self._keep(checkpoint, failed)
+            self._save(run)
 
     def _keep(self, checkpoint: Checkpoint, failed: Sequence[FailedItem]) -> None:
         """Keep failed items in the history; without one, say that they are not kept.

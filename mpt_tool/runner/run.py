@@ -19,6 +19,7 @@ from mpt_tool.process.isolation import isolated
 from mpt_tool.process.log import get_log
 from mpt_tool.process.unawaited import unawaited_noted
 from mpt_tool.records import RunRecord
+from mpt_tool.reporting import Migrating, Running
 from mpt_tool.runner.attempts import attempt_at
 from mpt_tool.runner.context import Context
 from mpt_tool.runner.ledger import Ledger
@@ -52,8 +53,13 @@ def run(prepared: Prepared, repository: StateRepository, context: Context) -> Ru
     records = {}
     with context.stop.deferred():
         for step in prepared.steps:
-            ledger = Ledger(step.record, step.targets)
-            failure = _run_step(step, ledger, applied + 1, len(ids), repository, context)
+            record, ledger = step.record, Ledger(step.record, step.targets)
+            phase = Migrating(record.migration_id, record.type, applied + 1, len(ids))
+            try:
+                with context.reporter.during(phase):
+                    _run_step(step, ledger, phase, repository, context)
+            except MptToolError as error:
+                failure = error
             if ledger.record is not step.record:
                 records[ledger.record.migration_id] = ledger.record
             if failure:
@@ -82,16 +88,14 @@ def _outcomes(steps: Sequence[Step]) -> dict[str, dict[str, int]]:
 
 
 def _run_step(
-    step: Step,
-    ledger: Ledger,
-    number: int,
-    total: int,
-    repository: StateRepository,
-    context: Context,
-) -> MptToolError | None:
-    """Run one migration, for each of its targets in turn; return why it is not applied, if so.
+    step: Step, ledger: Ledger, phase: Migrating, repository: StateRepository, context: Context
+) -> None:
+    """Run one migration, for each of its targets in turn.
 
     A target that fails does not keep the others from their turn.
+
+    Raises:
+        MptToolError: it is not applied, for one of them at least.
     """
     left, failures = list(step.works), dict[str, MptToolError]()
     if step.has_progress and ledger.column in context.missing:
@@ -106,7 +110,8 @@ def _run_step(
         try:
             _require_unstopped(recorder.name, context)
             log.info("Running migration: %s", recorder.name)
-            with context.reporter.running(recorder.name, number, total, work.tally):
+            running = Running(phase.migration_id, target, phase.number, phase.total, work.tally)
+            with context.reporter.during(running):
                 if (seconds := recorder.recover()) is None:
                     recorder.start(work.checkpoint)
                     with recorder.failing(work.tally), isolated(), unawaited_noted():
@@ -123,11 +128,13 @@ def _run_step(
             failures[target] = error
             if not isinstance(error, _ERRORS_OF_TARGET) or context.stop.cause:
                 break
-    if len(failures) < 2:
-        return next(iter(failures.values()), None)
-    name, of_targets = step.record.migration_id, in_targets(len(left), len(step.targets))
-    message = f"Migration {name} is not applied for {of_targets}: {', '.join(left)}"
-    return SeveralFailedError(message, failures)
+    if len(failures) == 1:
+        [failure] = failures.values()
+        raise failure
+    if failures:
+        name, of_targets = step.record.migration_id, in_targets(len(left), len(step.targets))
+        message = f"Migration {name} is not applied for {of_targets}: {', '.join(left)}"
+        raise SeveralFailedError(message, failures)
 
 
 def fake(

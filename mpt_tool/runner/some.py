@@ -10,6 +10,7 @@ from mpt_tool.errors import ItemsFailedError, SelectionError, StoppedError
 from mpt_tool.process.isolation import isolated
 from mpt_tool.process.unawaited import unawaited_noted
 from mpt_tool.records import Checkpoint, FailedItem
+from mpt_tool.reporting import Preparing, Running
 from mpt_tool.runner.context import Context
 from mpt_tool.runner.ends import listed
 from mpt_tool.runner.ledger import Ledger
@@ -49,13 +50,15 @@ def handle_some(
     of_failed = recorder.steps_of_failures(begin)
     checkpoints = Checkpoints(begin, tally, save, math.inf, math.inf, of_failed)
     with (
+        context.reporter.during(Running(recorder.migration_id, target, 1, 1, tally)),
         context.stop.deferred(),
         recorder.trying(tally),
         isolated(),
         unawaited_noted(),
         at_work(work.migration, checkpoints, recorder, context) as batch,
     ):
-        batch.prepare()
+        with context.reporter.during(Preparing()):
+            batch.prepare()
         failures: list[FailedItem] = []
         with some_items(batch, cursors, failures) as walk:
             walk.run()

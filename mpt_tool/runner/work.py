@@ -16,6 +16,7 @@ from mpt_tool.migration.steps import Steps, attach
 from mpt_tool.process.limits import time_limit
 from mpt_tool.process.log import get_log
 from mpt_tool.records import Checkpoint, FailedItem
+from mpt_tool.reporting import Preparing, Verifying
 from mpt_tool.runner import calls
 from mpt_tool.runner.context import Context
 from mpt_tool.runner.ends import require_end, stop_while_verifying
@@ -68,7 +69,10 @@ class ScriptWork:
                 steps.require_kept()
             if calls.verifies(migration):
                 reach(is_done=True)
-                with stop_while_verifying(recorder, context.stop):
+                with (
+                    stop_while_verifying(recorder, context.stop),
+                    context.reporter.during(Verifying()),
+                ):
                     calls.verify(migration)
 
 
@@ -111,7 +115,7 @@ class BatchWork:
         with at_work(self.migration, checkpoints, recorder, context) as batch:
             is_done = self.checkpoint is not None and self.checkpoint.done
             if not is_done or self.tally.failed:
-                self._begin(batch, recorder)
+                self._begin(batch, recorder, context)
                 # One whose failed items fail again is as far as it was.
                 if not (self.retries_failed and self.tally.failed):
                     with all_items(batch, context.budget) as walk:
@@ -124,13 +128,17 @@ class BatchWork:
             recorder.note(reached)
             if reached.is_to_be_verified and calls.verifies(self.migration):
                 recorder.reach(reached)
-                with stop_while_verifying(recorder, context.stop):
+                with (
+                    stop_while_verifying(recorder, context.stop),
+                    context.reporter.during(Verifying()),
+                ):
                     calls.verify(self.migration, batch.loop.result_of)
         require_end(recorder, reached, context.stop.cause, context.budget)
 
-    def _begin(self, batch: Batch, recorder: Recorder) -> None:
+    def _begin(self, batch: Batch, recorder: Recorder, context: Context) -> None:
         """Prepare and count what is to be handled, and handle what failed if that is retried."""
-        batch.prepare()
+        with context.reporter.during(Preparing()):
+            batch.prepare()
         self.tally.total = total_of(self.migration, batch.loop)
         if self.checkpoint and self.retries_failed:
             with failed_items(batch, _all_failures(recorder, self.checkpoint)) as walk:
@@ -172,7 +180,9 @@ def at_work(
         requests_capped(migration.max_requests_per_second),
         EventLoop() as loop,
     ):
-        yield Batch(migration, checkpoints, loop, context.stop.is_set, context.redact)
+        yield Batch(
+            migration, checkpoints, loop, context.stop.is_set, context.redact, context.reporter
+        )
 
 
 def _all_failures(recorder: Recorder, checkpoint: Checkpoint) -> Sequence[FailedItem]:

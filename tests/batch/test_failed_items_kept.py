@@ -2,7 +2,6 @@
 
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
@@ -22,6 +21,7 @@ from mpt_tool.migration import BatchDataMigration
 from mpt_tool.process.signals import Stop
 from mpt_tool.records import Attempt, FailedItem, FailedItems, MigrationRecord
 from mpt_tool.redaction import make_redact
+from mpt_tool.reporting import Silent
 from mpt_tool.runner.context import Context
 from mpt_tool.runner.prepare import Prepared, Step, begin_anew
 from mpt_tool.runner.run import run
@@ -250,15 +250,6 @@ class Doomed(MemoryRepository):
             self._left -= 1
 
 
-class Quiet:
-    """Shows nothing."""
-
-    def running(
-        self, name: str, number: int, total: int, tally: Tally | None
-    ) -> AbstractContextManager[None]:
-        return nullcontext()
-
-
 @dataclass
 class World:
     """What the author's code finds and changes, whatever becomes of the run.
@@ -332,7 +323,7 @@ def drive(
         make_redact([]),
         Stop(lambda _: None),
         dict.fromkeys(MigrationTypeEnum, 0.0),
-        Quiet(),
+        Silent(),
     )
     try:
         run(Prepared([step], []), store, context)

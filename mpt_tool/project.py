@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mpt_tool.enums import OutcomeEnum
-from mpt_tool.errors import NoHistoryError, SelectionError, SettingsError, StorageError
+from mpt_tool.errors import NoHistoryError, SettingsError, StorageError
 from mpt_tool.process.log import get_log
 from mpt_tool.records import Attempt, MigrationRecord
 from mpt_tool.scripts import folder, plan
@@ -136,7 +136,7 @@ class Project:
             if not (found or ((record := records.get(migration_id)) and record.applied_at)):
                 listing = read[migration_id].targets
                 notes.setdefault(migration_id, []).append(f"{listing} lists no target")
-        newest = _newest_applied(attempts)
+        newest, stopped = _newest_applied(history := list(attempts)), _stopped(history)
         for script in scripts:
             of_targets = newest.get(script.migration_id)
             if of_targets and _is_changed(script, records.get(script.migration_id), of_targets):
@@ -145,16 +145,15 @@ class Project:
             migration_id: sum((Counter(each.outcomes) for each in of_targets), Counter[str]())
             for migration_id, of_targets in newest.items()
         }
-        return plan.build(scripts, records, read, targets, notes, outcomes)
+        return plan.build(scripts, records, read, targets, notes, outcomes, stopped)
 
     def require_known(self, migration_id: str) -> None:
         """Raise `SelectionError` if no script, no record and no attempt has this id."""
-        if not (
-            any(script.migration_id == migration_id for script in self.scripts_if_any())
-            or migration_id in self.repository.load().records
-            or any(attempt.migration_id == migration_id for attempt in self.attempts())
-        ):
-            raise SelectionError(f"Migration {migration_id} not found")
+        entries = self.plan(self.scripts_if_any(), self.repository.load())
+        others = {entry.migration_id for entry in entries}
+        others |= {attempt.migration_id for attempt in self.attempts()}
+        if migration_id not in others:
+            raise plan.unknown(migration_id, entries, others)
 
 
 def open_project(root: Path, *, base: Path | None = None, given: Path | None = None) -> Project:
@@ -250,6 +249,21 @@ def _newest_applied(attempts: Iterable[Attempt]) -> dict[str, list[Attempt]]:
         if attempt.outcome in (OutcomeEnum.APPLIED, OutcomeEnum.FAKED):
             newest.setdefault(attempt.migration_id, {}).setdefault(attempt.target, attempt)
     return {migration_id: list(each.values()) for migration_id, each in newest.items()}
+
+
+def _stopped(attempts: Iterable[Attempt]) -> dict[str, list[str]]:
+    """Return, by migration id, the targets whose last attempt was stopped, newest attempt first.
+
+    Of a migration without targets, that is the empty name.
+    """
+    ends: dict[tuple[str, str], OutcomeEnum] = {}
+    for attempt in attempts:
+        ends.setdefault((attempt.migration_id, attempt.target or ""), attempt.outcome)
+    stopped: dict[str, list[str]] = {}
+    for (migration_id, target), outcome in ends.items():
+        if outcome is OutcomeEnum.INTERRUPTED:
+            stopped.setdefault(migration_id, []).append(target)
+    return stopped
 
 
 def _is_changed(script: Script, record: MigrationRecord | None, applied: Sequence[Attempt]) -> bool:

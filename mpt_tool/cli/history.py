@@ -21,7 +21,7 @@ SINCE = "show those alone that began then or later, like 2026-01-31 or 2026-01-3
 @command()
 def history(
     session: "Session",
-    migration_id: str | None = ANY.argument("MIGRATION_ID", ONE, completion.attempted_ids, None),
+    migration_id: str | None = ANY.migration_id(ONE, completion.attempted_ids, None),
     last: int | None = ANY.option("--last", "show the newest N alone.", min=1, metavar="N"),
     failed: bool = ANY.flag("--failed", "show those alone that failed."),
     since: datetime | None = ANY.option("--since", SINCE, parser=moment, metavar="DATE"),

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from mpt_tool.enums import MigrationTypeEnum
-from mpt_tool.errors import ExitCode, MptToolError, ScriptFailedError, SeveralFailedError
+from mpt_tool.errors import (
+    FAILURES_PAGE,
+    ExitCode,
+    MptToolError,
+    ScriptFailedError,
+    SeveralFailedError,
+)
 from mpt_tool.process.signals import Stop
 from mpt_tool.project import Project, find_root, open_project
 from mpt_tool.records import Origin
@@ -168,5 +174,7 @@ def _write_error(command: str, error: MptToolError, output: Output, redact: Reda
             typer.echo(hint, err=True)
     if output.as_json:
         documents.write_json(command, {"error": message}, sys.stdout)
+    if error.topic:
+        typer.echo(f"More about this: {FAILURES_PAGE}#{error.topic}", err=True)
     typer.echo(printable(f"Error running {command} command: {reason}"), err=True)
     typer.echo("Aborted.", err=True)

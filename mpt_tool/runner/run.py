@@ -84,6 +84,7 @@ def _run_step(
     """
     ledger = Ledger(step.record, step.targets)
     left, failures = list(step.works), dict[str, MptToolError]()
+    last = next(reversed(left), None)
     if step.column in context.missing:
         log.warning(
             "The store has no column %s: the progress of %s will not survive its end;"
@@ -107,9 +108,12 @@ def _run_step(
             log.info("Applied migration: %s in %s", recorder.name, duration(seconds))
             left.remove(target)
         except MptToolError as error:
-            log.error("%s", shortened(context.redact(str(error)), LONGEST_REPEATED))
+            ends = not isinstance(error, _ERRORS_OF_TARGET) or context.stop.cause
+            # Of one alone that ends the run, its end tells.
+            if failures or not (ends or target == last):
+                log.error("%s", shortened(context.redact(str(error)), LONGEST_REPEATED))
             failures[target] = error
-            if not isinstance(error, _ERRORS_OF_TARGET) or context.stop.cause:
+            if ends:
                 break
     if len(failures) < 2:
         return next(iter(failures.values()), None)

@@ -107,11 +107,13 @@ def _cells(entry: "Entry") -> dict[str, str]:
 
 
 def _notes(entry: "Entry") -> list[str]:
-    return [entry.in_targets, *entry.notes, in_outcomes(entry.outcomes)]
+    stopped = "stopped" if entry.is_stopped else ""
+    return [stopped, entry.in_targets, *entry.notes, in_outcomes(entry.outcomes)]
 
 
 def _colour_of(entry: "Entry") -> str:
-    return _STYLES[entry.status]
+    # A stop that was asked for is no failure.
+    return _STYLES[OutcomeEnum.INTERRUPTED if entry.is_stopped else entry.status]
 
 
 def _moment(moment: datetime | None) -> str:

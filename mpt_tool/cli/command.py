@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Concatenate
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from mpt_tool.cli.options import ANY, NO_COLOR, OUTPUT, VERSION, Rules
+from mpt_tool.cli.options import ANY, LOG_FORMAT, NO_COLOR, OUTPUT, VERSION, Rules
+from mpt_tool.enums import LogFormatEnum
 from mpt_tool.view.results import Result
 from mpt_tool.view.terminal import is_coloured
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 type Work = Callable[Concatenate[Session, ...], Result]
 
 JSON = {"as_json": ("--json", "write one JSON document.")}
+CODE_QUALITY = {
+    "as_code_quality": ("--code-quality", "write a Code Quality report, as GitLab reads it.")
+}
 CSV = {"as_csv": ("--csv", "write a line of CSV for each item.")}
 
 
@@ -37,13 +41,18 @@ def command(
         announcements: what is said for people before it begins, unless it only looks: by the one
             option that was chosen, or else by its name; its arguments in braces.
     """
-    shared = {
+    flags = {
         **{name: rules.flag(*of, OUTPUT) for name, of in forms.items()},
         "no_color": NO_COLOR,
+        "no_annotations": ANY.flag("--no-annotations", "mark nothing for a pipeline.", OUTPUT),
         "verbose": ANY.flag("--verbose", "log more.", OUTPUT),
         "quiet": ANY.flag("--quiet", "write only results and errors.", OUTPUT),
         "version": VERSION,
     }
+    shared: list[tuple[str, Any, Any]] = [
+        ("log_format", LOG_FORMAT, LogFormatEnum | None),
+        *((name, option, bool) for name, option in flags.items()),
+    ]
 
     def made_of(work: Work) -> Callable[..., None]:
         _, *own = signature(work).parameters.values()
@@ -53,15 +62,16 @@ def command(
             from mpt_tool.cli.session import Output, session
 
             asked = rules.require(context) or work.__name__
-            output = Output(**{each.name: given.get(each.name, False) for each in fields(Output)})
+            names = given.keys() & {each.name for each in fields(Output)}
+            output = Output(**{name: given[name] for name in names})
             only_looks = given.get("dry_run") or given.get("rehearse")
             said = "" if only_looks else (announcements or {}).get(asked, "").format(**given)
             with session(asked.replace("-", ""), output, said, given.get("folder")) as opened:
                 opened.write(work(opened, **{each.name: given[each.name] for each in own}))
 
         added = [
-            Parameter(name, Parameter.KEYWORD_ONLY, default=option, annotation=bool)
-            for name, option in shared.items()
+            Parameter(name, Parameter.KEYWORD_ONLY, default=option, annotation=annotation)
+            for name, option, annotation in shared
         ]
         context = Parameter("context", Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
         parameters = [context, *own, *added]

@@ -3,6 +3,7 @@
 import itertools
 import os
 import shutil
+import sys
 import threading
 import time
 from collections import deque
@@ -14,6 +15,7 @@ from typing import Any, TextIO, cast
 
 from mpt_tool.batch.checkpoints import Tally
 from mpt_tool.process.log import get_log
+from mpt_tool.view.pipelines import Pipeline
 from mpt_tool.view.terminal import ERASE_LINE
 from mpt_tool.wording import duration, in_outcomes, of_total
 
@@ -29,15 +31,25 @@ _BAR_WIDTH = 10
 _LEAST_WIDTH = 12
 
 
+@dataclass(frozen=True, slots=True)
 class LogReporter:
-    """Logs how far a batch migration is, every 30 seconds; of others their beginning and end do."""
+    """Logs how far a batch migration is, every 30 seconds; of others their beginning and end do.
+
+    What is written while a migration runs is a group of its own in the log of a `pipeline`.
+    """
+
+    pipeline: Pipeline | None = None
 
     @contextmanager
     def running(
         self, migration_id: str, number: int, total: int, tally: Tally | None
     ) -> Iterator[None]:
         """Log meanwhile."""
-        with _meanwhile(_keep_logging, migration_id, tally) if tally else nullcontext():
+        group = self.pipeline and self.pipeline.group(migration_id, sys.stderr)
+        with (
+            group or nullcontext(),
+            _meanwhile(_keep_logging, migration_id, tally) if tally else nullcontext(),
+        ):
             yield
 
 

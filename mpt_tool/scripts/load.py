@@ -44,7 +44,8 @@ def load(script: Script, root: Path) -> BaseMigration:
         raise ScriptError(f"{script.path} has no class Migration that derives from {bases}{hint}")
     if missing := getattr(migration_class, "__abstractmethods__", None):
         defined = [name for name in vars(migration_class) if name[0] != "_"]
-        raise ScriptError(f"{script.path}: {lacking(min(missing), defined)}")
+        lack = lacking(min(missing), defined)
+        raise ScriptError(f"{script.path} cannot be loaded: {lack}")
     return make(migration_class, script, root)
 
 

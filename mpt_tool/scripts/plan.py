@@ -238,10 +238,14 @@ def unknown(
         entries: the plan.
         others: ids that are known beside.
     """
-    known = [each.migration_id for each in entries if each.script]
-    numbered = [e.migration_id for e in entries if e.script and str(e.order_id) == migration_id]
-    hint = "".join(f". Did you mean {each}?" for each in numbered[:1])
-    hint = hint or did_you_mean(migration_id, [*known, *others])
+    scripts = [each for each in entries if each.script]
+    if numbered := [each.migration_id for each in scripts if str(each.order_id) == migration_id]:
+        hint = did_you_mean(numbered[0], numbered)
+    elif any(each.migration_id == migration_id for each in entries):
+        # Of one whose script is gone no other is meant.
+        hint = ""
+    else:
+        hint = did_you_mean(migration_id, [*(each.migration_id for each in scripts), *others])
     topic = "" if hint else "not-found"
     return SelectionError(f"Migration {migration_id} not found{hint}", topic)
 

@@ -139,15 +139,16 @@ def _drawn(
     for row, colour in zip(rows, colours, strict=True):
         styles = {shape.coloured: colour}
         yield from _lines(row, layout, width, styles, styled)
-    for text in _told(layout, rows[0]):
+    for text in _told(layout, rows):
         for line in _folded(text, width):
             yield styled(line, "dim")
 
 
-def _told(layout: Layout, row: Row) -> Iterator[str]:
-    """Yield what is told below a table, of which this is a row."""
+def _told(layout: Layout, rows: Sequence[Row]) -> Iterator[str]:
+    """Yield what is told below a table of these rows."""
     if layout.repeated:
-        yield f"In each row: {', '.join(f'{name} {row[name]}' for name in layout.repeated)}."
+        same = ", ".join(f"{name} {rows[0][name]}" for name in layout.repeated)
+        yield f"{'In each row' if len(rows) > 1 else 'Besides'}: {same}."
     if layout.left_out:
         left_out = ", ".join(layout.left_out)
         yield f"No room for: {left_out}. A wider terminal, a pipe and --json show all."

@@ -219,6 +219,12 @@ def test_what_all_attempts_share_is_told_once() -> None:
     assert lines[-1] == "In each row: version 1.4.0, by app@pod-1, type data."
 
 
+def test_of_the_only_row_it_is_told_below_what_has_no_room_in_it() -> None:
+    lines = listed([migration("sync_agreements_of_sellers")], 80)
+
+    assert lines[-1] == "Besides: started 2026-01-13 18:05:20Z, duration 3.0 s."
+
+
 def test_a_note_without_room_beside_its_row_goes_beneath_it_and_breaks_at_blanks() -> None:
     note = "resumes after 40 of 2,000 items (30 changed, 10 right already)"
     entries = [migration("sync_agreements"), migration("sync_users", 1, SCHEMA, note=note)]

@@ -29,6 +29,7 @@ from pydantic_settings import (
 
 from mpt_tool.enums import LogFormatEnum, OccasionEnum
 from mpt_tool.errors import MptToolError, SettingsError
+from mpt_tool.wording import did_you_mean
 
 ENV_FILE = ".env"
 PROJECT_FILE = "pyproject.toml"
@@ -355,8 +356,11 @@ def read_table(model: type[Section], root: Path) -> dict[str, Any]:
             allowed |= {store.replace("-", "_") for store in entry_points(group=STORES).names}
     unknown = sorted(values.keys() - allowed)
     if unknown and not model.shares_table:
-        names = ", ".join(sorted(key.replace("_", "-") for key in allowed))
-        raise SettingsError(f"{path.name}: {unknown[0]} in [{name}] is unknown: use one of {names}")
+        known = sorted(key.replace("_", "-") for key in allowed)
+        hint = did_you_mean(unknown[0].replace("_", "-"), known)
+        raise SettingsError(
+            f"{path.name}: {unknown[0]} in [{name}] is unknown: use one of {', '.join(known)}{hint}"
+        )
     return {
         variable_names(model, field)[0]: values[field] for field in values.keys() & fields.keys()
     }

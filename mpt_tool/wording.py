@@ -1,7 +1,7 @@
 """What people are shown: what a stream can show, and how times and counts read."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 # How much of an error is repeated where it is told in full beside it, in characters.
@@ -101,6 +101,16 @@ def printable_lines(text: str) -> str:
 def as_text(cursor: object) -> str:
     """Return a cursor as messages tell it, and as `--only` takes it: as JSON unless it is text."""
     return cursor if isinstance(cursor, str) else json.dumps(cursor, ensure_ascii=False)
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """Return which known name was probably meant, for the end of a message; else nothing."""
+    from difflib import get_close_matches
+
+    names = {name.casefold(): name for name in known}
+    return "".join(
+        f". Did you mean {names[each]}?" for each in get_close_matches(given.casefold(), names, 1)
+    )
 
 
 def name_of(migration_id: str, target: str) -> str:

@@ -21,7 +21,7 @@ def test_an_unknown_storage_type_is_an_error_that_names_the_accepted_ones(
     )
 
     assert result.exit_code == 2
-    assert result.stderr.startswith("Error running data command: STORAGE_TYPE")
+    assert result.error.startswith("Error running data command: STORAGE_TYPE")
     assert "MPT_TOOL_STORAGE_TYPE" in result.stderr
     assert "postgres" in result.stderr
     assert "local, airtable" in result.stderr
@@ -113,7 +113,7 @@ def test_a_mistake_in_pyproject_is_one_message(project: Project, text: str, reas
     result = project.run("migrate", "--list")
 
     assert result.exit_code == 2
-    assert result.stderr.startswith(ERROR)
+    assert result.error.startswith(ERROR)
     assert reason.lower() in result.stderr.lower()
     assert result.stderr.endswith("\nAborted.\n")
     assert result.stderr.count("\n") == 2
@@ -206,7 +206,7 @@ def test_an_env_file_that_is_no_text_is_told(project: Project) -> None:
     result = project.run("migrate", "--list")
 
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"{ERROR}.env cannot be read: ")
+    assert result.error.startswith(f"{ERROR}.env cannot be read: ")
     assert result.stderr.count("\n") == 2
 
 

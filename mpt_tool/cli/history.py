@@ -31,7 +31,7 @@ RUNS = "show a line for each run, not for each attempt."
 @command(RULES)
 def history(
     session: "Session",
-    migration_id: str | None = RULES.argument("MIGRATION_ID", ONE, completion.attempted_ids, None),
+    migration_id: str | None = RULES.migration_id(ONE, completion.attempted_ids, None),
     last: int | None = RULES.option("--last", "show the newest N alone.", min=1, metavar="N"),
     failed: bool = RULES.flag("--failed", "show those alone that failed."),
     since: datetime | None = RULES.option("--since", SINCE, parser=moment, metavar="DATE"),

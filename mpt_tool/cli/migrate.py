@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mpt_tool.cli import completion
 from mpt_tool.cli.command import CODE_QUALITY, JSON, command
-from mpt_tool.cli.options import Rules, folders
+from mpt_tool.cli.options import Rules, as_migration_id, folders
 from mpt_tool.enums import MigrationTypeEnum, ResumeEnum
 from mpt_tool.errors import ScriptError, StorageError
 from mpt_tool.view.results import Findings, Listing, Result
@@ -65,8 +65,8 @@ _flag, _option = RULES.flag, RULES.option
 @command(RULES, {**JSON, **CODE_QUALITY}, _ANNOUNCEMENTS)
 def migrate(
     session: "Session",
-    migration_id: str | None = RULES.argument(
-        "MIGRATION_ID", "run just this migration.", completion.ids_to_run, None
+    migration_id: str | None = RULES.migration_id(
+        "run just this migration.", completion.ids_to_run, None
     ),
     data: bool = _flag("--data", "run pending data migrations.", RUN),
     schema: bool = _flag("--schema", "run pending schema migrations.", RUN),
@@ -76,6 +76,7 @@ def migrate(
         RUN,
         metavar="MIGRATION_ID",
         autocompletion=completion.ids_to_fake,
+        callback=as_migration_id,
     ),
     target: str | None = _option(
         "--target", "just for this one of its targets.", RUN, metavar="NAME"
@@ -158,6 +159,7 @@ def _initialize(session: "Session", wait: float | None) -> Result:
 
 def _list(session: "Session") -> Result:
     """Show all migrations and where they stand."""
+    from mpt_tool.scripts.folder import strays
     from mpt_tool.scripts.plan import by_target
     from mpt_tool.view.status import standing
 
@@ -166,14 +168,14 @@ def _list(session: "Session") -> Result:
     entries = project.plan(scripts, snapshot, project.attempts_if_any())
     by_targets = session.output.verbose and not session.output.as_json
     shown = by_target(entries) if by_targets else entries
-    listing = Listing(shown, project.store_notes(entries, snapshot.missing))
-    return Result(listing, standing(entries, snapshot.holder))
+    notes = [*strays(project.folder), *project.store_notes(entries, snapshot.missing)]
+    return Result(Listing(shown, notes), standing(entries, snapshot.holder))
 
 
 def _check(session: "Session", *, strict: bool, missing_ok: bool) -> Result:
     """Report everything that is wrong with the scripts; if strict, held against the store too."""
     from mpt_tool.scripts import check
-    from mpt_tool.scripts.folder import find
+    from mpt_tool.scripts.folder import find, strays
 
     project = session.project
     if missing_ok and not os.path.lexists(project.folder):
@@ -189,4 +191,5 @@ def _check(session: "Session", *, strict: bool, missing_ok: bool) -> Result:
     if findings:
         failure = ScriptError(f"{len(findings)} problem(s) found in {project.folder}")
         return Result(Findings(findings), failure=failure)
-    return Result(Findings([]), ["Migrations check passed successfully."])
+    notes = [f"Note: {stray}." for stray in strays(project.folder)]
+    return Result(Findings([]), [*notes, "Migrations check passed successfully."])

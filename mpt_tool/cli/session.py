@@ -16,6 +16,7 @@ import typer
 
 from mpt_tool.enums import LogFormatEnum, MigrationTypeEnum
 from mpt_tool.errors import (
+    FAILURES_PAGE,
     ExitCode,
     MptToolError,
     ScriptFailedError,
@@ -266,27 +267,28 @@ def _write_error(
     A stop that was asked for and cost nothing is told as what it is.
     """
     message = reason = redact(str(error))
-    traceback, hint = "", None
+    traceback, hints = "", list[str]()
     if isinstance(error, ScriptFailedError | SeveralFailedError) and error.__cause__:
         from mpt_tool.clients.releases import hint_at_release
         from mpt_tool.process.tracebacks import script_traceback
 
         traceback = redact(script_traceback(error.__cause__))
         reason = shortened(message, LONGEST_REPEATED)
-        hint = hint_at_release(error.__cause__)
+        hints += [hint] if (hint := hint_at_release(error.__cause__)) else []
     if output.as_json:
         documents.write_json(command, {"error": message}, sys.stdout)
+    if error.topic:
+        hints.append(f"More about this: {FAILURES_PAGE}#{error.topic}")
     is_stop = isinstance(error, StoppedError) and error.keeps_progress
     ended = reason if is_stop else f"Error running {command} command: {reason}"
     if output.logs_json:
-        told = f"{ended}. {hint}" if hint else ended
         level = logging.INFO if is_stop else logging.ERROR
-        log.log(level, "%s", told, extra={"traceback": traceback})
+        log.log(level, "%s", ". ".join([ended, *hints]), extra={"traceback": traceback})
         return
     if traceback:
         with output.pipeline.taken_literally(sys.stderr) if output.pipeline else nullcontext():
             typer.echo(printable_lines(traceback), err=True, nl=False)
-    if hint:
+    for hint in hints:
         typer.echo(hint, err=True)
     if output.pipeline:
         output.pipeline.write(_marks(error, message, migrations), sys.stderr)

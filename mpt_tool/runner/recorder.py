@@ -140,7 +140,8 @@ class Recorder:
             # The process may have been frozen in the save, until another took the lock.
             self._repository.require_lock()
         except StorageError as error:
-            unbegun = UnbegunError(f"Migration {self.name} was not begun: {error}")
+            reason = f"Migration {self.name} was not begun: {error}"
+            unbegun = UnbegunError(reason, topic=error.topic)
             if stopped_by := self._context.stop.cause:
                 unbegun.exit_code = stopped_by.exit_code
             raise unbegun from error
@@ -238,7 +239,8 @@ class Recorder:
             raise StorageError(
                 f"Migration {self.name} was applied, but that could not be recorded:"
                 f" {error}. Do not run it again; once it can be recorded:"
-                f" mpt-tool migrate --fake {self.migration_id}{of_target}"
+                f" mpt-tool migrate --fake {self.migration_id}{of_target}",
+                topic="not-recorded",
             ) from error
         finally:
             self._append(OutcomeEnum.APPLIED, applied, ended_at=now, tally=tally)

@@ -98,6 +98,7 @@ def _run_step(
         MptToolError: it is not applied, for one of them at least.
     """
     left, failures = list(step.works), dict[str, MptToolError]()
+    last = next(reversed(left), None)
     if step.has_progress and ledger.column in context.missing:
         log.warning(
             "The store has no column %s: the progress of %s will not survive its end;"
@@ -122,11 +123,14 @@ def _run_step(
             log.info("Applied migration: %s in %s", recorder.name, duration(seconds))
             left.remove(target)
         except MptToolError as error:
-            is_asked_for = isinstance(error, StoppedError) and error.keeps_progress
-            level = logging.INFO if is_asked_for else logging.ERROR
-            log.log(level, "%s", shortened(context.redact(str(error)), LONGEST_REPEATED))
+            ends = not isinstance(error, _ERRORS_OF_TARGET) or context.stop.cause
+            # Of one alone that ends the run, its end tells.
+            if failures or not (ends or target == last):
+                is_asked_for = isinstance(error, StoppedError) and error.keeps_progress
+                level = logging.INFO if is_asked_for else logging.ERROR
+                log.log(level, "%s", shortened(context.redact(str(error)), LONGEST_REPEATED))
             failures[target] = error
-            if not isinstance(error, _ERRORS_OF_TARGET) or context.stop.cause:
+            if ends:
                 break
     if len(failures) == 1:
         [failure] = failures.values()

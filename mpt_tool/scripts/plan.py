@@ -1,7 +1,7 @@
 """Scripts held against records: what is pending, what is odd, what was run. Does no I/O."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -11,7 +11,7 @@ from mpt_tool.records import MigrationRecord, RunRecord
 from mpt_tool.scripts.folder import Script
 from mpt_tool.scripts.syntax import Syntax
 from mpt_tool.storage.repository import UNTOLD, Holder
-from mpt_tool.wording import in_items, in_outcomes, in_targets, name_of
+from mpt_tool.wording import did_you_mean, in_items, in_outcomes, in_targets, name_of
 
 MALFORMED_NAME, DUPLICATE_ID = NAME_NOTES = ("malformed name", "duplicate id")
 LEFT_RUNNING = "left running by a dead run"
@@ -30,7 +30,7 @@ class Entry:
     now, for which its record stands; None if the variable is not set that lists them. `target` is
     the one of them that the line is for, if it is for one. `outcomes` are those of its items if it
     is applied, as far as the history tells. `is_left` tells that the run is over that it is running
-    in.
+    in. `stopped` are the targets, or the empty name, whose last attempt was stopped from outside.
     """
 
     order_id: int
@@ -44,6 +44,7 @@ class Entry:
     target: str = ""
     outcomes: Mapping[str, int] = field(default_factory=dict)
     is_left: bool = False
+    stopped: Collection[str] = ()
 
     @property
     def status(self) -> MigrationStatusEnum:
@@ -60,6 +61,12 @@ class Entry:
     def is_applied(self) -> bool:
         """Whether the migration counts as done: applied or faked, for all of its targets."""
         return self.status in (MigrationStatusEnum.APPLIED, MigrationStatusEnum.FAKED)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it is failed for it was stopped from outside, as far as the history tells."""
+        is_failed = self.status is MigrationStatusEnum.FAILED
+        return is_failed and (self.target in self.stopped if self.target else bool(self.stopped))
 
     @property
     def name(self) -> str:
@@ -107,6 +114,7 @@ def build(
     targets: Mapping[str, tuple[str, ...] | None],
     notes: Mapping[str, Sequence[str]],
     outcomes: Mapping[str, Mapping[str, int]],
+    stopped: Mapping[str, Collection[str]],
     holder: Holder | None = UNTOLD,
 ) -> list[Entry]:
     """Return an entry for every script and for every record whose file is gone, in order of runs.
@@ -118,6 +126,7 @@ def build(
         targets: what those are made for that have targets, as in an entry, by migration id.
         notes: what else is odd, by migration id.
         outcomes: those of the items of what is applied, by migration id.
+        stopped: the targets, as in an entry, whose last attempt was stopped, by migration id.
         holder: who holds the lock; None if nobody does.
     """
     times = Counter(script.migration_id for script in scripts)
@@ -145,6 +154,7 @@ def build(
             targets=targets.get(migration_id, ()),
             outcomes=outcomes.get(migration_id, {}),
             is_left=_is_left(record, holder),
+            stopped=stopped.get(migration_id, ()),
         )
         of_record = _notes_on_record(entry, newest.get(type_))
         entries.append(replace(entry, notes=(*of_record, *own_notes)))
@@ -239,7 +249,7 @@ def applied(entries: Iterable[Entry], migration_type: MigrationTypeEnum) -> list
 
 
 def pending_one(
-    entries: Iterable[Entry], migration_id: str, migration_type: MigrationTypeEnum | None = None
+    entries: Sequence[Entry], migration_id: str, migration_type: MigrationTypeEnum | None = None
 ) -> Entry:
     """Return the entry of the one migration that was asked for, of this type if one is given.
 
@@ -248,12 +258,34 @@ def pending_one(
     """
     entry = next((e for e in entries if e.script and e.migration_id == migration_id), None)
     if entry is None:
-        raise SelectionError(f"Migration {migration_id} not found")
+        raise unknown(migration_id, entries)
     if migration_type and entry.type not in (None, migration_type):
         raise wrong_type(migration_id, migration_type)
     if entry.is_applied:
         raise SelectionError(f"Migration {migration_id} already applied")
     return entry
+
+
+def unknown(
+    migration_id: str, entries: Sequence[Entry], others: Iterable[str] = ()
+) -> SelectionError:
+    """Return the error for an id that nothing has, with the one that is probably meant.
+
+    Args:
+        migration_id: as it was given; it may be the number of a script.
+        entries: the plan.
+        others: ids that are known beside.
+    """
+    scripts = [each for each in entries if each.script]
+    if numbered := [each.migration_id for each in scripts if str(each.order_id) == migration_id]:
+        hint = did_you_mean(numbered[0], numbered)
+    elif any(each.migration_id == migration_id for each in entries):
+        # Of one whose script is gone no other is meant.
+        hint = ""
+    else:
+        hint = did_you_mean(migration_id, [*(each.migration_id for each in scripts), *others])
+    topic = "" if hint else "not-found"
+    return SelectionError(f"Migration {migration_id} not found{hint}", topic)
 
 
 def wrong_type(migration_id: str, migration_type: MigrationTypeEnum) -> SelectionError:

@@ -6,6 +6,7 @@ from pathlib import Path
 from mpt_tool.errors import SettingsError
 from mpt_tool.settings import STORES, Section, Settings, variables
 from mpt_tool.storage.repository import StateRepository
+from mpt_tool.wording import did_you_mean
 
 
 def open_repository(name: str, root: Path) -> StateRepository:
@@ -32,8 +33,9 @@ def open_repository(name: str, root: Path) -> StateRepository:
     setting = variables(Settings, "storage_type")
     installed = entry_points(group=STORES)
     if name not in installed.names:
-        accepted = ", ".join(["local", "airtable", *sorted(installed.names)])
-        raise SettingsError(f"{setting} is {name!r}: use one of {accepted}")
+        known = ["local", "airtable", *sorted(installed.names)]
+        hint = did_you_mean(name, known)
+        raise SettingsError(f"{setting} is {name!r}: use one of {', '.join(known)}{hint}")
     try:
         opener: Callable[[Path], StateRepository] = installed[name].load()
     except Exception as error:

@@ -81,7 +81,9 @@ class LocalRepository:
                 raise TypeError("it holds no object of records by id")
             records = {key: _record(key, each) for key, each in documents.items()}
         except (TypeError, ValueError, RecursionError) as error:
-            raise StorageError(f"{self._path} cannot be read as state: {error}") from error
+            raise StorageError(
+                f"{self._path} cannot be read as state: {error}", topic="state-unreadable"
+            ) from error
         self._documents, self._members = documents, None
         return Snapshot(records, holder=self.holder())
 
@@ -106,7 +108,8 @@ class LocalRepository:
         self.require_lock()
         if _identity(self._path) != self._known:
             raise StorageError(
-                f"{self._path} was changed by something else since it was read: it is left alone"
+                f"{self._path} was changed by something else since it was read: it is left alone",
+                topic="state-changed",
             )
         self._write(members.values())
         self._members = members

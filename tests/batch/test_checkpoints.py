@@ -205,7 +205,7 @@ def test_a_changed_script_is_not_resumed_unless_it_is_said_how(project: Project)
     result = project.run("migrate", "--data", MIGRATION)
 
     assert result.exit_code == 1
-    assert result.stderr == (
+    assert result.error == (
         f"Error running data command: {migration.path.name} was changed since it came to 3 items."
         f" Begin anew: mpt-tool batch {MIGRATION} --restart; or go on from there with the"
         f" changed script: mpt-tool batch {MIGRATION} --resume-anyway\nAborted.\n"

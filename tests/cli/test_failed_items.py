@@ -116,7 +116,7 @@ def test_an_id_that_nothing_has_is_an_error(project: Project) -> None:
     result = project.run("failures", "shed")
 
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "Error running failures command: Migration shed not found\nAborted.\n"
+    assert result.error == "Error running failures command: Migration shed not found\nAborted.\n"
 
 
 def test_a_run_that_collects_leaves_its_failures_until_they_are_retried(project: Project) -> None:

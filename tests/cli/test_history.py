@@ -251,7 +251,7 @@ def test_an_id_that_nothing_has_is_an_error(failing: Project, options: list[str]
 
     message = "Migration unheard_of not found"
     assert result.exit_code == 1
-    assert result.stderr == f"Error running history command: {message}\nAborted.\n"
+    assert result.error == f"Error running history command: {message}\nAborted.\n"
     if options:
         assert result.json() == {"version": 1, "command": "history", "error": message}
 

@@ -104,7 +104,7 @@ def test_an_error_is_neither_pending_nor_done(
     result = project.run("pending")
 
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error running pending command: ")
+    assert result.error.startswith("Error running pending command: ")
     with pytest.raises(MptToolError):
         mpt_tool.pending(root=project.root)
 

@@ -177,7 +177,7 @@ def test_an_error_names_the_command(project: Project, command: str) -> None:
 
     called = "list" if command == "migrate" else command
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"Error running {called} command: STORAGE_TYPE (or ")
+    assert result.error.startswith(f"Error running {called} command: STORAGE_TYPE (or ")
     assert result.stderr.endswith("\nAborted.\n")
 
 
@@ -204,7 +204,7 @@ def test_an_error_names_the_action_of_migrate(
     result = project.run("migrate", *action, env={"MPT_TOOL_SCHEMA_TIME_LIMIT": "long"})
 
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"Error running {name} command: SCHEMA_TIME_LIMIT (or ")
+    assert result.error.startswith(f"Error running {name} command: SCHEMA_TIME_LIMIT (or ")
 
 
 @pytest.mark.parametrize("call", [["migrate", "--data", "numbers"], ["batch", "numbers"]])

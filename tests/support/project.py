@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sysconfig
 import tempfile
@@ -51,6 +52,11 @@ class Result:
     exit_code: int
     stdout: str
     stderr: str
+
+    @property
+    def error(self) -> str:
+        """What it wrote to stderr, without the line that leads to the documentation."""
+        return re.sub(r"^More about this: docs/.*\n", "", self.stderr, flags=re.MULTILINE)
 
     def json(self) -> Any:
         """Return the one JSON document that stdout is; one of ours follows its schema."""

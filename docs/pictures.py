@@ -117,6 +117,7 @@ PICTURES = {
     "stop": Picture(
         make_long, [RUN, LIST, RUN], columns=100, interrupt=r"5\d of 120", is_film=True
     ),
+    "status": Picture(make_long, [RUN, ["status"]], interrupt=r"5\d of 120"),
 }
 
 

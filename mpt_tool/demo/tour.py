@@ -176,7 +176,8 @@ def _stop_and_resume(shell: Shell) -> None:
 
 
 def _look_back(shell: Shell) -> None:
-    shell.say("What is applied now, what happened, and a page for others:")
+    shell.say("What goes on, what is applied now, what happened, and a page for others:")
+    shell.type("status")
     shell.type("migrate", "--list")
     shell.type("history")
     shell.type("report", "report.html")

@@ -33,6 +33,7 @@ SHOWN = [
     "migrate --data",
     "migrate --list",
     "migrate --data",
+    "status",
     "migrate --list",
     "history",
     "report report.html",

@@ -101,10 +101,20 @@ class RunDocument(TypedDict):
     """Their ids, each once."""
 
 
+class ShownAttempt(Attempt):
+    """An attempt; of one that is still running, who makes it may not be known."""
+
+    run_id: str = ""
+    user: str = ""
+    host: str = ""
+    process: int = 0
+    tool_version: str = ""
+
+
 class HistoryDocument(Envelope):
     """`history`."""
 
-    attempts: NotRequired[list[Attempt]]
+    attempts: NotRequired[list[ShownAttempt]]
     """The newest last; keys without a value are left out."""
     runs: NotRequired[list[RunDocument]]
     """With `--runs`, in place of attempts; the newest last."""

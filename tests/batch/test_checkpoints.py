@@ -72,7 +72,7 @@ def test_listing_tells_where_a_stopped_migration_resumes(project: Project) -> No
 
     result = project.run("migrate", "--list")
 
-    [line] = [line for line in result.stdout.splitlines() if MIGRATION in line]
+    [line] = [line for line in result.stdout.splitlines() if line.startswith("1  ")]
     assert line.endswith("resumes after 1,200 of 5,000; 10 items failed")
 
 

@@ -99,6 +99,12 @@ def test_each_setting_is_told_with_where_it_stands(project: Project) -> None:
         " another in pyproject.toml: data-time-limit is not used)",
         "SERVICE_VERSION": "not set",
         "LOG_FORMAT": "text (default)",
+        "MPT_TOOL_TELEMETRY": "not set",
+        "SLOW_ITEM_SECONDS": "5 (default)",
+        "NOTIFY_URLS": "not set",
+        "NOTIFY_ON": "failed, stalled (default)",
+        "NOTIFY_STALLED_SECONDS": "900 (default)",
+        "NOTIFY_PING_URL": "not set",
         "MPT_API_TOKEN": "*** of 5 characters (.env: MPT_API_TOKEN)",
         "MPT_API_BASE_URL": "not set",
     }

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from drawing import SCHEMES, Frame, draw, lines_of
 from support.project import COMMAND, STATE_FILE
@@ -198,10 +199,8 @@ def photograph_report() -> None:
         project.run("report", "report.html")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for scheme in SCHEMES:
-            page = browser.new_page(
-                viewport={"width": 1000, "height": 1440},
-                color_scheme=scheme,  # type: ignore[arg-type] # light or dark
-            )
+            look: Any = {"viewport": {"width": 1000, "height": 1440}, "color_scheme": scheme}
+            page = browser.new_page(**look)
             page.goto((root / "report.html").as_uri())
             page.screenshot(path=IMAGES / f"report-{scheme}.png")
             print(f"Drew {IMAGES / f'report-{scheme}.png'}")

@@ -1,6 +1,7 @@
 """Makes a command of a function: with the options that all share, and its result written."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -70,6 +71,28 @@ def command(
     return made_of
 
 
+# Of the Click that Typer has: its own one in some releases.
+_UsageError: Any = typer.BadParameter.__base__
+
+
+@contextmanager
+def _usage_told_safely() -> Iterator[None]:
+    """Keep secrets, and what would move a cursor, out of what is said of a wrong command line.
+
+    What is typed may come from a variable, or from others.
+    """
+    try:
+        yield
+    except _UsageError as error:
+        import os
+
+        from mpt_tool.redaction import make_redact, secrets_in
+        from mpt_tool.wording import printable_lines
+
+        error.message = printable_lines(make_redact(secrets_in(os.environ))(error.message))
+        raise
+
+
 class _PlainHelp:
     def get_params(self, ctx: Any) -> list[Any]:
         params: list[Any] = super().get_params(ctx)  # type: ignore[misc] # Typer has it
@@ -98,6 +121,16 @@ class Command(_PlainHelp, TyperCommand):
 
 class Group(_PlainHelp, TyperGroup):
     """All commands, whose help does so too and fits on one screen."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the options that stand before a command."""
+        with _usage_told_safely():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Read the command and what stands after it, and run it."""
+        with _usage_told_safely():
+            return super().invoke(ctx)
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the options, all in one panel."""

@@ -42,7 +42,8 @@ def run(
         limit: how many items are handled, at most.
     """
     shows_progress = is_live(sys.stderr) and not session.output.quiet
-    reporter = LiveReporter(sys.stdout, sys.stderr) if shows_progress else LogReporter()
+    live = LiveReporter(sys.stdout, sys.stderr, session.redact)
+    reporter = live if shows_progress else LogReporter()
     repository, scripts = session.project.repository, _scripts(session)
     with (
         env_file_exported(session.project.root),

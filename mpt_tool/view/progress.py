@@ -14,8 +14,9 @@ from typing import Any, TextIO, cast
 
 from mpt_tool.batch.checkpoints import Tally
 from mpt_tool.process.log import get_log
+from mpt_tool.redaction import Redact
 from mpt_tool.view.terminal import ERASE_LINE
-from mpt_tool.wording import duration, in_outcomes, of_total
+from mpt_tool.wording import duration, in_outcomes, of_total, printable
 
 log = get_log(__name__)
 
@@ -110,17 +111,24 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class LiveReporter:
-    """Shows on a terminal what runs; what is written to stdout and stderr meanwhile goes above."""
+    """Shows on a terminal what runs; what is written to stdout and stderr meanwhile goes above.
+
+    Args:
+        stdout: what a script prints to.
+        stderr: the terminal.
+        redact: takes secrets out of what is shown.
+    """
 
     stdout: TextIO
     stderr: TextIO
+    redact: Redact
 
     @contextmanager
     def running(
         self, migration_id: str, number: int, total: int, tally: Tally | None
     ) -> Iterator[None]:
         """Show the migration as the one that runs."""
-        line = _StatusLine(self.stderr)
+        line = _StatusLine(self.stderr, self.redact)
         with ExitStack() as stack:
             stack.enter_context(redirect_stderr(line.above(self.stderr)))
             # A script before this one may have closed it.
@@ -150,10 +158,15 @@ class _StatusLine:
 
     While what is written has not ended its line (a question, dots, a bar that moves), the status
     line stays away.
+
+    Args:
+        terminal: where it is.
+        redact: takes secrets out of what it tells.
     """
 
-    def __init__(self, terminal: TextIO) -> None:
+    def __init__(self, terminal: TextIO, redact: Redact) -> None:
         self._terminal = terminal
+        self._redact = redact
         self._lock = threading.RLock()
         self._process = os.getpid()
         self._is_drawn = False
@@ -163,6 +176,8 @@ class _StatusLine:
     def draw(self, frame: str, what: str, bar: str, end: str) -> None:
         """Show what runs on one line: where that is too narrow, cut, and without the bar."""
         columns = shutil.get_terminal_size().columns - 1
+        # Of targets and outcomes others may have written the names.
+        what, end = (printable(self._redact(text)) for text in (what, end))
         room = columns - len(f"{frame}  {end}")
         if bar and len(bar) + _LEAST_WIDTH < room:
             end = f"{bar} {end}"

@@ -231,7 +231,9 @@ def _read_env_file(root: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{ENV_FILE} cannot be read: {error}") from error
     for line in lines:
-        if line.error or (line.key and line.value is None):
+        # A name with what nobody sees in it would pass for one that is not set.
+        is_seen = line.key is None or line.key.isprintable()
+        if line.error or (line.key and line.value is None) or not is_seen:
             where = f"line {line.original.line}"
             raise SettingsError(f"{ENV_FILE} cannot be read: {where} is not NAME=VALUE")
     written = [(line.key, line.value) for line in lines if line.key]

@@ -171,6 +171,9 @@ def test_what_is_wrong_in_the_table_of_the_store_is_one_message(
         "STORAGE_TYPE",
         'STORAGE_TYPE="airtable',
         "STORAGE_TYPE='airtable' or 'local'",
+        "\x00STORAGE_TYPE=airtable",
+        "\u200bSTORAGE_TYPE=airtable",
+        "S\x00T\x00O\x00R\x00A\x00G\x00E\x00_\x00T\x00Y\x00P\x00E\x00=a",
     ],
 )
 def test_an_env_file_with_a_line_that_is_no_variable_is_refused(

@@ -20,6 +20,24 @@ def is_stopping() -> bool:
     return _listening is not None and _listening.cause is not None
 
 
+def start_aside(thread: threading.Thread) -> None:
+    """Start a thread of ours that takes no signal.
+
+    They are the main thread's: one that another thread takes does not wake it, nor reach a script
+    that waits for it.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        thread.start()
+        return
+    # A thread inherits what is blocked.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        thread.start()
+    finally:
+        # Another thread may take one meanwhile, and that raises here.
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
 class Interrupted(KeyboardInterrupt):
     """Raised in a script that is to stop, with what the process is to exit with."""
 

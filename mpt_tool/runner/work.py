@@ -1,12 +1,13 @@
 """What a step does: calls the script's `run`, or drives a batch migration over its items."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from mpt_tool.batch.checkpoints import Tally
 from mpt_tool.batch.drive import Batch, all_items, begin_at, checkpoints_of, failed_items
+from mpt_tool.batch.executors import sound
 from mpt_tool.batch.items import Budget, total_of
 from mpt_tool.batch.loop import EventLoop
 from mpt_tool.clients.limiter import requests_capped, was_not_begun
@@ -167,6 +168,8 @@ class BatchWork:
                 if not (self.retries_failed and self.tally.failed):
                     with all_items(batch, context.budget) as walk:
                         is_done = walk.run() and not context.budget.is_spent
+                    # What the last item returned may be lost only now.
+                    require_awaited()
                     if is_done and not self.tally.handled:
                         log.warning("%s has no items: nothing was handled", recorder.name)
                     if is_done and migration.has_source():
@@ -239,6 +242,8 @@ def finish(method: Callable[[], object], name: str = "run") -> None:
         result = asyncio.run(finish(result))
     if name == "verify":
         _require_no_verdict(result)
+    # What it may hold is lost only then.
+    del result
     require_awaited()
 
 
@@ -253,10 +258,7 @@ def _require_no_verdict(result: object) -> None:
 
 
 def _called(method: Callable[[], object], name: str) -> object:
-    result = method()
-    if isinstance(result, Generator | AsyncGenerator):
-        raise ScriptError(f"{name}() holds a yield, so nothing of it was run: remove the yield")
-    return result
+    return sound(method(), name)
 
 
 def verifies(migration: BaseMigration) -> bool:

@@ -57,6 +57,7 @@ from typing import Protocol
 
 from mpt_tool.errors import LockedError, LockLostError, StorageError
 from mpt_tool.process.log import get_log
+from mpt_tool.process.signals import start_aside
 from mpt_tool.wording import printable, timestamp
 
 SETTLE_SECONDS = 1.1
@@ -362,12 +363,14 @@ def renewed(
                 pause = seconds - lease.age()
 
     keeper = threading.Thread(target=keep, name="lease", daemon=True)
-    keeper.start()
     try:
+        start_aside(keeper)
         yield
     finally:
         ended.set()
-        keeper.join()
+        # A signal may have come before it had begun.
+        if keeper.is_alive():
+            keeper.join()
 
 
 def _insert(store: ClaimStore, name: str) -> Claim:

@@ -14,6 +14,7 @@ from typing import Any, TextIO, cast
 
 from mpt_tool.batch.checkpoints import Tally
 from mpt_tool.process.log import get_log
+from mpt_tool.process.signals import start_aside
 from mpt_tool.redaction import Redact
 from mpt_tool.view.terminal import ERASE_LINE
 from mpt_tool.wording import duration, in_outcomes, of_total, printable
@@ -47,7 +48,7 @@ def _meanwhile(work: Callable[..., None], *arguments: object) -> Iterator[None]:
     """Have a thread work until the context ends; the last argument is the event that tells so."""
     ended = threading.Event()
     thread = threading.Thread(target=work, args=(*arguments, ended), daemon=True)
-    thread.start()
+    start_aside(thread)
     try:
         yield
     finally:

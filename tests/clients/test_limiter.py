@@ -1,9 +1,13 @@
 """What a limiter lets through, and when."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 
+import pytest
+from support.instants import at_each_instant
+
+from mpt_tool.clients import limiter as module
 from mpt_tool.clients.limiter import LONGEST_SLEEP_SECONDS, Limiter
 
 
@@ -128,3 +132,20 @@ def test_those_who_wait_begin_in_their_order_at_the_pace_that_holds_by_then() ->
 
     assert wait(second) < 1
     assert wait(third) > 0.1
+
+
+@pytest.mark.parametrize("goes_first", [False, True])
+def test_one_that_a_signal_ends_at_any_instant_is_in_nobodys_way(*, goes_first: bool) -> None:
+    limiters: list[Limiter] = []
+
+    def begin() -> None:
+        for _ in limiters[-1].pauses(goes_first=goes_first):
+            pass
+
+    def prepare() -> Callable[[], object]:
+        limiters.append(Limiter.evenly(1000))
+        return begin
+
+    assert at_each_instant(module, prepare) > 10
+    for limiter in limiters:
+        assert wait(islice(limiter.pauses(), 1000)) < 0.2

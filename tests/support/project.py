@@ -26,7 +26,7 @@ _BASES = {"data": "DataBaseMigration", "schema": "SchemaBaseMigration"}
 _HANGS_SECONDS = 60
 # Variables that nothing looks at before a command reads its settings, and those of scripts.
 _SETTINGS = ("AIRTABLE_", "DATA_", "MPT_", "SCHEMA_", "SERVICE_", "STORAGE_")
-_OF_SCRIPTS = ("DATABASE_URL", "HOLDS", "READY", "SHOP_", "SIGNING_KEY")
+_OF_SCRIPTS = ("DATABASE_URL", "HOLDS", "PYTHONFAULTHANDLER", "READY", "SHOP_", "SIGNING_KEY")
 
 
 def content(file: IO[bytes]) -> str:

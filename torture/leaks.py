@@ -72,7 +72,7 @@ SECRETS = {
 ALL = " ".join(SECRETS.values())
 TOKEN = SECRETS["MPT_API_TOKEN"]
 """
-_RAISED = {
+RAISED = {
     "a message": "raise RuntimeError(ALL)",
     "arguments": "raise RuntimeError(SECRETS, list(SECRETS.values()))",
     "a key": "{}[ALL]",
@@ -502,7 +502,7 @@ NAMED: Mapping[str, Way] = {
     ),
 }
 WAYS: Mapping[str, Way] = {
-    **{name: Way(script=script, reaches="***") for name, script in _RAISED.items()},
+    **{name: Way(script=script, reaches="***") for name, script in RAISED.items()},
     **_OF_BATCH,
     **_OF_SETTINGS,
     **_OF_OTHERS,

@@ -43,6 +43,13 @@ class OutcomeEnum(StrEnum):
     TRIED = "tried"
 
 
+class LogFormatEnum(StrEnum):
+    """How an event is logged: as a line of text, or as one JSON object a line."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 class ChangeEnum(StrEnum):
     """What a request changes: it creates, updates or deletes an object, or does something to it."""
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, get_args
 from pydantic import (
     AfterValidator,
     AliasChoices,
+    BeforeValidator,
     Field,
     HttpUrl,
     SecretStr,
@@ -20,6 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from mpt_tool.enums import LogFormatEnum
 from mpt_tool.errors import MptToolError, SettingsError
 
 ENV_FILE = ".env"
@@ -106,6 +108,11 @@ def _http_address(text: str) -> str:
         raise PydanticCustomError("address", reason) from None
 
 
+def _log_format(value: object) -> object:
+    # An extension may have a variable of this name for logs of its own.
+    return value if value in list(LogFormatEnum) else LogFormatEnum.TEXT
+
+
 HttpAddress = Annotated[str, AfterValidator(_http_address)]
 
 
@@ -119,6 +126,9 @@ class Settings(Section):
     schema_time_limit: Annotated[_Limit, variable("SCHEMA_TIME_LIMIT")] = 15 * 60
     data_time_limit: Annotated[_Limit, variable("DATA_TIME_LIMIT")] = 0
     service_version: Annotated[str | None, variable("SERVICE_VERSION", None)] = None
+    log_format: Annotated[LogFormatEnum, BeforeValidator(_log_format), variable("LOG_FORMAT")] = (
+        LogFormatEnum.TEXT
+    )
 
 
 def load_settings[S: Section](model: type[S], root: Path) -> S:

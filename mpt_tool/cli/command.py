@@ -1,17 +1,21 @@
 """Makes a command of a function: with the options that all share, and its result written."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import wraps
 from inspect import Parameter, Signature, signature
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Concatenate
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from mpt_tool.cli.options import ANY, NO_COLOR, OUTPUT, VERSION, Rules
+from mpt_tool.cli.options import ANY, LOG_FORMAT, NO_COLOR, OUTPUT, VERSION, Rules
+from mpt_tool.enums import LogFormatEnum
 from mpt_tool.view.results import Result
+from mpt_tool.view.terminal import is_coloured
 
 if TYPE_CHECKING:
     from mpt_tool.cli.session import Session
@@ -19,6 +23,9 @@ if TYPE_CHECKING:
 type Work = Callable[Concatenate[Session, ...], Result]
 
 JSON = {"as_json": ("--json", "write one JSON document.")}
+CODE_QUALITY = {
+    "as_code_quality": ("--code-quality", "write a Code Quality report, as GitLab reads it.")
+}
 CSV = {"as_csv": ("--csv", "write a line of CSV for each item.")}
 
 
@@ -35,13 +42,18 @@ def command(
         announcements: what is said for people before it begins, unless it only looks: by the one
             option that was chosen, or else by its name; its arguments in braces.
     """
-    shared = {
+    flags = {
         **{name: rules.flag(*of, OUTPUT) for name, of in forms.items()},
         "no_color": NO_COLOR,
+        "no_annotations": ANY.flag("--no-annotations", "mark nothing for a pipeline.", OUTPUT),
         "verbose": ANY.flag("--verbose", "log more.", OUTPUT),
         "quiet": ANY.flag("--quiet", "write only results and errors.", OUTPUT),
         "version": VERSION,
     }
+    shared: list[tuple[str, Any, Any]] = [
+        ("log_format", LOG_FORMAT, LogFormatEnum | None),
+        *((name, option, bool) for name, option in flags.items()),
+    ]
 
     def made_of(work: Work) -> Callable[..., None]:
         _, *own = signature(work).parameters.values()
@@ -51,15 +63,16 @@ def command(
             from mpt_tool.cli.session import Output, session
 
             asked = rules.require(context) or work.__name__
-            output = Output(**{each.name: given.get(each.name, False) for each in fields(Output)})
+            names = given.keys() & {each.name for each in fields(Output)}
+            output = Output(**{name: given[name] for name in names})
             only_looks = given.get("dry_run") or given.get("rehearse")
             said = "" if only_looks else (announcements or {}).get(asked, "").format(**given)
             with session(asked.replace("-", ""), output, said, given.get("folder")) as opened:
                 opened.write(work(opened, **{each.name: given[each.name] for each in own}))
 
         added = [
-            Parameter(name, Parameter.KEYWORD_ONLY, default=option, annotation=bool)
-            for name, option in shared.items()
+            Parameter(name, Parameter.KEYWORD_ONLY, default=option, annotation=annotation)
+            for name, option, annotation in shared
         ]
         context = Parameter("context", Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
         parameters = [context, *own, *added]
@@ -119,8 +132,8 @@ class Command(_PlainHelp, TyperCommand):
         formatter.write(epilog or "")
 
 
-class Group(_PlainHelp, TyperGroup):
-    """All commands, whose help does so too and fits on one screen."""
+class Group(TyperGroup):
+    """All commands, whose help fits on one screen and is written without Rich, at once."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         """Read the options that stand before a command."""
@@ -132,11 +145,22 @@ class Group(_PlainHelp, TyperGroup):
         with _usage_told_safely():
             return super().invoke(ctx)
 
-    def get_params(self, ctx: Any) -> list[Any]:
-        """Return the options, all in one panel."""
-        params = super().get_params(ctx)
-        for each in params:
-            each.rich_help_panel = None
-            if each.name == "show_completion":
-                each.help = "Show completion instead of installing it."
-        return params
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the page of help: the commands by panel, and the names of the options."""
+        ctx.color = is_coloured(sys.stdout)
+        self.format_usage(ctx, formatter)
+        formatter.write(f"\n{self.help}\n")
+        commands: dict[str, Any] = {name: self.get_command(ctx, name) for name in self.commands}
+        width = max(map(len, commands))
+        for panel, named in groupby(commands.items(), lambda item: item[1].rich_help_panel):
+            formatter.write(typer.style(f"\n{panel}:\n", bold=True))
+            with formatter.indentation():
+                formatter.write_dl(
+                    [
+                        (typer.style(f"{name:{width}}", fg="cyan", bold=True), command.help)
+                        for name, command in named
+                    ]
+                )
+        options = ", ".join("/".join(sorted(each.opts, key=len)) for each in self.get_params(ctx))
+        formatter.write_paragraph()
+        formatter.write_dl([(typer.style("Options:", bold=True), options)])

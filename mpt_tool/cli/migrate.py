@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpt_tool.cli import completion
-from mpt_tool.cli.command import command
+from mpt_tool.cli.command import CODE_QUALITY, JSON, command
 from mpt_tool.cli.options import Rules, folders
 from mpt_tool.enums import MigrationTypeEnum
 from mpt_tool.errors import ScriptError, StorageError
@@ -51,15 +51,17 @@ RULES = Rules(
         "--wait": ("--data", "--schema", "--fake", "--init"),
         "--strict": ("--check",),
         "--missing-ok": ("--check",),
+        "--code-quality": ("--check",),
         "--json": ("--list", "--check", "--dry-run"),
     },
+    excluding=[("--json", "--code-quality")],
 )
 _INIT = "create the folder and the store, or what it lacks."
 _FOLDER = "the migrations folder, in place of the setting's."
 _flag, _option = RULES.flag, RULES.option
 
 
-@command(RULES, announcements=_ANNOUNCEMENTS)
+@command(RULES, {**JSON, **CODE_QUALITY}, _ANNOUNCEMENTS)
 def migrate(
     session: "Session",
     migration_id: str | None = RULES.argument(

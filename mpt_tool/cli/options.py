@@ -122,4 +122,5 @@ def folders(incomplete: str) -> list[str]:
 ANY = Rules()
 
 NO_COLOR = ANY.flag("--no-color", "write without colour.", OUTPUT)
+LOG_FORMAT = ANY.option("--log-format", "text, or json: an object a line.", OUTPUT, metavar="FORM")
 VERSION = ANY.flag("--version -V", "show the version.", callback=_show_version, is_eager=True)

@@ -41,9 +41,12 @@ def run(
         wait: for how many seconds another run's lock is waited for.
         limit: how many items are handled, at most.
     """
-    shows_progress = is_live(sys.stderr) and not session.output.quiet
-    live = LiveReporter(sys.stdout, sys.stderr, session.redact)
-    reporter = live if shows_progress else LogReporter()
+    shows_progress = is_live(sys.stderr) and not (session.output.quiet or session.output.logs_json)
+    reporter = (
+        LiveReporter(sys.stdout, sys.stderr, session.redact)
+        if shows_progress
+        else LogReporter(session.output.pipeline)
+    )
     repository, scripts = session.project.repository, _scripts(session)
     with (
         env_file_exported(session.project.root),

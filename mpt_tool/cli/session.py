@@ -1,11 +1,12 @@
 """One call of the command: its streams and signals, and what its result and its errors become."""
 
+import json
 import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mpt_tool.enums import MigrationTypeEnum
+from mpt_tool.enums import LogFormatEnum, MigrationTypeEnum
 from mpt_tool.errors import ExitCode, MptToolError, ScriptFailedError, SeveralFailedError
+from mpt_tool.process.log import get_log
 from mpt_tool.process.signals import Stop
 from mpt_tool.project import Project, find_root, open_project
 from mpt_tool.records import Origin
@@ -22,8 +24,11 @@ from mpt_tool.redaction import Redact, make_redact, secrets_in
 from mpt_tool.settings import read_env_file, working_folder
 from mpt_tool.view import documents, text
 from mpt_tool.view.logs import start_logs, teller
-from mpt_tool.view.results import Result
+from mpt_tool.view.pipelines import Mark, Pipeline, code_quality, marks_of, pipeline_in
+from mpt_tool.view.results import Findings, Result
 from mpt_tool.wording import LONGEST_REPEATED, printable, printable_lines, shortened
+
+log = get_log(__name__)
 
 if TYPE_CHECKING:
     from mpt_tool.runner.context import Context, Reporter
@@ -35,8 +40,26 @@ class Output:
 
     as_json: bool = False
     as_csv: bool = False
+    as_code_quality: bool = False
     verbose: bool = False
     quiet: bool = False
+    no_annotations: bool = False
+    log_format: LogFormatEnum | None = None
+
+    @property
+    def is_document(self) -> bool:
+        """Whether stdout is for programs, so that nothing else may be on it."""
+        return self.as_json or self.as_csv or self.as_code_quality
+
+    @property
+    def logs_json(self) -> bool:
+        """Whether each line of the log, errors among them, is a JSON object."""
+        return self.log_format is LogFormatEnum.JSON
+
+    @property
+    def pipeline(self) -> Pipeline | None:
+        """The pipeline that the command runs in, if it is to mark and fold its log."""
+        return None if self.no_annotations or self.logs_json else pipeline_in(os.environ)
 
 
 @dataclass(frozen=True)
@@ -59,16 +82,26 @@ class Session:
             documents.write_json(self.command, documents.document(result.content), sys.stdout)
         elif self.output.as_csv:
             documents.write_csv(result.content, sys.stdout)
+        elif self.output.as_code_quality:
+            pipeline = pipeline_in(os.environ)
+            checkout = pipeline.checkout if pipeline else self.project.root
+            typer.echo(json.dumps(code_quality(self._marks(result), checkout), indent=2))
         else:
             text.write(result.content, sys.stdout)
             # Before what goes to stderr, where both end in one log.
             sys.stdout.flush()
             for message in result.said:
                 _say(message, self.output, self.redact)
+            if self.output.pipeline:
+                self.output.pipeline.write(self._marks(result), sys.stderr)
             if result.failure:
                 raise result.failure
         if exit_code:
             raise typer.Exit(exit_code)
+
+    def _marks(self, result: Result) -> list[Mark]:
+        found = result.content.findings if isinstance(result.content, Findings) else ()
+        return marks_of(found, self.project.folder)
 
     def lock(self, wait: float | None) -> AbstractContextManager[None]:
         """Return a context that holds the store's lock, for which it waits so many seconds."""
@@ -123,6 +156,7 @@ def session(
         folder: the migrations folder, if it is to be another than the settings name.
     """
     redact, stop = make_redact(secrets_in(os.environ)), Stop(teller())
+    migrations: Path | None = None
     try:
         root = find_root()
         redact = make_redact(secrets_in({**read_env_file(root), **os.environ}))
@@ -133,11 +167,15 @@ def session(
         # Scripts find what they find when the command is typed in the root.
         os.chdir(root)
         with stop.listening():
+            project = open_project(root, base=base, given=given)
+            migrations = project.folder.absolute()
+            output = replace(output, log_format=output.log_format or project.settings.log_format)
             level = logging.WARNING if output.quiet else logging.INFO
-            start_logs(logging.DEBUG if output.verbose else level, redact)
-            yield Session(command, open_project(root, base=base, given=given), output, redact, stop)
+            assert output.log_format
+            start_logs(logging.DEBUG if output.verbose else level, redact, output.log_format)
+            yield Session(command, project, output, redact, stop)
     except MptToolError as error:
-        _write_error(command, error, output, redact)
+        _write_error(command, error, output, redact, migrations)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         typer.echo("Aborted.", err=True)
@@ -151,22 +189,47 @@ def now() -> datetime:
 
 def _say(message: str, output: Output, redact: Redact) -> None:
     """Write a message for people."""
-    if not (output.as_json or output.as_csv or output.quiet):
+    if not (output.is_document or output.quiet):
         typer.echo(printable(redact(message)))
 
 
-def _write_error(command: str, error: MptToolError, output: Output, redact: Redact) -> None:
+def _write_error(
+    command: str, error: MptToolError, output: Output, redact: Redact, migrations: Path | None
+) -> None:
+    """Write an error in the form of the output, and where it arose in the folder of migrations."""
     message = reason = redact(str(error))
+    traceback, hint = "", None
     if isinstance(error, ScriptFailedError | SeveralFailedError) and error.__cause__:
         from mpt_tool.clients.releases import hint_at_release
         from mpt_tool.process.tracebacks import script_traceback
 
-        told = printable_lines(redact(script_traceback(error.__cause__)))
-        typer.echo(told, err=True, nl=False)
+        traceback = redact(script_traceback(error.__cause__))
         reason = shortened(message, LONGEST_REPEATED)
-        if hint := hint_at_release(error.__cause__):
-            typer.echo(hint, err=True)
+        hint = hint_at_release(error.__cause__)
     if output.as_json:
         documents.write_json(command, {"error": message}, sys.stdout)
-    typer.echo(printable(f"Error running {command} command: {reason}"), err=True)
+    failed = f"Error running {command} command: {reason}"
+    if output.logs_json:
+        told = f"{failed}. {hint}" if hint else failed
+        log.error("%s", told, extra={"traceback": traceback})
+        return
+    if traceback:
+        with output.pipeline.taken_literally(sys.stderr) if output.pipeline else nullcontext():
+            typer.echo(printable_lines(traceback), err=True, nl=False)
+    if hint:
+        typer.echo(hint, err=True)
+    if output.pipeline:
+        output.pipeline.write(_marks(error, message, migrations), sys.stderr)
+    typer.echo(printable(failed), err=True)
     typer.echo("Aborted.", err=True)
+
+
+def _marks(error: MptToolError, message: str, migrations: Path | None) -> list[Mark]:
+    """Return what a pipeline is to show of an error; a warning, where it only has to go on."""
+    from mpt_tool.process.tracebacks import places_in
+
+    is_error = error.exit_code != ExitCode.TRY_LATER
+    places = places_in(error, migrations) if migrations else []
+    if not places:
+        return [Mark(message, is_error=is_error)]
+    return [Mark(message, *place, is_error=is_error) for place in places]

@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from textwrap import indent
 
@@ -64,6 +65,23 @@ def frames_in(error: BaseException, path: Path) -> tuple[str, ...]:
         for frame in traceback.extract_tb(error.__traceback__)
         if Path(frame.filename).name == path.name
     )
+
+
+def places_in(error: BaseException, folder: Path) -> list[tuple[Path, int]]:
+    """Return where in a folder's files an error arose: the file and line of its root cause.
+
+    Of a group that is where each of its members did, each place once.
+    """
+    for each in reversed(chain_of(error)):
+        if isinstance(each, BaseExceptionGroup):
+            members = [places_in(member, folder) for member in each.exceptions]
+            if found := list(dict.fromkeys(chain.from_iterable(members))):
+                return found
+        for frame, line in reversed(list(traceback.walk_tb(each.__traceback__))):
+            path = Path(frame.f_code.co_filename)
+            if path.parent == folder:
+                return [(path, line)]
+    return []
 
 
 def _is_left_out(path: Path) -> bool:

@@ -1,13 +1,16 @@
-"""Where log events go: to stderr, without secrets, plain or in columns."""
+"""Where log events go: to stderr, without secrets; plain, in columns, or as JSON."""
 
+import json
 import logging
 import os
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from mpt_tool.enums import LogFormatEnum
 from mpt_tool.process.item import name_in_hand
 from mpt_tool.process.log import get_log
 from mpt_tool.redaction import Redact
@@ -21,16 +24,18 @@ LOG_FORMAT = "%(asctime)s - %(levelname)s - %(message)s"
 _CHATTY_LIBRARIES = ("asyncio", "filelock", "httpcore", "httpx", "urllib3")
 
 
-def start_logs(level: int, redact: Redact) -> None:
+def start_logs(level: int, redact: Redact, form: LogFormatEnum) -> None:
     """Send logs to stderr: in columns on a terminal with colour, elsewhere one event a line.
+
+    As JSON, each event is an object in a line, wherever it goes.
 
     Ours and those of scripts and libraries each by a handler of their own: a script may put others
     in place of the latter. What Python itself writes of an exception that nobody handles is logged.
     It stays so to the end of the process: threads and what `atexit` calls outlast the command.
     """
     own, root = get_log(), logging.getLogger()
-    own.handlers = [_handler(redact)]
-    root.addHandler(_handler(redact))
+    own.handlers = [_handler(redact, form)]
+    root.addHandler(_handler(redact, form))
     own.setLevel(level)
     root.setLevel(level)
     for name in _CHATTY_LIBRARIES:
@@ -55,15 +60,23 @@ def teller() -> Callable[[str], None]:
 
     def tell(message: str) -> None:
         record = logging.LogRecord(__name__, logging.WARNING, "", 0, message, None, None)
+        own = get_log().handlers[0].formatter
+        if isinstance(own, _JsonFormatter):
+            event = own.format(record)
+        else:
+            event = before + formatter.format(record)
         with suppress(OSError):
-            os.write(2, f"{before}{formatter.format(record)}\n".encode())
+            os.write(2, f"{event}\n".encode())
 
     return tell
 
 
-def _handler(redact: Redact) -> logging.Handler:
+def _handler(redact: Redact, form: LogFormatEnum) -> logging.Handler:
     handler: logging.Handler
-    if is_live(sys.stderr):
+    if form is LogFormatEnum.JSON:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_JsonFormatter(redact))
+    elif is_live(sys.stderr):
         from rich.console import Console
         from rich.logging import RichHandler
 
@@ -104,6 +117,7 @@ def _redacting(
         record = make(*args, **kwargs)
         message = _message(record)
         if item := name_in_hand():
+            record.item = redact(item)
             message = f"{item}: {message}"
         record.msg, record.args = redact(message), ()
         if record.exc_info:
@@ -121,6 +135,26 @@ def _message(record: logging.LogRecord) -> str:
     except Exception as error:  # noqa: BLE001 - what a script logs may fail to describe itself
         # Of a wrong log call in a script its author is to see the message, not our frames.
         return f"A message that could not be formatted ({type(error).__name__})"
+
+
+class _JsonFormatter(logging.Formatter):
+    """Writes an event without secrets as one JSON object, in which nothing begins a line."""
+
+    def __init__(self, redact: Redact) -> None:
+        super().__init__()
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        details = [getattr(record, "traceback", None), record.exc_text, record.stack_info]
+        event = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            "item": getattr(record, "item", None),
+            "traceback": "\n".join(filter(None, details)),
+        }
+        return json.dumps({key: self._redact(text) for key, text in event.items() if text})
 
 
 class _Formatter(logging.Formatter):

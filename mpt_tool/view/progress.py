@@ -3,6 +3,7 @@
 import itertools
 import os
 import shutil
+import sys
 import threading
 import time
 from collections import deque
@@ -16,6 +17,7 @@ from mpt_tool.batch.checkpoints import Tally
 from mpt_tool.process.log import get_log
 from mpt_tool.process.signals import start_aside
 from mpt_tool.redaction import Redact
+from mpt_tool.view.pipelines import Pipeline
 from mpt_tool.view.terminal import ERASE_LINE
 from mpt_tool.wording import duration, in_outcomes, of_total, printable
 
@@ -31,15 +33,25 @@ _BAR_WIDTH = 10
 _LEAST_WIDTH = 12
 
 
+@dataclass(frozen=True, slots=True)
 class LogReporter:
-    """Logs how far a batch migration is, every 30 seconds; of others their beginning and end do."""
+    """Logs how far a batch migration is, every 30 seconds; of others their beginning and end do.
+
+    What is written while a migration runs is a group of its own in the log of a `pipeline`.
+    """
+
+    pipeline: Pipeline | None = None
 
     @contextmanager
     def running(
         self, migration_id: str, number: int, total: int, tally: Tally | None
     ) -> Iterator[None]:
         """Log meanwhile."""
-        with _meanwhile(_keep_logging, migration_id, tally) if tally else nullcontext():
+        group = self.pipeline and self.pipeline.group(migration_id, sys.stderr)
+        with (
+            group or nullcontext(),
+            _meanwhile(_keep_logging, migration_id, tally) if tally else nullcontext(),
+        ):
             yield
 
 

@@ -1,12 +1,11 @@
 """The form that the guide begins with, as a user takes it from there, from rehearsal to the end."""
 
-import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from support.mpt_server import AGREEMENTS, MPTServer
+from support.pages import python_in, text_of
 from support.process import Process, wait_until
 from support.project import Project
 
@@ -14,7 +13,7 @@ from mpt_tool.errors import ExitCode
 
 pytestmark = pytest.mark.slow
 
-GUIDE = Path(__file__).parents[2] / "docs" / "batch-migrations.md"
+GUIDE = text_of("batch-migrations")
 PRODUCTS = ("PRD-1", "PRD-2", "PRD-3", "PRD-4")
 OF_EACH = 12
 MIGRATION = "set_regions"
@@ -24,9 +23,7 @@ RUN = ("batch", MIGRATION)
 @pytest.fixture
 def platform(project: Project) -> Iterator[MPTServer]:
     """A platform with four products and the agreements of each, and the form to run on it."""
-    [script, *_] = re.findall(
-        r"^```python\n(.*?)^```$", GUIDE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    )
+    [script, *_] = python_in(GUIDE)
     project.file(f"migrations/20260201090000_{MIGRATION}.py", script)
     with MPTServer() as server:
         for place in range(OF_EACH):

@@ -7,13 +7,13 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from inspect import getdoc
-from pathlib import Path
 from signal import SIGINT
 from subprocess import PIPE, Popen
 
 import pytest
 from support.airtable_server import AirtableServer
 from support.mpt_server import MPTServer
+from support.pages import REPOSITORY, python_in, text_of
 from support.process import HANGS_SECONDS, Process, wait_until
 from support.project import Project
 
@@ -23,41 +23,29 @@ from mpt_tool.records import Checkpoint, KeptStep
 
 pytestmark = pytest.mark.slow
 
-REPOSITORY = Path(__file__).parents[2]
 EXAMPLE = REPOSITORY / "examples" / "batch"
-DOCS = REPOSITORY / "docs"
-GUIDE = (DOCS / "batch-migrations.md").read_text(encoding="utf-8")
-REFERENCE = (DOCS / "batch-reference.md").read_text(encoding="utf-8")
-REWRITES = (DOCS / "batch-rewrites.md").read_text(encoding="utf-8")
-TESTING = (DOCS / "batch-testing.md").read_text(encoding="utf-8")
-WRITING = (DOCS / "writing-migrations.md").read_text(encoding="utf-8")
+GUIDE = text_of("batch-migrations")
+REFERENCE = text_of("batch-reference")
+REWRITES = text_of("batch-rewrites")
+TESTING = text_of("batch-testing")
+WRITING = text_of("writing-migrations")
 MIGRATION_ID = "set_vendor_ids"
 SCRIPT = f"migrations/20260201090000_{MIGRATION_ID}.py"
 RUN = ("migrate", "--data", MIGRATION_ID)
 BASE, TABLE = "appXXXXXXXXXXXXXX", "Regions"
 
 
-def python_under(page: str, heading: str) -> list[str]:
-    """Return the Python that stands under a heading of a page, before the next one."""
-    section = re.split(rf"^#+ {heading}$", page, maxsplit=1, flags=re.MULTILINE)[1]
-    return python_in(re.split("^## |^### ", section, maxsplit=1, flags=re.MULTILINE)[0])
-
-
-def python_in(page: str) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-
-
-[FIRST] = python_under(GUIDE, "A first one")
-[OF_PARENTS] = python_under(GUIDE, "What it walks over")
-[MANY] = python_under(GUIDE, "Many at once")
-[COLLECTING] = python_under(GUIDE, "Collect")
-[FORM] = python_under(GUIDE, "The usual form")
+[FIRST] = python_in(GUIDE, "A first one")
+[OF_PARENTS] = python_in(GUIDE, "What it walks over")
+[MANY] = python_in(GUIDE, "Many at once")
+[COLLECTING] = python_in(GUIDE, "Collect")
+[FORM] = python_in(GUIDE, "The usual form")
 TESTS, TESTS_OF_FORM = python_in(TESTING)
 OF_AGREEMENTS = {
     "first": FIRST,
     "collecting": COLLECTING,
-    "asynchronous": python_under(GUIDE, "Asynchronous clients")[0],
-    "filtering": python_under(REFERENCE, "Walking a collection")[0],
+    "asynchronous": python_in(GUIDE, "Asynchronous clients")[0],
+    "filtering": python_in(REFERENCE, "Walking a collection")[0],
 }
 
 
@@ -213,7 +201,7 @@ def test_every_fragment_of_python_compiles(fragment: str) -> None:
 def test_the_page_of_rewrites_shows_the_scripts(heading: str, name: str) -> None:
     scripts = [EXAMPLE / "rewrites" / f"{name}_{when}.py" for when in ("before", "after")]
 
-    shown = python_under(REWRITES, heading)
+    shown = python_in(REWRITES, heading)
 
     assert shown == [script.read_text(encoding="utf-8") for script in scripts]
 

@@ -16,6 +16,7 @@ import pytest
 import typer
 from support.airtable_server import AirtableServer
 from support.mpt_server import MPTServer
+from support.pages import PAGES, README, REPOSITORY, blocks, headings, page, section
 from support.project import HISTORY_FILE, Project, record
 
 from mpt_tool.cli import app
@@ -28,38 +29,28 @@ from mpt_tool.storage.airtable.history import COLUMNS as HISTORY_COLUMNS
 from mpt_tool.storage.airtable.settings import StoreSettings
 from mpt_tool.storage.repository import StateRepository
 
-REPOSITORY = Path(__file__).parents[2]
 EXAMPLE = REPOSITORY / "examples" / "extension"
-README = REPOSITORY / "README.md"
-USAGE = REPOSITORY / "docs" / "usage.md"
-BATCHES = REPOSITORY / "docs" / "batch-migrations.md"
-CONTRIBUTING = REPOSITORY / "docs" / "contributing.md"
-CONFIGURATION = REPOSITORY / "docs" / "configuration.md"
-OPERATIONS = REPOSITORY / "docs" / "operations.md"
-STORES = REPOSITORY / "docs" / "stores.md"
-PAGES = sorted(
-    path
-    for folder, pattern in ((".", "*.md"), ("docs", "**/*.md"), ("examples", "**/*.md"))
-    for path in (REPOSITORY / folder).glob(pattern)
-)
+USAGE = page("usage")
+BATCHES = page("batch-migrations")
+CONTRIBUTING = page("contributing")
+CONFIGURATION = page("configuration")
+OPERATIONS = page("operations")
+STORES = page("stores")
 BASE = "appStateOfTheTests"
 RECORD_KEYS = ("migration_id", "order_id", "started_at", "applied_at", "type", "version")
 
 # What Typer makes of the app: a group, which has commands.
 GROUP: Any = typer.main.get_command(app)
 
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"`(mpt-tool [^`]*)`|^(mpt-tool [^\[\n]+)$|\[(mpt-tool, .+)\]$", re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
-_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
 def code_blocks(page: Path, heading: str = "") -> list[tuple[str, str]]:
     """Return (language, text) of the blocks of a page, or of its section with this heading."""
     text = page.read_text(encoding="utf-8")
-    if heading:
-        text = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    return _FENCE.findall(text)
+    found = blocks(section(text, heading) if heading else text)
+    return [(block.language, block.text) for block in found]
 
 
 def commands(block: str) -> list[list[str]]:
@@ -75,8 +66,8 @@ def documented_json(command: str) -> list[dict[str, Any]]:
 
 def first_cells(page: Path, heading: str) -> set[str]:
     """Return the code in the first cells of the tables of a page's section."""
-    section = page.read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2]
-    rows = re.findall(r"^\| ([^|]*) \|", section.partition("\n## ")[0], re.MULTILINE)
+    part = section(page.read_text(encoding="utf-8"), heading)
+    rows = re.findall(r"^\| ([^|]*) \|", part, re.MULTILINE)
     return {code for row in rows for code in re.findall(r"`([^`]*)`", row)}
 
 
@@ -340,5 +331,5 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def anchors(page: Path) -> set[str]:
     """Return the anchors of a page's headings, as GitHub and MkDocs name them."""
-    headings = _HEADING.findall(page.read_text(encoding="utf-8"))
-    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    found = headings(page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}

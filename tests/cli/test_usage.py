@@ -41,11 +41,12 @@ def test_one_screen_of_a_small_terminal_shows_all_commands_in_groups(project: Pr
     with Terminal([COMMAND, "--help"], project.root, environment, lines=24) as terminal:
         assert terminal.wait() == 0
 
-    shown = [re.split(r"  +", line.strip("│ "))[0] for line in terminal.lines]
+    shown = [line.split()[0] for line in terminal.lines if line.startswith("  ")]
     assert [name for name in shown if name in COMMANDS] == COMMANDS
-    assert "Usage: mpt-tool [OPTIONS] COMMAND [ARGS]..." in terminal.text
-    assert [line.strip("╭─ ╮") for line in terminal.lines if line.startswith("╭")] == [
-        *("Options", "Commands that run", "Commands that show")
+    assert terminal.lines[0] == "Usage: mpt-tool [OPTIONS] COMMAND [ARGS]..."
+    headings = [line for line in terminal.lines if re.match(r"\w.*:", line)]
+    assert [heading.partition(":")[0] for heading in headings[1:]] == [
+        *("Commands that run", "Commands that show", "Options")
     ]
 
 
@@ -61,7 +62,7 @@ def test_each_command_has_a_page_of_help_without_types_of_flags(
     assert not re.search("<?bool", long.stdout, re.IGNORECASE)
     if command and command[0] not in ("migrate", "history", "pending"):
         # Whatever does not fit on a screen is not read.
-        assert len(long.stdout.splitlines()) <= 42
+        assert len(long.stdout.splitlines()) <= 45
 
 
 @pytest.mark.parametrize(
@@ -94,8 +95,8 @@ def test_the_help_of_migrate_has_an_example_for_each_action_and_says_what_goes_w
 @pytest.mark.parametrize(
     ("command", "lines", "options"),
     [
-        ("migrate", 55, set(ACTIONS)),
-        ("batch", 42, {"--rehearse", "--retry-failed", "--restart"}),
+        ("migrate", 58, set(ACTIONS)),
+        ("batch", 45, {"--rehearse", "--retry-failed", "--restart"}),
     ],
 )
 def test_each_example_of_the_help_has_a_line_in_80_columns(

@@ -1,6 +1,5 @@
 """The contract of state repositories, held by each of ours and open to those of others."""
 
-import re
 import sys
 import tomllib
 import tracemalloc
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.airtable_server import BASE, AirtableServer
+from support.pages import blocks, section, text_of
 from support.project import HISTORY_FILE, Project
 from support.simulation import Clock
 
@@ -77,13 +77,11 @@ class TestAirtableRepository(StateRepositoryContract):
             yield lambda: AirtableRepository(settings, connect, pace)
 
 
-_DOCUMENTED = re.findall(
-    r"^```(?:toml|python)\n(.*?)^```$",
-    (Path(__file__).parents[2] / "docs" / "stores.md")
-    .read_text(encoding="utf-8")
-    .partition("\n## A backend of your own\n")[2],
-    re.MULTILINE | re.DOTALL,
-)
+_DOCUMENTED = [
+    block.text
+    for block in blocks(section(text_of("stores"), "A backend of your own"))
+    if block.language in ("toml", "python")
+]
 
 
 @pytest.fixture

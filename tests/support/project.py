@@ -25,8 +25,19 @@ _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT")
 _BASES = {"data": "DataBaseMigration", "schema": "SchemaBaseMigration"}
 _HANGS_SECONDS = 60
 # Variables that nothing looks at before a command reads its settings, and those of scripts.
-_SETTINGS = ("AIRTABLE_", "DATA_", "MPT_", "SCHEMA_", "SERVICE_", "STORAGE_")
-_OF_SCRIPTS = ("DATABASE_URL", "HOLDS", "PYTHONFAULTHANDLER", "READY", "SHOP_", "SIGNING_KEY")
+_SETTINGS = (
+    *("AIRTABLE_", "DATA_", "LOG_FORMAT", "MPT_", "SCHEMA_", "SERVICE_", "STORAGE_"),
+    *("BUILD_", "CI_", "GITHUB_", "GITLAB_", "TF_BUILD"),
+)
+_OF_SCRIPTS = (
+    "ACCOUNTS_URL",
+    "DATABASE_URL",
+    "HOLDS",
+    "PYTHONFAULTHANDLER",
+    "READY",
+    "SHOP_",
+    "SIGNING_KEY",
+)
 
 
 def content(file: IO[bytes]) -> str:

@@ -192,6 +192,15 @@ def test_force_color_colours_a_pipe(statuses: Project, arguments: list[str]) -> 
     assert "\x1b[" in outcome.stdout + outcome.stderr
 
 
+def test_the_page_of_all_commands_has_colour_only_where_it_is_wanted(project: Project) -> None:
+    plain, forced, banned = (
+        project.run("--help", env=env).stdout
+        for env in ({}, {"FORCE_COLOR": "1"}, {"FORCE_COLOR": "1", "NO_COLOR": "1"})
+    )
+
+    assert plain == banned == re.sub(r"\x1b\[\d*m", "", forced) != forced
+
+
 @pytest.mark.parametrize(("before", "after", "env"), WITHOUT_COLOUR)
 def test_force_color_is_no_match_for_a_ban(
     statuses: Project, before: list[str], after: list[str], env: dict[str, str]

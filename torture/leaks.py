@@ -465,7 +465,7 @@ _OF_OTHERS = {
         reaches="Locked by process 1 on ***",
     ),
 }
-_PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
+_PAGE = Path(__file__).parents[1] / "docs/reference/configuration.md"
 # Where no promise is made: by what the page on secrets says of it, of which each shows this.
 NAMED: Mapping[str, Way] = {
     "values shorter than 6 characters": Way(
@@ -529,7 +529,7 @@ def figures(
         )
     yield Figure(
         "A secret that is not promised to be hidden",
-        f"{len(NAMED)} ways that docs/configuration.md names",
+        f"{len(NAMED)} ways that docs/reference/configuration.md names",
         (UNNAMED, UNREACHED),
         ways.faults(folder / "named", NAMED, PIPE, HELPERS, IN_ENVIRONMENT, FILES, _judge_named),
     )

@@ -25,6 +25,7 @@ from mpt_tool.batch.items import (
 )
 from mpt_tool.batch.loop import EventLoop
 from mpt_tool.batch.walk import Walk, bundle_size, tasks_of, window_size
+from mpt_tool.clients.limiter import was_not_begun
 from mpt_tool.errors import ScriptError, StorageError
 from mpt_tool.migration import BatchMigration
 from mpt_tool.migration.steps import Steps, attach
@@ -57,14 +58,23 @@ class Batch:
     is_stopped: Callable[[], bool]
     redact: Redact
 
-    def prepare(self) -> None:
+    def prepare(self) -> bool:
         """Let the author prepare what all items need, with durable steps.
+
+        Returns:
+            Whether it is prepared: not if a request would have had to wait, and the run is to stop.
 
         Raises:
             Exception: what a save failed with.
             BaseException: what the author's code raised.
         """
-        _prepare(self.migration, self.checkpoints.steps, self.loop)
+        try:
+            _prepare(self.migration, self.checkpoints.steps, self.loop)
+        except BaseException as error:
+            if was_not_begun(error):
+                return False
+            raise
+        return True
 
 
 @contextmanager

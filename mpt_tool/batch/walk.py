@@ -15,7 +15,7 @@ from typing import Any
 
 from mpt_tool.batch.executors import Executor, Task
 from mpt_tool.batch.loop import EventLoop
-from mpt_tool.clients.limiter import LONGEST_SLEEP_SECONDS, Limiter, NotBegunError, was_not_begun
+from mpt_tool.clients.limiter import LONGEST_SLEEP_SECONDS, Limiter, was_not_begun
 from mpt_tool.errors import MptToolError
 from mpt_tool.migration import BatchMigration
 
@@ -80,9 +80,10 @@ class Walk:
             for task in self._in_turn():
                 self._in_flight += 1
                 self._executor.begin(task)
-        except NotBegunError:
+        except BaseException as error:
             # A request for the next items would have had to wait, and the run is to stop.
-            pass
+            if not was_not_begun(error):
+                raise
         finally:
             self._executor.close()
             # Those in flight would be cut off in the middle else.

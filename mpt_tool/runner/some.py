@@ -58,9 +58,9 @@ def handle_some(
             EventLoop() as loop,
         ):
             batch = Batch(work.migration, checkpoints, loop, stop.is_set, context.redact)
-            batch.prepare()
-            with some_items(batch, cursors) as walk:
-                walk.run()
+            if batch.prepare():
+                with some_items(batch, cursors) as walk:
+                    walk.run()
         if (cause := stop.cause) and tally.processed < len(cursors):
             stopped = f"{in_items(tally.processed, len(cursors))} of {recorder.name}"
             raise StoppedError(f"{stopped} were handled: {cause}", cause.exit_code)

@@ -158,8 +158,7 @@ class BatchWork:
         with _limit(migration, recorder, context), requests_capped(pace), EventLoop() as loop:
             batch = Batch(migration, checkpoints, loop, stop.is_set, context.redact)
             is_done = checkpoint is not None and checkpoint.done
-            if not is_done or self.tally.failed:
-                batch.prepare()
+            if (not is_done or self.tally.failed) and batch.prepare():
                 self.tally.total = total_of(migration, loop)
                 if checkpoint and self.retries_failed:
                     with failed_items(batch, _all_failures(recorder, checkpoint)) as walk:

@@ -80,6 +80,10 @@ def test_what_prepares_or_verifies_has_to_await_too(project: Project, method: st
             "verify() returned False: raise an error that says what is not so",
         ),
         (
+            {"methods": "def prepare(self): self.once(1, lambda: 2)"},
+            "once(1) got a key of the type int: give text",
+        ),
+        (
             {"methods": "def prepare(self): self.once('a', 'b')"},
             "once('a') got 'b' as its make: give a function",
         ),

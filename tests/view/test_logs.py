@@ -22,6 +22,8 @@ SET_UPS = {
     "handlers that are taken away": "logging.getLogger().handlers.clear()",
     "a level": "logging.getLogger('mpt_tool').setLevel(logging.CRITICAL)",
     "a level of its handlers": "logging.getLogger().handlers[0].setLevel(logging.CRITICAL)",
+    "another factory": "logging.setLogRecordFactory(lambda *_, **__: 1 / 0)",
+    "names of levels": "logging.addLevelName(logging.ERROR, '\\033[31mE')",
     "another class": "logging.setLoggerClass(type('Mute', (logging.Logger,), {'disabled': True}))",
 }
 

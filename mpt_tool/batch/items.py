@@ -10,6 +10,7 @@ from typing import Any
 from mpt_tool.batch.executors import Task
 from mpt_tool.batch.loop import EventLoop
 from mpt_tool.clients.limiter import was_not_begun
+from mpt_tool.clients.releases import hint_at_release
 from mpt_tool.errors import ScriptError, message_of
 from mpt_tool.migration import BatchMigration
 from mpt_tool.process.log import get_log
@@ -156,6 +157,8 @@ def failure_log(redact: Redact) -> Callable[[str, BaseException], None]:
         known.add(kind)
         message = shortened(redact(message_of(error)), LONGEST_REPEATED)
         log.error("%s failed: %s%s", name, message, shown)
+        if shown and (hint := hint_at_release(error)):
+            log.warning("%s", hint)
 
     return log_failure
 

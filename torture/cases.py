@@ -81,11 +81,11 @@ CASES: Mapping[str, Case] = {
     ),
     "leaks": Case(
         partial(leaks.figures, outputs=ways.OUTPUTS, afterwards=ways.AFTERWARDS),
-        partial(leaks.figures, outputs=[ways.PIPE]),
+        partial(leaks.figures, outputs=[ways.PIPE], ways_gone=leaks.short_ways(every=8)),
     ),
     "injections": Case(
         partial(injections.figures, outputs=ways.OUTPUTS, afterwards=ways.AFTERWARDS),
-        partial(injections.figures, outputs=[ways.PIPE]),
+        partial(injections.figures, outputs=[ways.PIPE], ways_gone=injections.short_ways(every=6)),
     ),
     "frozen-holders": Case(
         partial(frozen_holders.figures, every=1),

@@ -97,6 +97,8 @@ _RAISED = {
     "an interrupt": "raise KeyboardInterrupt(EVIL)",
     "the key of a durable step": "self.once(EVIL, lambda: int(EVIL))",
 }
+# Not to be among others, as items of one migration.
+_ENDS_THE_RUN = {"an exit", "an interrupt"}
 _COLLECTING = {"on_error": "'collect'"}
 _AFTER_ITEMS = (
     RUN,
@@ -358,8 +360,18 @@ WAYS: Mapping[str, Way] = {
 }
 
 
+def short_ways(every: int) -> Mapping[str, Way]:
+    """Return what scripts raise as items of one migration, and every so many of the other ways."""
+    items = {name: script for name, script in _RAISED.items() if name not in _ENDS_THE_RUN}
+    others = {name: way for name, way in WAYS.items() if name not in items}
+    return ways.in_short(items, others, every)
+
+
 def figures(
-    folder: Path, outputs: Sequence[str], afterwards: Sequence[Sequence[str]] = ()
+    folder: Path,
+    outputs: Sequence[str],
+    afterwards: Sequence[Sequence[str]] = (),
+    ways_gone: Mapping[str, Way] = WAYS,
 ) -> Iterator[Figure]:
     """Yield a figure for each output.
 
@@ -367,9 +379,10 @@ def figures(
         folder: where the projects are made.
         outputs: where the commands write.
         afterwards: commands that follow those of each way.
+        ways_gone: by name.
     """
     for output in outputs:
-        chosen = {name: way for name, way in WAYS.items() if output != STORE or way.runs}
+        chosen = {name: way for name, way in ways_gone.items() if output != STORE or way.runs}
         yield Figure(
             f"Text of others on its way to {output}",
             f"{len(chosen)} ways",

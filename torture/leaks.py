@@ -222,6 +222,12 @@ RAISED = {
         """,
     "a durable step that raises": "self.once('a', functools.partial(int, TOKEN))",
 }
+# Not to be among others, as items of one migration.
+_ENDS_THE_RUN = {
+    *("an exit", "an interrupt", "a coroutine that nobody awaits"),
+    *("a logger that a script sets up", "a hook of the script's own that gives way"),
+    "a thread that outlasts the command",
+}
 _WRITING = """
 from mpt_tool.migration import BatchDataMigration
 
@@ -509,8 +515,18 @@ WAYS: Mapping[str, Way] = {
 }
 
 
+def short_ways(every: int) -> Mapping[str, Way]:
+    """Return what scripts raise as items of one migration, and every so many of the other ways."""
+    items = {name: script for name, script in RAISED.items() if name not in _ENDS_THE_RUN}
+    others = {name: way for name, way in WAYS.items() if name not in items}
+    return ways.in_short(items, others, every)
+
+
 def figures(
-    folder: Path, outputs: Sequence[str], afterwards: Sequence[Sequence[str]] = ()
+    folder: Path,
+    outputs: Sequence[str],
+    afterwards: Sequence[Sequence[str]] = (),
+    ways_gone: Mapping[str, Way] = WAYS,
 ) -> Iterator[Figure]:
     """Yield a figure for each output, and one for what the docs do not promise.
 
@@ -518,9 +534,10 @@ def figures(
         folder: where the projects are made.
         outputs: where the commands write.
         afterwards: commands that follow those of each way.
+        ways_gone: by name.
     """
     for output in outputs:
-        chosen = {name: way for name, way in WAYS.items() if output != STORE or way.runs}
+        chosen = {name: way for name, way in ways_gone.items() if output != STORE or way.runs}
         yield Figure(
             f"A secret on its way to {output}",
             f"{len(chosen)} ways",

@@ -1,6 +1,7 @@
 """A way by which what others wrote comes to the tool, and everything that it writes then."""
 
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -87,6 +88,26 @@ class Written:
         """Yield all of them, without colours."""
         for texts in (*self.shown.values(), *self.kept.values()):
             yield from (_COLOUR.sub("", text) for text in texts)
+
+
+def in_short(scripts: Mapping[str, str], others: Mapping[str, Way], every: int) -> dict[str, Way]:
+    """Return fewer ways: what scripts do as items of one migration, and some of the others.
+
+    Args:
+        scripts: statements, by the name of the way; what ends a process is not to be among them.
+        others: ways that need a project of their own.
+        every: of how many of them one is taken.
+    """
+    methods = "".join(
+        f"\ndef way_{number}(self):\n{textwrap.indent(textwrap.dedent(script), '    ')}\n"
+        for number, script in enumerate(scripts.values(), start=1)
+    )
+    body = "getattr(self, f'way_{number}')()"
+    together = Way(
+        batch={"body": body, "methods": methods, "total": len(scripts), "on_error": "'collect'"},
+        reaches=f"of {len(scripts)} items",
+    )
+    return {"items of one migration": together, **dict([*others.items()][::every])}
 
 
 def faults(

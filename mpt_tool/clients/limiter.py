@@ -145,9 +145,10 @@ class Limiter:
                 self._told_until = 0.0
 
     def leave_room(self, interval: float, seconds: float) -> None:
-        """Let them begin so many seconds apart at least, for so many seconds from now on."""
+        """Let them begin so many seconds apart at least, for so many seconds or longer."""
         with self._lock:
-            self._room, self._room_until = interval, time.monotonic() + seconds
+            self._room = interval
+            self._room_until = max(self._room_until, time.monotonic() + seconds)
 
     def _turns(self, patience: Callable[[], float]) -> Iterator[float]:
         """Yield the seconds to sleep until it is one's turn, whatever the pace is meanwhile."""

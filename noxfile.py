@@ -1,6 +1,7 @@
 """Checks every change has to pass (`nox`), and what is made on request (`nox -s NAME`)."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -25,7 +26,7 @@ nox.options.default_venv_backend = "uv"
 nox.options.download_python = "never"
 # A skipped session would pass for a good one; on a machine of somebody's own one Python is enough.
 nox.options.error_on_missing_interpreters = "CI" in os.environ or not HERE
-nox.options.sessions = ["lint", "types", "tests", "lowest"]
+nox.options.sessions = ["lint", "types", "docs", "tests", "lowest"]
 
 # More than there are cores: many tests wait for a lock, a lease or a pace. No more than that asks
 # for: each worker imports all libraries and tests.
@@ -35,14 +36,21 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # What takes long is about processes and time, and what asks nothing of Python or of a library does
 # not differ between releases of them: once is enough.
 QUICK = ("-m", "not slow")
-OF_BOTH = ("tests/view", "tests/cli/test_examples.py", "tests/test_public_names.py")
+OF_BOTH = ("tests/view", "tests/cli/test_examples.py", "tests/docs", "tests/test_public_names.py")
 OF_PYTHON = ("tests/scripts", "tests/testing", *OF_BOTH)
 OF_LIBRARIES = (
     *OF_BOTH,
-    *("tests/clients", "tests/migration", "tests/support"),
+    *("tests/clients", "tests/migration", "tests/observers", "tests/support"),
     *("tests/storage/test_airtable_store.py", "tests/storage/test_repositories.py"),
     *("tests/cli/test_completion.py", "tests/cli/test_output.py", "tests/cli/test_usage.py"),
     "tests/test_settings.py",
+    *(
+        f"tests/cli/test_doctor.py::{name}"
+        for name in (
+            "test_all_of_airtable_is_looked_at_and_nothing_written",
+            "test_the_platform_is_asked_for_no_item",
+        )
+    ),
 )
 
 
@@ -53,6 +61,8 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("lint-imports", "--no-logo")
+    workflows = map(str, Path(".github/workflows").glob("*.yml"))
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
 
 
 @nox.session(python=FIRST)
@@ -77,7 +87,7 @@ def tests(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """Tests that ask something of a library, with the oldest that are allowed."""
     # The tests' own tools come second: they are not what is at its lowest here.
-    session.install("--editable", ".", "--resolution=lowest-direct")
+    session.install("--editable", ".[notify,otel]", "--resolution=lowest-direct")
     session.install("--group", "test")
     # Typer before 0.26 imports names that the newest Click deprecates.
     click = "--pythonwarnings=ignore:'click:DeprecationWarning"
@@ -104,23 +114,80 @@ def neighbours(session: nox.Session) -> None:
 
 @nox.session(python=FIRST)
 def docs(session: nox.Session) -> None:
-    """Build the documentation in site/; a broken link is an error."""
-    session.install("--group", "docs")
+    """Build the documentation in site/, where a broken link is an error, and search in it."""
+    session.install("--editable", ".", "--group", "docs", "--group", "test")
     session.run("mkdocs", "build", "--strict", env={"NO_MKDOCS_2_WARNING": "1"})
+    session.run("pytest", "docs/test_site.py")
+
+
+@nox.session(python=FIRST)
+def build(session: nox.Session) -> None:
+    """Build wheel and sdist in dist/, check both, and install the wheel on each Python.
+
+    Takes half a minute. With `--tag TAG` after `--` it checks what a release needs besides.
+    """
+    session.install("--group", "release")
+    shutil.rmtree("dist", ignore_errors=True)
+    # The wheel is made of the sdist, so that this has all that it needs.
+    session.run("python", "-m", "build", "--installer=uv", "--outdir=dist")
+    artifacts = sorted(map(str, Path("dist").resolve().iterdir()))
+    session.run("twine", "check", "--strict", *artifacts)
+    (wheel,) = (each for each in artifacts if each.endswith(".whl"))
+    session.run("check-wheel-contents", wheel)
+    session.install(wheel)
+    session.run("python", "-m", "release", "dist", *session.posargs)
+    newer = f">=3.{int(NEWEST.removeprefix('3.')) + 1}"
+    for python in [*HERE, *([newer] if can_be_had(newer) else [])]:
+        _use(session, python, wheel)
+
+
+def _use(session: nox.Session, python: str, wheel: str) -> None:
+    """Install a wheel on a Python, and run a migration by each of its commands."""
+    folder = Path(session.create_tmp()).resolve() / python.strip(">=")
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("uv", "venv", "--quiet", "--python", python, str(folder), external=True)
+    in_it = ("--quiet", "--python", str(folder))
+    session.run("uv", "pip", "install", *in_it, wheel, external=True)
+    session.run("uv", "pip", "check", *in_it, external=True)
+    with session.chdir(folder):
+        for command in ("--version", "migrate --new-data first", "migrate --data", "doctor"):
+            # In a container the doctor does not like where the state is.
+            codes = [0, 1] if command == "doctor" else [0]
+            words = [str(folder / "bin" / "mpt-tool"), *command.split()]
+            session.run(*words, external=True, silent=True, success_codes=codes)
+        for words in (["bin/mpt-service-cli"], ["bin/python", "-m", "mpt_tool"]):
+            listing = [str(folder / words[0]), *words[1:], "migrate", "--list"]
+            session.run(*listing, external=True, silent=True)
 
 
 @nox.session(python=FIRST)
 def pictures(session: nox.Session) -> None:
-    """Draw docs/images/*.svg anew from what the tool really prints."""
-    session.install("--editable", ".")
-    session.run("python", "docs/pictures.py", *session.posargs)
+    """Draw docs/images/ anew from what a terminal and a browser really show.
+
+    Arguments after `--` name the pictures to be drawn.
+    """
+    session.install("--editable", ".", "--group", "browser")
+    paths = {"PYTHONPATH": "tests"}
+    session.run("python", "docs/pictures.py", *session.posargs, env=paths)
+
+
+@nox.session(python=LAST)
+def browser(session: nox.Session) -> None:
+    """Open the page of a report in Chromium, which is installed where that can be done."""
+    session.install("--editable", ".", "--group", "browser")
+    if not (shutil.which("chromium") or shutil.which("google-chrome")):
+        if not shutil.which("apt-get"):
+            session.error("Chromium is neither here nor to be had: install it")
+        session.run("apt-get", "update", "--quiet", external=True)
+        session.run("apt-get", "install", "--yes", "--quiet", "chromium", external=True)
+    session.run("pytest", "tests/browser", *session.posargs)
 
 
 @nox.session(python=FIRST)
 def benchmarks(session: nox.Session) -> None:
     """Measure; arguments after `--` go to the benchmarks."""
     # Without the tools of the tests: Rich imports attrs where it is installed.
-    session.install(".")
+    session.install(".[otel]")
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import batches, comparison, growth, locking, results, startup
+from benchmarks import batches, comparison, growth, locking, reporting, results, startup, telemetry
 from benchmarks.contenders import EARLIER_RELEASES, Contender, install
 
 RESULTS = Path(__file__).with_name("results.md")
@@ -160,12 +160,37 @@ arrival of the requests there.
     yield from _table(batches.HEAD, rows)
 
 
+def _reports(bench: Bench) -> Iterator[str]:
+    yield """\
+## Reports
+
+Each as a whole process of the command. In parentheses the fastest and the slowest run. The targets
+for 5,000 attempts: 1 s and 1,000,000 bytes.
+"""
+    rows = reporting.figures(bench.ours, bench.folder / "reports", bench.runs)
+    yield from _table(reporting.HEAD, rows)
+
+
+def _telemetry(bench: Bench) -> Iterator[str]:
+    yield """\
+## What telemetry costs
+
+The tool beside itself without telemetry; they take turns. The receiver is on the loopback
+interface. What does nothing shows what it costs to begin: OpenTelemetry is imported.
+"""
+    extent = telemetry.SHORT if bench.quick else telemetry.LONG
+    rows = telemetry.costs(bench.ours, bench.folder / "telemetry", min(bench.runs, 3), extent)
+    yield from _table(telemetry.HEAD, rows)
+
+
 SECTIONS: Mapping[str, Callable[[Bench], Iterator[str]]] = {
     "comparison": _comparison,
     "lock": _locking,
     "growth": _growth,
     "startup": _startup,
     "batches": _batches,
+    "reports": _reports,
+    "telemetry": _telemetry,
 }
 
 

@@ -32,7 +32,8 @@ class ResumeEnum(StrEnum):
 class OutcomeEnum(StrEnum):
     """How an attempt at a migration ended.
 
-    `found dead` if nobody lived to see its end, `tried` if it was to handle only some items.
+    `found dead` if nobody lived to see its end, `tried` if it was to handle only some items,
+    `running` if it has not.
     """
 
     APPLIED = "applied"
@@ -41,6 +42,7 @@ class OutcomeEnum(StrEnum):
     FAKED = "faked"
     FOUND_DEAD = "found dead"
     TRIED = "tried"
+    RUNNING = "running"
 
 
 class LogFormatEnum(StrEnum):
@@ -57,3 +59,21 @@ class ChangeEnum(StrEnum):
     UPDATE = "update"
     DELETE = "delete"
     ACTION = "action"
+
+
+class VerdictEnum(StrEnum):
+    """What `mpt-tool doctor` says of one thing."""
+
+    RIGHT = "right"
+    DOUBTFUL = "doubtful"
+    WRONG = "wrong"
+
+
+class OccasionEnum(StrEnum):
+    """What of a run others are notified of."""
+
+    STARTED = "started"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    STALLED = "stalled"

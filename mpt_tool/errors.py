@@ -22,6 +22,9 @@ once, in `mpt_tool.cli.session`, which prints the message and exits with `exit_c
 from collections.abc import Mapping
 from enum import IntEnum
 
+# Where the documentation tells more of failures that have several causes, a section for a topic.
+FAILURES_PAGE = "docs/how-to/failures.md"
+
 
 class ExitCode(IntEnum):
     """What the process exits with, unless a script asked for a code of its own."""
@@ -35,9 +38,19 @@ class ExitCode(IntEnum):
 
 
 class MptToolError(Exception):
-    """Base of all errors of this tool; `str(error)` is the message for the user."""
+    """Base of all errors of this tool; `str(error)` is the message for the user.
+
+    Args:
+        message: what is wrong, where, and what to do next.
+        topic: the section of `FAILURES_PAGE` about it, if it can have more than one cause.
+    """
 
     exit_code: int = ExitCode.FAILED
+    topic: str = ""
+
+    def __init__(self, message: str, topic: str = "") -> None:
+        super().__init__(message)
+        self.topic = topic or self.topic
 
 
 class SettingsError(MptToolError, ValueError):
@@ -56,8 +69,8 @@ class ScriptFailedError(MptToolError):
     What failed is the beginning of the message, and what the cause says the end.
     """
 
-    def __init__(self, what: str, cause: BaseException) -> None:
-        super().__init__(f"{what}: {message_of(cause)}")
+    def __init__(self, what: str, cause: BaseException, topic: str = "") -> None:
+        super().__init__(f"{what}: {message_of(cause)}", topic)
         self.__cause__ = cause
         self.exit_code = _exit_code(cause)
 
@@ -65,19 +78,33 @@ class ScriptFailedError(MptToolError):
 class StepError(MptToolError):
     """A durable step was begun, and nobody knows whether it was made: it is not made again."""
 
+    topic = "step-in-doubt"
+
 
 class SelectionError(MptToolError):
     """The migration that was asked for is unknown, of another type or already applied."""
 
 
 class ItemsFailedError(MptToolError):
-    """A batch migration handled all items, and some of them failed."""
+    """A batch migration handled all items, and some of them failed.
+
+    Args:
+        failed: how many.
+        further: which ones, and what to do, for the user; the history keeps them by themselves.
+    """
+
+    def __init__(self, failed: str, further: str) -> None:
+        super().__init__(f"{failed}{further}")
+        self.failed = failed
+
+    topic = "failed-items"
 
 
 class SeveralFailedError(MptToolError):
     """Several of those failed that had their turn whatever became of the others.
 
-    Its cause is what scripts raised in them, its exit code that of the last, which may be a stop.
+    Its cause is what scripts raised in them, its exit code that of the last that was not stopped:
+    a failure is no less one because of a stop after it.
 
     Args:
         message: for the user.
@@ -86,8 +113,8 @@ class SeveralFailedError(MptToolError):
 
     def __init__(self, message: str, failures: Mapping[str, MptToolError]) -> None:
         super().__init__(message)
-        *_, last = failures.values()
-        self.exit_code = last.exit_code
+        by_weight = sorted(failures.values(), key=lambda error: not isinstance(error, StoppedError))
+        self.exit_code = by_weight[-1].exit_code
         causes = {
             name: error.__cause__
             for name, error in failures.items()
@@ -101,6 +128,7 @@ class LockedError(MptToolError):
     """Another run holds the lock; the message names it."""
 
     exit_code = ExitCode.TRY_LATER
+    topic = "locked"
 
 
 class StoppedError(MptToolError):
@@ -109,6 +137,11 @@ class StoppedError(MptToolError):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+    @property
+    def keeps_progress(self) -> bool:
+        """Whether nothing is lost: the run was stopped on request, and goes on when run again."""
+        return self.exit_code == ExitCode.TRY_LATER
 
 
 class StorageError(MptToolError):
@@ -121,6 +154,8 @@ class UnbegunError(StorageError):
 
 class LockLostError(StorageError):
     """The lock that a run held was taken away: what it would write could undo another's work."""
+
+    topic = "lock-lost"
 
 
 class NoHistoryError(StorageError):

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mpt_tool.enums import OutcomeEnum
-from mpt_tool.errors import NoHistoryError, SelectionError, SettingsError, StorageError
+from mpt_tool.errors import NoHistoryError, SettingsError, StorageError
 from mpt_tool.process.log import get_log
 from mpt_tool.records import Attempt, MigrationRecord
 from mpt_tool.scripts import folder, plan
@@ -29,7 +29,7 @@ from mpt_tool.settings import (
 )
 from mpt_tool.storage import open_repository
 from mpt_tool.storage.local import STATE_FILE
-from mpt_tool.storage.repository import Snapshot, StateRepository
+from mpt_tool.storage.repository import Snapshot, StateRepository, last_failure
 
 log = get_log(__name__)
 
@@ -49,6 +49,15 @@ class Project:
     def repository(self) -> StateRepository:
         """The store that the settings name; `SettingsError` if one of them is wrong."""
         return open_repository(self.settings.storage_type, self.root)
+
+    @property
+    def name(self) -> str:
+        """What the project calls itself in `pyproject.toml`, or else the name of its folder."""
+        try:
+            with (self.root / PROJECT_FILE).open("rb") as file:
+                return str(tomllib.load(file)["project"]["name"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return self.root.resolve().name
 
     def scripts(self) -> list[Script]:
         """Return the scripts in order of runs; `ScriptError` if a name leaves a doubt."""
@@ -86,6 +95,16 @@ class Project:
         except StorageError as error:
             log.warning("What was changed since it was applied cannot be told: %s", error)
             return []
+
+    def last_failure(self) -> Attempt | None:
+        """Return the newest attempt that failed, if there is any and the history can be read."""
+        try:
+            return last_failure(self.repository)
+        except NoHistoryError as error:
+            log.debug("%s", error)
+        except StorageError as error:
+            log.warning("What failed last cannot be told: %s", error)
+        return None
 
     def store_notes(self, entries: Sequence[Entry], missing: Collection[str]) -> list[str]:
         """Return what the store lacks, of what is missing, that the migrations would use."""
@@ -136,7 +155,7 @@ class Project:
             if not (found or ((record := records.get(migration_id)) and record.applied_at)):
                 listing = read[migration_id].targets
                 notes.setdefault(migration_id, []).append(f"{listing} lists no target")
-        newest = _newest_applied(attempts)
+        newest, stopped = _ends(attempts)
         for script in scripts:
             of_targets = newest.get(script.migration_id)
             if of_targets and _is_changed(script, records.get(script.migration_id), of_targets):
@@ -145,16 +164,17 @@ class Project:
             migration_id: sum((Counter(each.outcomes) for each in of_targets), Counter[str]())
             for migration_id, of_targets in newest.items()
         }
-        return plan.build(scripts, records, read, targets, notes, outcomes)
+        return plan.build(
+            scripts, records, read, targets, notes, outcomes, stopped, snapshot.holder
+        )
 
     def require_known(self, migration_id: str) -> None:
         """Raise `SelectionError` if no script, no record and no attempt has this id."""
-        if not (
-            any(script.migration_id == migration_id for script in self.scripts_if_any())
-            or migration_id in self.repository.load().records
-            or any(attempt.migration_id == migration_id for attempt in self.attempts())
-        ):
-            raise SelectionError(f"Migration {migration_id} not found")
+        entries = self.plan(self.scripts_if_any(), self.repository.load())
+        others = {entry.migration_id for entry in entries}
+        others |= {attempt.migration_id for attempt in self.attempts()}
+        if migration_id not in others:
+            raise plan.unknown(migration_id, entries, others)
 
 
 def open_project(root: Path, *, base: Path | None = None, given: Path | None = None) -> Project:
@@ -243,13 +263,30 @@ def _has_table(candidate: Path) -> bool:
     return isinstance(tool, dict) and "mpt-tool" in tool
 
 
-def _newest_applied(attempts: Iterable[Attempt]) -> dict[str, list[Attempt]]:
-    """Return, by migration id, the last attempt for each target that applied it, newest first."""
-    newest: dict[str, dict[str | None, Attempt]] = {}
+def _ends(
+    attempts: Iterable[Attempt],
+) -> tuple[dict[str, list[Attempt]], dict[str, list[str]]]:
+    """Return how migrations ended that were attempted, each by migration id.
+
+    Args:
+        attempts: the history, the newest first.
+
+    Returns:
+        The last attempt for each target that applied it, newest first; and the targets whose last
+        attempt of all was stopped, of a migration without targets the empty name.
+    """
+    newest: dict[str, dict[str, Attempt]] = {}
+    last: dict[tuple[str, str], OutcomeEnum] = {}
     for attempt in attempts:
+        migration_id, target = attempt.migration_id, attempt.target or ""
+        last.setdefault((migration_id, target), attempt.outcome)
         if attempt.outcome in (OutcomeEnum.APPLIED, OutcomeEnum.FAKED):
-            newest.setdefault(attempt.migration_id, {}).setdefault(attempt.target, attempt)
-    return {migration_id: list(each.values()) for migration_id, each in newest.items()}
+            newest.setdefault(migration_id, {}).setdefault(target, attempt)
+    stopped: dict[str, list[str]] = {}
+    for (migration_id, target), outcome in last.items():
+        if outcome is OutcomeEnum.INTERRUPTED:
+            stopped.setdefault(migration_id, []).append(target)
+    return {migration_id: list(each.values()) for migration_id, each in newest.items()}, stopped
 
 
 def _is_changed(script: Script, record: MigrationRecord | None, applied: Sequence[Attempt]) -> bool:

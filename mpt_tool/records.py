@@ -36,13 +36,6 @@ class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, defer_build=True)
 
 
-class FailedItem(_Value):
-    """An item of a batch migration that failed for good: its cursor, and why."""
-
-    cursor: Any
-    error: str
-
-
 class KeptStep(_Value):
     """A durable step that was begun: its key, the item that it is of if any, and what it made.
 
@@ -55,13 +48,22 @@ class KeptStep(_Value):
     is_made: bool = False
 
 
+class FailedItem(_Value):
+    """An item of a batch migration that failed for good: its cursor, why, and its durable steps."""
+
+    cursor: Any
+    error: str
+    steps: tuple[KeptStep, ...] = ()
+
+
 class Checkpoint(_Value):
     """How far a migration is: all items up to the cursor are done, or failed.
 
     `since` is when the first run began, `checksum` that of the script, `total` how many items there
     are in all if that is known, `outcomes` how many items came to each. `done` tells that no item
     is left but failed ones. The failed items are in the history, numbered: `retried` is the number
-    of the first of them, `retried + failed` that of the next one.
+    of the first of them, `next_failure` that of the next one. `rate` is how many items a second
+    the run handled that reached it, and `reached_at` when that was.
     """
 
     cursor: Any
@@ -74,11 +76,22 @@ class Checkpoint(_Value):
     retried: Annotated[int, Field(ge=0)] = 0
     outcomes: dict[str, int] = {}
     steps: tuple[KeptStep, ...] = ()
+    rate: float | None = None
+    reached_at: Timestamp = None
 
     @property
     def handled(self) -> int:
         """How many items lie behind, done or failed."""
         return self.processed + self.failed
+
+    def counts(self) -> dict[str, int]:
+        """Return the counts by name, as an attempt has them."""
+        return counted(self.processed, self.failed, self.total)
+
+    @property
+    def next_failure(self) -> int:
+        """The number of the next item that fails."""
+        return self.retried + self.failed
 
     @property
     def is_to_be_verified(self) -> bool:
@@ -97,7 +110,7 @@ class Checkpoint(_Value):
     def document(self) -> dict[str, Any]:
         """Return the checkpoint as JSON values, without what few migrations have."""
         document = self.model_dump(mode="json")
-        for optional in ("retried", "outcomes", "steps"):
+        for optional in ("retried", "outcomes", "steps", "rate", "reached_at"):
             if not document[optional]:
                 del document[optional]
         return document
@@ -294,7 +307,10 @@ class Attempt(Origin):
 
     def document(self) -> dict[str, Any]:
         """Return the attempt as JSON values, without what is not known."""
-        return self.model_dump(mode="json", exclude_none=True)
+        # Of one that is still running, who makes it may not be: no history keeps that.
+        is_kept = bool(self.tool_version)
+        unknown = {name for name in Origin.model_fields if not (is_kept or getattr(self, name))}
+        return self.model_dump(mode="json", exclude_none=True, exclude=unknown)
 
 
 class FailedItems(_Value):
@@ -311,8 +327,13 @@ class FailedItems(_Value):
     failed: tuple[FailedItem, ...]
 
     def document(self) -> dict[str, Any]:
-        """Return the items as JSON values."""
-        return self.model_dump(mode="json", exclude_none=True)
+        """Return the items as JSON values, without what few of them have."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+def counted(processed: int, failed: int, total: int | None) -> dict[str, int]:
+    """Return counts of items by name, the total if it is known."""
+    return {"processed": processed, "failed": failed, **({} if total is None else {"total": total})}
 
 
 def seconds_between(began: datetime | None, ended: datetime | None) -> float | None:

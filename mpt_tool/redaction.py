@@ -3,6 +3,7 @@
 import re
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from json import dumps
 from urllib.parse import quote, quote_plus, unquote
 
@@ -20,6 +21,12 @@ _ABOUT_A_SECRET = re.compile(
 _IN_CONNECTION_STRING = re.compile(
     rf"(?:^|[;&?\s])[\w ]{{0,40}}(?:{_WORDS}|PWD|SIG|SIGNATURE)\s*=\s*([^\s;&]+)", re.IGNORECASE
 )
+# Variables of addresses that are secrets as they stand: whoever has one may write there.
+_SECRET_ADDRESSES = re.compile(r"(?:^|_)NOTIFY_(?:URLS|PING_URL)$", re.IGNORECASE)
+# What of an address is long, or holds a digit, and is no host, may be the key to it.
+_KEY_IN_ADDRESS = re.compile(r"(?<![^/?&=@:#])(?=[^/?&=@:#.]*\d|[^/?&=@:#.]{16})[^/?&=@:#.]{6,}")
+# Variables of headers, as NAME=VALUE,NAME=VALUE with both quoted as in an address.
+_HEADERS = re.compile(r"^OTEL_EXPORTER_OTLP_(?:\w+_)?HEADERS$")
 # Up to the last @: a password may hold one, and a slash.
 _URL_PASSWORD = re.compile(r"(?<=://)([^\s/:@]*):(\S+)(?=@)")
 # Where the user is a key: https://KEY@sentry.example.com/1
@@ -42,6 +49,10 @@ def secrets_in(environment: Mapping[str, str]) -> set[str]:
         for name, value in environment.items()
         if _SECRET_NAME.search(name) and not _ABOUT_A_SECRET.search(name)
     }
+    addresses = (value for name, value in environment.items() if _SECRET_ADDRESSES.search(name))
+    named.update(chain.from_iterable(map(_in_addresses, addresses)))
+    headers = (value for name, value in environment.items() if _HEADERS.search(name))
+    named.update(chain.from_iterable(map(_in_headers, headers)))
     within = (_URL_PASSWORD, 2), (_URL_KEY, 1), (_IN_CONNECTION_STRING, 1)
     return named | {
         match[group]
@@ -49,6 +60,25 @@ def secrets_in(environment: Mapping[str, str]) -> set[str]:
         for pattern, group in within
         for match in pattern.finditer(value)
     }
+
+
+def _in_addresses(value: str) -> Iterator[str]:
+    """Yield the addresses of a list, and what of each may be the key to it."""
+    for address in value.replace(",", " ").split():
+        _, _, rest = address.partition("://")
+        _, slash, path = rest.partition("/")
+        yield address
+        if path:
+            yield slash + path
+        yield from _KEY_IN_ADDRESS.findall(rest)
+
+
+def _in_headers(value: str) -> Iterator[str]:
+    """Yield the values of headers, and of each the last word, after the scheme."""
+    for header in value.split(","):
+        _, _, said = header.partition("=")
+        yield said
+        yield from unquote(said).split()[-1:]
 
 
 def make_redact(secrets: Iterable[str]) -> Redact:

@@ -20,10 +20,17 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
-from mpt_tool.enums import LogFormatEnum
+from mpt_tool.enums import LogFormatEnum, OccasionEnum
 from mpt_tool.errors import MptToolError, SettingsError
+from mpt_tool.wording import did_you_mean
 
 ENV_FILE = ".env"
 PROJECT_FILE = "pyproject.toml"
@@ -74,13 +81,19 @@ class Section(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return the sources, the first of which wins; `pyproject.toml` is the last one."""
+        for source in (env_settings, dotenv_settings):
+            assert isinstance(source, EnvSettingsSource)
+            # Or what is blank here would hide what another name, or the next source, sets.
+            source.env_vars = {
+                name: value for name, value in source.env_vars.items() if is_given(value)
+            }
         return env_settings, dotenv_settings, init_settings
 
     @model_validator(mode="before")
     @classmethod
     def _without_blanks(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Take what is blank for not set."""
-        return {name: value for name, value in values.items() if str(value).strip()}
+        return {name: value for name, value in values.items() if is_given(value)}
 
 
 def variable(name: str, newer: str | None = "", **constraints: Any) -> Any:
@@ -109,11 +122,27 @@ def _http_address(text: str) -> str:
         raise PydanticCustomError("address", reason) from None
 
 
+def _function(text: str) -> str:
+    module, _, name = text.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), name)):
+        raise PydanticCustomError("function", "use a function like package.module:function")
+    return text
+
+
+def _occasions(value: object) -> frozenset[OccasionEnum]:
+    names = value.replace(",", " ").split() if isinstance(value, str) else value
+    known = [str(each) for each in OccasionEnum]
+    if not (isinstance(names, list | frozenset) and all(each in known for each in names)):
+        raise PydanticCustomError("occasions", "use some of {known}", {"known": ", ".join(known)})
+    return frozenset(map(OccasionEnum, names))
+
+
 def _log_format(value: object) -> object:
     # An extension may have a variable of this name for logs of its own.
     return value if value in list(LogFormatEnum) else LogFormatEnum.TEXT
 
 
+_Function = Annotated[str, AfterValidator(_function)]
 HttpAddress = Annotated[str, AfterValidator(_http_address)]
 
 
@@ -127,6 +156,14 @@ class Settings(Section):
     schema_time_limit: Annotated[_Limit, variable("SCHEMA_TIME_LIMIT")] = 15 * 60
     data_time_limit: Annotated[_Limit, variable("DATA_TIME_LIMIT")] = 0
     service_version: Annotated[str | None, variable("SERVICE_VERSION", None)] = None
+    telemetry: Annotated[_Function | None, variable("MPT_TOOL_TELEMETRY", None)] = None
+    slow_item_seconds: Annotated[_Limit, variable("SLOW_ITEM_SECONDS")] = 5
+    notify_urls: Annotated[SecretStr | None, variable("NOTIFY_URLS")] = None
+    notify_on: Annotated[
+        frozenset[OccasionEnum], NoDecode, BeforeValidator(_occasions), variable("NOTIFY_ON")
+    ] = frozenset({OccasionEnum.FAILED, OccasionEnum.STALLED})
+    notify_stalled_seconds: Annotated[float, Field(gt=0), variable("NOTIFY_STALLED_SECONDS")] = 900
+    notify_ping_url: Annotated[SecretStr | None, variable("NOTIFY_PING_URL")] = None
     log_format: Annotated[LogFormatEnum, BeforeValidator(_log_format), variable("LOG_FORMAT")] = (
         LogFormatEnum.TEXT
     )
@@ -143,15 +180,35 @@ def load_settings[S: Section](model: type[S], root: Path) -> S:
     # The library passes over a line that it cannot read, and takes what is not set for empty.
     _require_referred(model, _env_file_lines(root))
     try:
-        return model(_env_file=root / ENV_FILE, **_read_table(model, root))
+        return model(_env_file=root / ENV_FILE, **read_table(model, root))
     except ValidationError as error:
         raise SettingsError(_explanation(model, error)) from None
+
+
+def wrong_values(model: type[Section], root: Path) -> dict[str, str]:
+    """Return what is wrong with those settings of a part that are set, by setting.
+
+    Raises:
+        SettingsError: `.env` or `pyproject.toml` is wrong.
+    """
+    # The library passes over a line that it cannot read.
+    parse_env_file(root)
+    try:
+        model(_env_file=root / ENV_FILE, **read_table(model, root))
+    except ValidationError as error:
+        return {field: reason for field, _, reason in _problems(model, error) if reason}
+    return {}
+
+
+def is_given(value: object) -> bool:
+    """Whether a value is there, and more than blanks."""
+    return value is not None and bool(str(value).strip())
 
 
 def read_env_file(root: Path) -> dict[str, str]:
     """Return all variables of the project's `.env` that are set; none if it cannot be read."""
     try:
-        return _read_env_file(root)
+        return parse_env_file(root)
     except SettingsError:
         return {}
 
@@ -178,11 +235,22 @@ def env_file_exported(root: Path) -> Iterator[None]:
 
 
 def working_folder() -> Path:
-    """Return the folder that the process works in; `MptToolError` if it has been deleted."""
+    """Return the folder that the process works in.
+
+    Raises:
+        MptToolError: it has been deleted, or this user may not look into one above it.
+    """
     try:
-        return Path.cwd()
+        found = Path.cwd()
+        found.stat()
     except FileNotFoundError as error:
         raise MptToolError("The working folder is gone: change to the project's root") from error
+    except PermissionError as error:
+        raise MptToolError(
+            "The working folder is in one that this user may not look into: give it the right to,"
+            " or change to a folder that it may"
+        ) from error
+    return found
 
 
 def variables(model: type[Section], field: str) -> str:
@@ -207,25 +275,33 @@ def is_secret(model: type[Section], field: str) -> bool:
 def _explanation(model: type[Section], error: ValidationError) -> str:
     """Return in one line all that is wrong, each setting named by its variables."""
     missing, wrong = [], []
-    for problem in error.errors():
-        location = problem["loc"][0]
-        names = next(
-            variables(model, field)
-            for field in model.model_fields
-            if location in (field, *variable_names(model, field))
-        )
-        if problem["type"] == "missing":
-            missing.append(names)
+    for field, value, reason in _problems(model, error):
+        names = variables(model, field)
+        if reason:
+            wrong.append(f"{names} is {value!r}: {reason}")
         else:
-            message = problem["msg"]
-            wrong.append(f"{names} is {problem['input']!r}: {message[0].lower()}{message[1:]}")
+            missing.append(names)
     if missing:
         names, (are, it) = " and ".join(missing), ("are", "them") if missing[1:] else ("is", "it")
         wrong.append(f"{names} {are} not set: add {it} to the environment or .env")
     return "; ".join(wrong)
 
 
-def _read_env_file(root: Path) -> dict[str, str]:
+def _problems(model: type[Section], error: ValidationError) -> Iterator[tuple[str, object, str]]:
+    """Yield each setting that is wrong, its value, and why: nothing if it is not set."""
+    for problem in error.errors():
+        location = problem["loc"][0]
+        field = next(
+            field
+            for field in model.model_fields
+            if location in (field, *variable_names(model, field))
+        )
+        message = problem["msg"]
+        is_missing = problem["type"] == "missing"
+        yield field, problem["input"], "" if is_missing else message[0].lower() + message[1:]
+
+
+def parse_env_file(root: Path) -> dict[str, str]:
     """Return all variables of the project's `.env` that are set; raises as `_env_file_lines`."""
     lines = _env_file_lines(root)
     if not lines:
@@ -306,7 +382,7 @@ def _require_referred(model: type[Section], lines: Sequence[_Line]) -> None:
             known.add(line.name)
 
 
-def _read_table(model: type[Section], root: Path) -> dict[str, Any]:
+def read_table(model: type[Section], root: Path) -> dict[str, Any]:
     """Return what the part's table in `pyproject.toml` sets, by the first variable of each field.
 
     Raises `SettingsError` if it cannot be read, or holds a secret or an unknown key.
@@ -337,8 +413,11 @@ def _read_table(model: type[Section], root: Path) -> dict[str, Any]:
             allowed |= {store.replace("-", "_") for store in entry_points(group=STORES).names}
     unknown = sorted(values.keys() - allowed)
     if unknown and not model.shares_table:
-        names = ", ".join(sorted(key.replace("_", "-") for key in allowed))
-        raise SettingsError(f"{path.name}: {unknown[0]} in [{name}] is unknown: use one of {names}")
+        known = sorted(key.replace("_", "-") for key in allowed)
+        hint = did_you_mean(unknown[0].replace("_", "-"), known)
+        raise SettingsError(
+            f"{path.name}: {unknown[0]} in [{name}] is unknown: use one of {', '.join(known)}{hint}"
+        )
     return {
         variable_names(model, field)[0]: values[field] for field in values.keys() & fields.keys()
     }

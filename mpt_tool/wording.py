@@ -1,12 +1,14 @@
 """What people are shown: what a stream can show, and how times and counts read."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 # How much of an error is repeated where it is told in full beside it, in characters.
 LONGEST_REPEATED = 5_000
 _CUT = " … "
+_STALLED_SECONDS = 30
+_BAR_WIDTH = 10
 
 
 def timestamp(moment: datetime) -> str:
@@ -30,6 +32,33 @@ def of_total(handled: int, total: int | None) -> str:
     """Return how many items are handled, and of how many, unless the total proved too small."""
     is_known = total is not None and total >= handled
     return f"{handled:,} of {total:,}" if is_known else f"{handled:,}"
+
+
+def how_far(handled: int, total: int | None, rate: float | None, idle_seconds: float) -> str:
+    """Return done, total, rate and time left, as far as they can be told.
+
+    Args:
+        handled: how many items are done, or failed.
+        total: of how many, if that is known.
+        rate: how many are handled a second, if that is known.
+        idle_seconds: since when none was.
+    """
+    parts = [of_total(handled, total)]
+    if idle_seconds >= _STALLED_SECONDS:
+        parts.append(f"no progress for {duration(idle_seconds)}")
+    elif rate:
+        parts.append(f"{rate:,.1f}/s")
+        if total is not None and total > handled:
+            parts.append(f"{duration((total - handled) / rate)} left")
+    return ", ".join(parts)
+
+
+def bar(handled: int, total: int | None) -> str:
+    """Return a bar of what is done; nothing without a total."""
+    if not total:
+        return ""
+    filled = min(_BAR_WIDTH, _BAR_WIDTH * handled // total)
+    return "━" * filled + "╌" * (_BAR_WIDTH - filled)
 
 
 def in_items(handled: int, total: int | None = None) -> str:
@@ -72,6 +101,16 @@ def printable_lines(text: str) -> str:
 def as_text(cursor: object) -> str:
     """Return a cursor as messages tell it, and as `--only` takes it: as JSON unless it is text."""
     return cursor if isinstance(cursor, str) else json.dumps(cursor, ensure_ascii=False)
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """Return which known name was probably meant, for the end of a message; else nothing."""
+    from difflib import get_close_matches
+
+    names = {name.casefold(): name for name in known}
+    return "".join(
+        f". Did you mean {names[each]}?" for each in get_close_matches(given.casefold(), names, 1)
+    )
 
 
 def name_of(migration_id: str, target: str) -> str:

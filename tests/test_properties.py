@@ -194,7 +194,7 @@ def test_what_is_pending_runs_in_order_whatever_the_state_holds(
         if recorded
     }
 
-    entries = plan.build(found, records, declared, {}, {}, {})
+    entries = plan.build(found, records, declared, {}, {}, {}, {})
 
     assert [(e.order_id, e.migration_id) for e in entries] == sorted(m[:2] for m in migrations)
     for type_ in MigrationTypeEnum:

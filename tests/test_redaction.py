@@ -175,3 +175,33 @@ def test_a_header_of_a_request_is_hidden_whoever_knows_its_token() -> None:
 )
 def test_a_sentence_stays_as_it_is(sentence: str) -> None:
     assert make_redact(["short"])(sentence) == sentence
+
+
+@pytest.mark.parametrize("name", ["NOTIFY_URLS", "MPT_TOOL_NOTIFY_URLS", "NOTIFY_PING_URL"])
+@pytest.mark.parametrize(
+    ("address", "told", "shown"),
+    [
+        (
+            "slack://T1JJ3T3L2/A1BRTD4JD/#general",
+            "POST T1JJ3T3L2 in general",
+            "POST *** in general",
+        ),
+        ("https://ping.example.com/d1a2-b3c4", "no ping.example.com", "no ping.example.com"),
+        ("https://ping.example.com/d1a2-b3c4", "url: /d1a2-b3c4", "url: ***"),
+        ("json://one.example/a1b2c3, json://two.example/x", "json://one.example/a1b2c3", "***"),
+    ],
+)
+def test_an_address_to_write_to_is_a_secret_but_not_its_host(
+    name: str, address: str, told: str, shown: str
+) -> None:
+    assert make_redact(secrets_in({name: address}))(told) == shown
+
+
+def test_the_values_of_headers_of_telemetry_are_secrets() -> None:
+    environment = {
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "x-key=abc12345,authorization=Bearer%20xyzxyzxyz"
+    }
+
+    redact = make_redact(secrets_in(environment))
+
+    assert redact("abc12345, Bearer xyzxyzxyz, xyzxyzxyz") == "***, ***, ***"

@@ -21,7 +21,7 @@ def test_an_unknown_storage_type_is_an_error_that_names_the_accepted_ones(
     )
 
     assert result.exit_code == 2
-    assert result.stderr.startswith("Error running data command: STORAGE_TYPE")
+    assert result.error.startswith("Error running data command: STORAGE_TYPE")
     assert "MPT_TOOL_STORAGE_TYPE" in result.stderr
     assert "postgres" in result.stderr
     assert "local, airtable" in result.stderr
@@ -113,7 +113,7 @@ def test_a_mistake_in_pyproject_is_one_message(project: Project, text: str, reas
     result = project.run("migrate", "--list")
 
     assert result.exit_code == 2
-    assert result.stderr.startswith(ERROR)
+    assert result.error.startswith(ERROR)
     assert reason.lower() in result.stderr.lower()
     assert result.stderr.endswith("\nAborted.\n")
     assert result.stderr.count("\n") == 2
@@ -255,7 +255,7 @@ def test_an_env_file_that_is_no_text_is_told(project: Project) -> None:
     result = project.run("migrate", "--list")
 
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"{ERROR}.env cannot be read: ")
+    assert result.error.startswith(f"{ERROR}.env cannot be read: ")
     assert result.stderr.count("\n") == 2
 
 
@@ -318,3 +318,21 @@ def test_env_gives_scripts_no_newer_name_that_would_win_over_the_environment(
 
     assert result.exit_code == 0
     assert "\nany\n" in result.stdout
+
+
+@pytest.mark.parametrize("blank", ["", "  "])
+@pytest.mark.parametrize("source", ["environment", ".env"])
+def test_what_is_blank_hides_neither_the_older_name_nor_the_next_place(
+    project: Project, blank: str, source: str
+) -> None:
+    project.file("pyproject.toml", '[tool.mpt-tool]\nfolder = "from_pyproject"')
+    blanks = {"MPT_TOOL_FOLDER": blank, "MPT_TOOL_STORAGE_TYPE": blank, "STORAGE_TYPE": "postgres"}
+    if source == ".env":
+        project.file(".env", "".join(f"{name}='{value}'\n" for name, value in blanks.items()))
+    environment = blanks if source == "environment" else {}
+
+    checked = project.run("migrate", "--check", env=environment)
+    listed = project.run("migrate", "--list", env=environment)
+
+    assert ": Migration folder not found: from_pyproject\n" in checked.stderr
+    assert "is 'postgres': use one of" in listed.stderr

@@ -87,7 +87,7 @@ def figures(folder: Path, kills: int, items: int) -> Iterator[Figure]:
             faults.append(Fault(UNFINISHED, end.stderr))
         faults += subject.faults()
         in_gap += len(_lines(subject.project, "found.txt"))
-        most_replayed = max(most_replayed, *replays(list(subject.runs())))
+        most_replayed = max([most_replayed, *replays(list(subject.runs()))])
     yield Figure(
         "SIGKILL at a random moment of a batch migration with targets, steps, workers and outcomes",
         f"{killed} kills in {projects} projects of {len(_TARGETS)} targets with {items} items each",

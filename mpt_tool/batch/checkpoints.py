@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -12,7 +12,7 @@ from mpt_tool.errors import MptToolError
 from mpt_tool.migration.steps import Steps
 from mpt_tool.process.log import get_log
 from mpt_tool.process.signals import start_aside
-from mpt_tool.records import Checkpoint, FailedItem
+from mpt_tool.records import Checkpoint, FailedItem, KeptStep, counted
 
 # Further ones are counted together: a migration may return what differs with each item.
 _MOST_OUTCOMES = 50
@@ -54,8 +54,7 @@ class Tally:
 
     def counts(self) -> dict[str, int]:
         """Return the counts by name, the total if it is known."""
-        known = {} if self.total is None else {"total": self.total}
-        return {"processed": self.processed, "failed": self.failed, **known}
+        return counted(self.processed, self.failed, self.total)
 
 
 class Checkpoints:
@@ -67,10 +66,17 @@ class Checkpoints:
         save: keeps a checkpoint.
         every: after how many items one is saved at the latest.
         seconds: after how many seconds one is saved at the latest.
+        of_failed: the durable steps of items that failed before.
     """
 
     def __init__(
-        self, begin: Checkpoint, tally: Tally, save: Save, every: float, seconds: float
+        self,
+        begin: Checkpoint,
+        tally: Tally,
+        save: Save,
+        every: float,
+        seconds: float,
+        of_failed: Iterable[KeptStep] = (),
     ) -> None:
         self._begin = begin
         self.tally = tally
@@ -79,9 +85,10 @@ class Checkpoints:
         self._every = every if seconds else 1
         self._seconds = seconds
         self.cursor = begin.cursor
-        self.steps = Steps(begin.steps, self.save)
+        self.steps = Steps(begin.steps, self.save, of_failed)
         """The durable steps of the run, saved as they are taken."""
         self._retried = begin.retried
+        self._walk_from = (time.monotonic(), tally.handled)
         self._unsaved_failures: list[FailedItem] = []
         # Held while any of this changes, and while it is saved.
         self._turn = threading.Lock()
@@ -99,8 +106,15 @@ class Checkpoints:
             "retried": self._retried,
             "outcomes": dict(tally.outcomes),
             "steps": self.steps.kept(),
+            "rate": self._rate(),
         }
         return self._begin.model_copy(update=update), tuple(self._unsaved_failures)
+
+    def _rate(self) -> float | None:
+        """Return how many items a second were handled since the walk began; None if none was."""
+        began, handled = self._walk_from
+        seconds, count = time.monotonic() - began, self.tally.handled - handled
+        return round(count / seconds, 3) if seconds > 0 and count > 0 else None
 
     @property
     def has_unsaved_failures(self) -> bool:
@@ -123,6 +137,7 @@ class Checkpoints:
         Raises:
             Exception: what a save failed with.
         """
+        self._walk_from = (time.monotonic(), self.tally.handled)
         ended = threading.Event()
         saver = threading.Thread(target=self._keep_saving, args=(ended,), daemon=True)
         try:
@@ -150,7 +165,7 @@ class Checkpoints:
         """
         with self._turn:
             self.cursor = cursor
-            self.steps.forget(cursor)
+            self.steps.take(cursor)
             self._note_done(outcomes)
 
     def count(self, outcomes: Sequence[str | None]) -> None:
@@ -174,7 +189,7 @@ class Checkpoints:
             self._note_failed(failed)
 
     def settle_first_failure(
-        self, cursor: Any, failed: FailedItem | None, outcomes: Sequence[str | None] = (None,)
+        self, cursor: Any, failed: FailedItem | None, outcomes: Sequence[str | None]
     ) -> None:
         """Take the first failure away, as its item was retried; if it failed again, add that.
 
@@ -187,7 +202,7 @@ class Checkpoints:
                 self._note_failed(failed)
             else:
                 self.tally.failed -= 1
-                self.steps.forget(cursor)
+                self.steps.take(cursor)
                 self._note_done(outcomes)
 
     def _note_done(self, outcomes: Sequence[str | None]) -> None:
@@ -201,7 +216,8 @@ class Checkpoints:
         self._note_change(len(outcomes))
 
     def _note_failed(self, failed: FailedItem) -> None:
-        self._unsaved_failures.append(failed)
+        steps = self.steps.take(failed.cursor)
+        self._unsaved_failures.append(failed.model_copy(update={"steps": steps}))
         self._note_change(1)
 
     def _note_change(self, items: int) -> None:

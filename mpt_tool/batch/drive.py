@@ -5,15 +5,15 @@ here: counted, or noted among the failures, and the checkpoint moves past it.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from mpt_tool.batch.checkpoints import Checkpoints, Save, Tally
-from mpt_tool.batch.executors import Process, Task, executor_of, sound
+from mpt_tool.batch.executors import Inline, Process, Task, executor_of, sound
 from mpt_tool.batch.items import (
     Budget,
     failed_item,
@@ -25,14 +25,15 @@ from mpt_tool.batch.items import (
 )
 from mpt_tool.batch.loop import EventLoop
 from mpt_tool.batch.walk import Walk, bundle_size, tasks_of, window_size
+from mpt_tool.batch.watch import watched
 from mpt_tool.clients.limiter import was_not_begun
 from mpt_tool.errors import ScriptError, StorageError
 from mpt_tool.migration import BatchMigration
-from mpt_tool.migration.steps import Steps, attach
-from mpt_tool.process.item import in_hand
+from mpt_tool.migration.steps import attach
 from mpt_tool.process.unawaited import require_awaited
-from mpt_tool.records import Checkpoint, FailedItem
+from mpt_tool.records import Checkpoint, FailedItem, KeptStep
 from mpt_tool.redaction import Redact
+from mpt_tool.reporting import Reporter, Silent
 from mpt_tool.wording import as_text, in_items
 
 
@@ -50,6 +51,7 @@ class Batch:
         loop: the event loop of what is asynchronous in it.
         is_stopped: whether to begin no further item.
         redact: takes secrets out of what is kept.
+        reporter: is told of slow and failed items, if it is to be.
     """
 
     migration: BatchMigration[Any]
@@ -57,6 +59,7 @@ class Batch:
     loop: EventLoop
     is_stopped: Callable[[], bool]
     redact: Redact
+    reporter: Reporter = field(default_factory=Silent)
 
     def prepare(self) -> bool:
         """Let the author prepare what all items need, with durable steps.
@@ -68,12 +71,17 @@ class Batch:
             Exception: what a save failed with.
             BaseException: what the author's code raised.
         """
+        steps = self.checkpoints.steps
+        attach(self.migration, steps)
         try:
-            _prepare(self.migration, self.checkpoints.steps, self.loop)
+            self.loop.result_of(sound(self.migration.prepare(), "prepare"))
         except BaseException as error:
             if was_not_begun(error):
                 return False
             raise
+        require_awaited()
+        steps.require_kept()
+        steps.are_of_items = True
         return True
 
 
@@ -93,18 +101,16 @@ def all_items(batch: Batch, budget: Budget) -> Iterator[Walk]:
     collects, log_failure = migration.on_error == "collect", failure_log(batch.redact)
 
     def settle(task: Task) -> None:
-        error = task.error
-        if error is None:
+        if task.error is None:
             checkpoints.move_past(task.cursor, outcomes_of(task, batch.redact))
             return
         name = name_of(migration, *(task.parts[0] if task.parts else (task.item, task.cursor)))
-        if _ends_any(error) or not (collects and isinstance(error, Exception)):
-            raise ItemError(name) from error
-        log_failure(name, error)
-        checkpoints.move_past_failed(failed_item(task.cursor, error, batch.redact))
+        if not collects:
+            raise ItemError(name) from task.error
+        checkpoints.move_past_failed(_failed(task, task.error, name, log_failure, batch.redact))
         if _has_failed_too_often(migration, checkpoints.tally):
             many = f"{in_items(checkpoints.tally.failed)} failed, more than max_failures"
-            raise ItemError(f"{name}, as {many}") from error
+            raise ItemError(f"{name}, as {many}") from task.error
 
     source = budget.share_of(with_cursors(migration, checkpoints.cursor, batch.loop))
     tasks = tasks_of(migration, source)
@@ -125,13 +131,11 @@ def failed_items(batch: Batch, failures: Sequence[FailedItem]) -> Iterator[Walk]
 
     def settle(task: Task) -> None:
         if task.error is None:
-            checkpoints.settle_first_failure(task.cursor, None, outcomes_of(task, batch.redact))
+            outcomes = outcomes_of(task, batch.redact)
+            checkpoints.settle_first_failure(task.cursor, None, outcomes)
             return
-        if _ends_any(task.error) or not isinstance(task.error, Exception):
-            raise ItemError(as_text(task.cursor)) from task.error
-        log_failure(as_text(task.cursor), task.error)
-        failed = failed_item(task.cursor, task.error, batch.redact)
-        checkpoints.settle_first_failure(task.cursor, failed)
+        failed = _failed(task, task.error, as_text(task.cursor), log_failure, batch.redact)
+        checkpoints.settle_first_failure(task.cursor, failed, ())
 
     tasks = _tasks_of([failure.cursor for failure in failures])
     process = _finding(batch)
@@ -140,20 +144,26 @@ def failed_items(batch: Batch, failures: Sequence[FailedItem]) -> Iterator[Walk]
 
 
 @contextmanager
-def some_items(batch: Batch, cursors: Sequence[Any]) -> Iterator[Walk]:
+def some_items(batch: Batch, cursors: Sequence[Any], failures: list[FailedItem]) -> Iterator[Walk]:
     """Return a walk over the items of these cursors alone; no cursor moves.
+
+    Those that fail are added to the failures.
 
     Raises:
         ScriptError: the migration has no `find`.
-        ItemError: an item failed for good, and that ends the walk.
+        ItemError: an item ended the walk by something that is no `Exception`.
     """
+    log_failure = failure_log(batch.redact)
 
     def settle(task: Task) -> None:
-        if task.error is not None:
-            raise ItemError(as_text(task.cursor)) from task.error
-        batch.checkpoints.count(outcomes_of(task, batch.redact))
+        if task.error is None:
+            batch.checkpoints.count(outcomes_of(task, batch.redact))
+            return
+        name = as_text(task.cursor)
+        failures.append(_failed(task, task.error, name, log_failure, batch.redact))
+        batch.checkpoints.tally.failed += 1
 
-    with _walk(batch, _tasks_of(cursors), _finding(batch), settle, False) as walk:
+    with _walk(batch, _tasks_of(cursors), _finding(batch), settle, True) as walk:
         yield walk
 
 
@@ -167,16 +177,10 @@ def _walk(
 ) -> Iterator[Walk]:
     migration, loop, is_stopped = batch.migration, batch.loop, batch.is_stopped
     name = partial(name_of, migration)
+    if batch.reporter.slow_seconds is not None:
+        process = watched(process, batch.reporter)
     with executor_of(process, migration.workers, loop, name, is_stopped) as executor:
         yield Walk(migration, tasks, executor, settle, is_stopped, loop, collects=collects)
-
-
-def _prepare(migration: BatchMigration[Any], steps: Steps, loop: EventLoop) -> None:
-    attach(migration, steps)
-    loop.result_of(sound(migration.prepare(), "prepare"))
-    require_awaited()
-    steps.require_kept()
-    steps.are_of_items = True
 
 
 def _finding(batch: Batch) -> Process:
@@ -210,33 +214,77 @@ def _process_alone(migration: BatchMigration[Any], item: Any) -> Any:
     return migration.process_many([item]) if migration.handles_many() else migration.process(item)
 
 
-def _ends_any(error: BaseException) -> bool:
-    """Whether an error is none of its item: the script is wrong, or nothing can be kept."""
-    return isinstance(error, ScriptError | StorageError)
+def _failed(
+    task: Task,
+    error: BaseException,
+    name: str,
+    log_failure: Callable[[str, BaseException], None],
+    redact: Redact,
+) -> FailedItem:
+    """Return what is kept of an item that failed, having logged it.
+
+    Raises:
+        ItemError: that is none of its item: the script is wrong, nothing can be kept, or it exits.
+    """
+    if isinstance(error, ScriptError | StorageError) or not isinstance(error, Exception):
+        raise ItemError(name) from error
+    log_failure(name, error)
+    return failed_item(task.cursor, error, redact)
+
+
+@dataclass(frozen=True, slots=True)
+class Previewed:
+    """An item that a run would handle, or that failed before.
+
+    Args:
+        name: what messages call it.
+        handle: handles it, just once; returns the outcome.
+        has_failed: whether it failed before.
+    """
+
+    name: str
+    handle: Callable[[], str | None]
+    has_failed: bool = False
 
 
 @contextmanager
 def preview(
-    migration: BatchMigration[Any], checkpoint: Checkpoint | None
-) -> Iterator[tuple[Iterator[Any], Callable[[Any], str | None]]]:
-    """Return the items that a run would handle, and what handles one: at once, and just once.
+    migration: BatchMigration[Any], checkpoint: Checkpoint | None, failures: Sequence[FailedItem]
+) -> Iterator[Iterator[Previewed]]:
+    """Return the items that a run would handle, and after them those that failed.
 
     Durable steps are kept in memory alone.
-    """
-    with EventLoop() as loop:
-        _prepare(migration, Steps(checkpoint.steps if checkpoint else ()), loop)
 
-        def handle(item: Any) -> str | None:
-            task = Task(item, migration.cursor(item))
-            before = in_hand.set((task, partial(name_of, migration)))
-            try:
-                task.result = loop.result_of(sound(_process_alone(migration, item)))
-            finally:
-                in_hand.reset(before)
-            [outcome] = outcomes_of(task, redact=str)
+    Args:
+        migration: whose items they are.
+        checkpoint: where it begins; None at its first item.
+        failures: the failed items, if they are wanted; the migration has to have a `find`.
+    """
+    of_failed = [step for failure in failures for step in failure.steps]
+    begin = begin_at(checkpoint, datetime.now(UTC), None)
+    checkpoints = Checkpoints(begin, Tally(), lambda *_: None, math.inf, math.inf, of_failed)
+    with EventLoop() as loop:
+        batch = Batch(migration, checkpoints, loop, lambda: False, redact=str)
+        batch.prepare()
+
+        def handle(process: Process, task: Task) -> str | None:
+            executor = Inline(process, loop, partial(name_of, migration))
+            executor.begin(task)
+            if task.error:
+                raise task.error
+            [outcome] = outcomes_of(task, batch.redact)
             return outcome
 
-        yield items_after(migration, checkpoint.cursor if checkpoint else None, loop), handle
+        def items() -> Iterator[Previewed]:
+            process = partial(_process_alone, migration)
+            for item in items_after(migration, begin.cursor, loop):
+                task = Task(item, migration.cursor(item))
+                yield Previewed(str(migration.describe(item)), partial(handle, process, task))
+            for task in _tasks_of([failure.cursor for failure in failures]):
+                again = partial(handle, _finding(batch), task)
+                yield Previewed(as_text(task.cursor), again, has_failed=True)
+
+        yield items()
 
 
 def begin_at(checkpoint: Checkpoint | None, now: datetime, checksum: str | None) -> Checkpoint:
@@ -250,6 +298,7 @@ def checkpoints_of(
     begin: Checkpoint,
     tally: Tally,
     save: Save,
+    of_failed: Iterable[KeptStep] = (),
     *,
     by_time_alone: bool = False,
 ) -> Checkpoints:
@@ -260,12 +309,13 @@ def checkpoints_of(
         begin: where it begins.
         tally: what counts its items.
         save: keeps a checkpoint.
+        of_failed: the durable steps of items that failed before.
         by_time_alone: whether a save is too dear for one every `batch_size` items.
     """
     # A kill replays what is done beyond the checkpoint, in the window too.
     beyond = window_size(migration) * bundle_size(migration) - 1
     every = math.inf if by_time_alone else max(1, migration.batch_size - beyond)
-    return Checkpoints(begin, tally, save, every, migration.checkpoint_seconds)
+    return Checkpoints(begin, tally, save, every, migration.checkpoint_seconds, of_failed)
 
 
 def _has_failed_too_often(migration: BatchMigration[Any], tally: Tally) -> bool:

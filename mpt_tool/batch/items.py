@@ -96,12 +96,10 @@ def failed_item(cursor: Any, error: BaseException, redact: Redact) -> FailedItem
 def outcomes_of(task: Task, redact: Redact) -> Sequence[str | None]:
     """Return the outcome of each item of a task that is done; None if none was told."""
     result, parts = task.result, task.parts
-    if not parts and type(result) is str:
-        return (_kept_outcome(result, redact),)
     count = len(parts) or 1
     if isinstance(result, str):
         return (_kept_outcome(result, redact),) * count
-    if isinstance(result, list | tuple) and task.parts and len(result) != count:
+    if isinstance(result, list | tuple) and parts and len(result) != count:
         raise ScriptError(f"process_many() returned {len(result)} outcomes for {in_items(count)}")
     if isinstance(result, list | tuple) and len(result) == count:
         return [_kept_outcome(one, redact) if isinstance(one, str) else None for one in result]

@@ -1,20 +1,20 @@
 """Looks at the items of a batch migration without changing anything, and rehearses them."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from mpt_tool.batch.differences import Difference, differences
-from mpt_tool.batch.drive import preview
+from mpt_tool.batch.drive import Previewed, preview
 from mpt_tool.batch.unguarded import has_guarded_client, unguarded
 from mpt_tool.clients.rehearsal import Rehearsal
 from mpt_tool.errors import ScriptFailedError, SelectionError, message_of
 from mpt_tool.migration import BatchMigration
 from mpt_tool.process.log import get_log
-from mpt_tool.records import Checkpoint
+from mpt_tool.records import Checkpoint, FailedItem
 from mpt_tool.redaction import Redact
+from mpt_tool.wording import in_items
 
 _SHOWN_ITEMS = 5
 _SCRIPT_ERRORS = (Exception, SystemExit)
@@ -46,12 +46,14 @@ class RehearsedItem:
         changes: what would have been changed, in that order.
         outcome: what `process` returned, if that is text.
         failure: why it failed, if it did.
+        failed_before: whether it is one of those that failed in an earlier run.
     """
 
     name: str
     changes: Sequence[RehearsedChange]
     outcome: str | None = None
     failure: str | None = None
+    failed_before: bool = False
 
 
 @dataclass(slots=True)
@@ -112,10 +114,13 @@ def look_at(
     redact: Redact,
     rehearsal: Rehearsal,
     *,
+    failures: Sequence[FailedItem] = (),
     rehearses: bool = False,
     allows_unguarded: bool = False,
 ) -> Sight:
     """Return what a run would handle; nothing is saved, and what `prepare` writes is answered.
+
+    After that come the items that failed before, as `--retry-failed` would handle them.
 
     Args:
         migration: what is looked at.
@@ -123,6 +128,7 @@ def look_at(
         limit: how many items to look at, at most.
         redact: takes secrets out of what is returned.
         rehearsal: what is asked for all writes meanwhile.
+        failures: the items that failed before; left out if they cannot be found again.
         rehearses: whether the items are processed.
         allows_unguarded: whether they are though no client of the migration is guarded.
 
@@ -135,19 +141,18 @@ def look_at(
     migration.is_rehearsal = True
     rehearsal.answers, rehearsal.reads = True, migration.reads
     try:
-        with preview(migration, checkpoint) as (items, handle):
+        with preview(migration, checkpoint, _found_again(migration, failures)) as items:
             for item in items:
                 if sight.items == limit:
                     sight.is_all = False
                     break
                 sight.items += 1
-                name = redact(str(migration.describe(item)))
+                name = redact(item.name)
                 if len(sight.shown) < _SHOWN_ITEMS:
                     sight.shown.append(name)
                 sight.beside += _changes(rehearsal, redact)
                 if sight.rehearsed:
-                    done = _rehearse(name, partial(handle, item), rehearsal, redact)
-                    sight.rehearsed.items.append(done)
+                    sight.rehearsed.items.append(_rehearse(item, rehearsal, redact))
     except _SCRIPT_ERRORS as error:
         raise ScriptFailedError("The items cannot be read", error) from error
     sight.refused = [redact(request) for request in rehearsal.refused]
@@ -173,19 +178,32 @@ def _named(migration: BatchMigration[Any], *, is_allowed: bool) -> list[str]:
     return names
 
 
-def _rehearse(
-    name: str, handle: Callable[[], object], rehearsal: Rehearsal, redact: Redact
-) -> RehearsedItem:
+def _found_again(
+    migration: BatchMigration[Any], failures: Sequence[FailedItem]
+) -> Sequence[FailedItem]:
+    """Return the failed items; none, having logged it, if they cannot be found again."""
+    if failures and not migration.finds():
+        log.warning("%s that failed cannot be rehearsed without find()", in_items(len(failures)))
+        return ()
+    return failures
+
+
+def _rehearse(item: Previewed, rehearsal: Rehearsal, redact: Redact) -> RehearsedItem:
     """Return what comes of an item; a write of it that had to be refused is no failure of its."""
     refused_before = len(rehearsal.refused)
     outcome = failure = None
     try:
-        outcome = handle()
+        outcome = item.handle()
     except _SCRIPT_ERRORS as error:
         if len(rehearsal.refused) == refused_before:
             failure = redact(message_of(error))
-    shown = redact(outcome) if isinstance(outcome, str) else None
-    return RehearsedItem(name, _changes(rehearsal, redact), shown, failure)
+    return RehearsedItem(
+        redact(item.name),
+        _changes(rehearsal, redact),
+        redact(outcome) if outcome else None,
+        failure,
+        item.has_failed,
+    )
 
 
 def _changes(rehearsal: Rehearsal, redact: Redact) -> list[RehearsedChange]:

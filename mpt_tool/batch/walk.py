@@ -15,7 +15,7 @@ from typing import Any
 
 from mpt_tool.batch.executors import Executor, Task
 from mpt_tool.batch.loop import EventLoop
-from mpt_tool.clients.limiter import LONGEST_SLEEP_SECONDS, Limiter, was_not_begun
+from mpt_tool.clients.limiter import LONGEST_SLEEP_SECONDS, Limiter, NotBegunError, was_not_begun
 from mpt_tool.errors import MptToolError
 from mpt_tool.migration import BatchMigration
 
@@ -76,43 +76,40 @@ class Walk:
 
     def run(self) -> bool:
         """Handle the items; return whether none is left."""
+        ended, window = self._executor.ended, self._window
         try:
-            for task in self._in_turn():
-                self._in_flight += 1
-                self._executor.begin(task)
-        except BaseException as error:
+            while not self._has_failed:
+                task = self._next()
+                if self._is_stopped() or not window:
+                    break
+                if task is None:
+                    self._wait(self._seconds_to_next_try())
+                elif self._limiter and not self._has_its_turns(self._limiter, len(task.parts) or 1):
+                    break
+                else:
+                    self._in_flight += 1
+                    self._executor.begin(task)
+                if not ended.empty():
+                    self._note_end(ended.get())
+                if window[0].is_over:
+                    self._settle_first_ones()
+        except* NotBegunError:
             # A request for the next items would have had to wait, and the run is to stop.
-            if not was_not_begun(error):
-                raise
+            pass
         finally:
-            self._executor.close()
-            # Those in flight would be cut off in the middle else.
-            while self._executor.is_busy() or not self._executor.ended.empty():
-                self._wait(LONGEST_SLEEP_SECONDS)
+            self._end_those_in_flight()
         self._settle_first_ones()
-        for task in self._window:
+        for task in window:
             # What stands before it is left to the next run.
             if task.is_over and self._ends_walk(task):
                 self._settle_task(task)
-        return self._is_at_end and not self._window
+        return self._is_at_end and not window
 
-    def _in_turn(self) -> Iterator[Task]:
-        """Yield each task when it is to begin, until none is left or the walk is to end."""
-        ended, window = self._executor.ended, self._window
-        while not self._has_failed:
-            task = self._next()
-            if self._is_stopped() or not window:
-                return
-            if task is None:
-                self._wait(self._seconds_to_next_try())
-            elif self._limiter and not self._has_its_turns(self._limiter, len(task.parts) or 1):
-                return
-            else:
-                yield task
-            if not ended.empty():
-                self._note_end(ended.get())
-            if window and window[0].is_over:
-                self._settle_first_ones()
+    def _end_those_in_flight(self) -> None:
+        """Begin none any more, and wait for those that would be cut off in the middle else."""
+        self._executor.close()
+        while self._executor.is_busy() or not self._executor.ended.empty():
+            self._wait(LONGEST_SLEEP_SECONDS)
 
     def _has_its_turns(self, limiter: Limiter, turns: int) -> bool:
         """Wait until so many more may begin; return whether they still may by then."""

@@ -11,12 +11,17 @@ from mpt_tool.cli.batch import EXAMPLES as OF_BATCH
 from mpt_tool.cli.batch import batch
 from mpt_tool.cli.command import Command, Group
 from mpt_tool.cli.completion import offer_no_files
+from mpt_tool.cli.demo import demo
+from mpt_tool.cli.doctor import doctor
 from mpt_tool.cli.failures import failures
 from mpt_tool.cli.history import history
 from mpt_tool.cli.migrate import EXAMPLES as OF_MIGRATE
 from mpt_tool.cli.migrate import migrate
 from mpt_tool.cli.options import NO_COLOR, VERSION
 from mpt_tool.cli.pending import pending
+from mpt_tool.cli.report import report
+from mpt_tool.cli.status import status
+from mpt_tool.cli.stop import stop
 from mpt_tool.cli.unlock import unlock
 from mpt_tool.cli.verify import verify
 from mpt_tool.errors import ExitCode
@@ -30,8 +35,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 _COMMANDS: Mapping[str, Sequence[Callable[..., None]]] = {
-    "Commands that run": (migrate, batch, unlock),
-    "Commands that show": (pending, history, failures, verify),
+    "Commands that run": (migrate, batch, stop, unlock),
+    "Commands that show": (status, pending, history, failures, report, verify, doctor, demo),
 }
 _EXAMPLES = {migrate: OF_MIGRATE, batch: OF_BATCH}
 for _panel, _commands in _COMMANDS.items():

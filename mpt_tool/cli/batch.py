@@ -45,9 +45,7 @@ _flag, _option = RULES.flag, RULES.option
 @command(RULES, announcements=_ANNOUNCEMENTS)
 def batch(
     session: "Session",
-    migration_id: str = RULES.argument(
-        "MIGRATION_ID", "the batch migration.", completion.batch_ids
-    ),
+    migration_id: str = RULES.migration_id("the batch migration.", completion.batch_ids),
     restart: bool = _flag("--restart", "begin at the first item again.", OTHERWISE),
     resume_anyway: bool = _flag("--resume-anyway", ANYWAY, OTHERWISE),
     retry_failed: bool = _flag("--retry-failed", "handle just the items that failed.", OTHERWISE),

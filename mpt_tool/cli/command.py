@@ -106,6 +106,46 @@ def _usage_told_safely() -> Iterator[None]:
         raise
 
 
+def _meant(name: str, group: Any) -> str:
+    """Return how a call begins that is meant by what is no command or option where it stands.
+
+    Args:
+        name: of a command or of an option of another one, with dashes or without.
+        group: all commands.
+    """
+    word = name.lstrip("-")
+    if word in group.commands:
+        return f"mpt-tool {word}"
+    for called, each in group.commands.items():
+        for option in each.params:
+            if f"--{word}" in option.opts and option.rich_help_panel != OUTPUT:
+                needed = [p.metavar for p in each.params if p.required]
+                value = [] if option.is_flag else [option.metavar or word.upper()]
+                return " ".join(["mpt-tool", called, *needed, f"--{word}", *value])
+    return ""
+
+
+def _add_hint(error: Any, name: str, context: typer.Context) -> None:
+    """Say in an error of usage what was meant by a name that is none here, if that is known."""
+    if meant := _meant(name, context.find_root().command):
+        error.message = f"{error.message.rstrip('.')}. Did you mean {meant}?"
+        # What Typer would name is only alike.
+        error.possibilities = None
+
+
+class _Hinting:
+    """Says of an option that is none of this command which one has it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        try:
+            return super().parse_args(ctx, args)  # type: ignore[misc] # Typer has it
+        except Exception as error:
+            # Some releases of Typer have an exception of their own for this, others that of Click.
+            if hasattr(error, "possibilities"):
+                _add_hint(error, getattr(error, "option_name", ""), ctx)
+            raise
+
+
 class _PlainHelp:
     def get_params(self, ctx: Any) -> list[Any]:
         params: list[Any] = super().get_params(ctx)  # type: ignore[misc] # Typer has it
@@ -119,7 +159,7 @@ class _PlainHelp:
         return params
 
 
-class Command(_PlainHelp, TyperCommand):
+class Command(_Hinting, _PlainHelp, TyperCommand):
     """One command, whose help has no type beside a flag, and a text beside each argument.
 
     Its epilog is shown as it is written: one Typer would put a line between any two, another none.
@@ -132,7 +172,7 @@ class Command(_PlainHelp, TyperCommand):
         formatter.write(epilog or "")
 
 
-class Group(TyperGroup):
+class Group(_Hinting, TyperGroup):
     """All commands, whose help fits on one screen and is written without Rich, at once."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
@@ -164,3 +204,12 @@ class Group(TyperGroup):
         options = ", ".join("/".join(sorted(each.opts, key=len)) for each in self.get_params(ctx))
         formatter.write_paragraph()
         formatter.write_dl([(typer.style("Options:", bold=True), options)])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that is called; of what is an option of another one, say so."""
+        try:
+            return super().resolve_command(ctx, args)
+        except Exception as error:
+            if args[0] not in self.commands and hasattr(error, "message"):
+                _add_hint(error, args[0], ctx)
+            raise

@@ -1,12 +1,13 @@
 """What shells offer at a TAB: ids, each with where it stands beside it.
 
-At a TAB no mistake of the project is news: nothing is offered then. Only the local store is asked:
-a keystroke cannot wait for a network, so with any other store all scripts are offered.
+At a TAB no mistake of the project is news: nothing is offered then. Only the local store is asked
+for what it holds: a keystroke cannot wait for a network, so with any other store all scripts are
+offered. Who holds the lock is worth the one request.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import typer
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 # What an id or the name of a holder is made of.
 _WORD = re.compile(r"[\w.:-]+")
+_LONGEST_LOOK_SECONDS = 3.0
 
 type Offers = list[tuple[str, str]]
 
@@ -115,17 +117,26 @@ def attempted_ids(project: "Project", _: typer.Context) -> Offers:
 
 @_offering
 def holders(project: "Project", _: typer.Context) -> Offers:
-    """Offer who holds the lock of the local store."""
-    from mpt_tool.storage.local import HOLDER_FILE, STATE_FILE
+    """Offer who holds the lock, if the store tells that in time."""
+    from threading import Thread
 
-    if not _is_local(project):
-        return []
-    try:
-        state = (project.root / STATE_FILE).resolve()
-        holder = json.loads(state.with_name(HOLDER_FILE).read_bytes())
-        return [(f"{holder['host']}:{holder['process']}", "holds the lock")]
-    except (OSError, ValueError, LookupError, TypeError):
-        return []
+    from mpt_tool.errors import MptToolError
+    from mpt_tool.storage.repository import Stoppable
+
+    found: Offers = []
+
+    def look() -> None:
+        with suppress(MptToolError):
+            repository = project.repository
+            holder = repository.holder() if isinstance(repository, Stoppable) else None
+            if holder:
+                found.append((holder.name, "holds the lock"))
+
+    # A request may be sent again for minutes; whoever types waits for seconds.
+    looker = Thread(target=look, daemon=True)
+    looker.start()
+    looker.join(_LONGEST_LOOK_SECONDS)
+    return found
 
 
 def _is_local(project: "Project") -> bool:

@@ -20,9 +20,7 @@ RULES = Rules(excluding=[("--json", "--csv")])
 @command(RULES, JSON | CSV)
 def failures(
     session: "Session",
-    migration_id: str = RULES.argument(
-        "MIGRATION_ID", "the batch migration.", completion.ids_with_failures
-    ),
+    migration_id: str = RULES.migration_id("the batch migration.", completion.ids_with_failures),
 ) -> Result:
     """Show every failed item of a batch migration with its error."""
     from mpt_tool.storage.repository import failures_of

@@ -1,43 +1,63 @@
-"""`mpt-tool history`: every attempt, whatever became of it."""
+"""`mpt-tool history`: every attempt, whatever became of it, and what is still running."""
 
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from mpt_tool.cli import completion
 from mpt_tool.cli.command import command
-from mpt_tool.cli.options import ANY, moment
+from mpt_tool.cli.options import Rules, moment
 from mpt_tool.enums import OutcomeEnum
-from mpt_tool.view.results import History, Result
+from mpt_tool.errors import SelectionError, StorageError
+from mpt_tool.process.log import get_log
+from mpt_tool.view.results import History, Result, Runs
 
 if TYPE_CHECKING:
     from mpt_tool.cli.session import Session
+    from mpt_tool.project import Project
     from mpt_tool.records import Attempt
+    from mpt_tool.scripts.plan import Entry
+    from mpt_tool.storage.repository import Holder
 
+log = get_log(__name__)
+
+RULES = Rules(excluding=[("MIGRATION_ID", "--runs"), ("--run", "--runs")])
 ONE = "show the attempts at this one, in full."
 SINCE = "show those alone that began then or later, like 2026-01-31 or 2026-01-31T08:00Z."
+RUNS = "show a line for each run, not for each attempt."
 
 
-@command()
+@command(RULES)
 def history(
     session: "Session",
-    migration_id: str | None = ANY.argument("MIGRATION_ID", ONE, completion.attempted_ids, None),
-    last: int | None = ANY.option("--last", "show the newest N alone.", min=1, metavar="N"),
-    failed: bool = ANY.flag("--failed", "show those alone that failed."),
-    since: datetime | None = ANY.option("--since", SINCE, parser=moment, metavar="DATE"),
+    migration_id: str | None = RULES.migration_id(ONE, completion.attempted_ids, None),
+    last: int | None = RULES.option("--last", "show the newest N alone.", min=1, metavar="N"),
+    failed: bool = RULES.flag("--failed", "show those alone that failed."),
+    since: datetime | None = RULES.option("--since", SINCE, parser=moment, metavar="DATE"),
+    run: str | None = RULES.option("--run", "show those of this run alone.", metavar="RUN_ID"),
+    runs: bool = RULES.flag("--runs", RUNS),
 ) -> Result:
     """Show all attempts, newest last, or those at one migration."""
     project = session.project
+    # What runs is newer than all that has ended.
+    known = chain(_running(project), project.repository.attempts())
     wanted = (
         attempt
-        for attempt in project.repository.attempts()
+        for attempt in known
         if migration_id in (None, attempt.migration_id)
+        and run in (None, attempt.run_id)
         and not (failed and attempt.outcome is not OutcomeEnum.FAILED)
         and not (since and _began_before(attempt, since))
     )
+    if runs:
+        newest_runs = list(islice(_by_run(wanted), last))
+        return Result(Runs(newest_runs[::-1]), [] if newest_runs else ["No runs found."])
     newest = list(islice(wanted, last))
     if migration_id is not None and not newest:
         project.require_known(migration_id)
+    if run is not None and not newest:
+        _require_run(project, run)
     of_one = f" at {migration_id}" if migration_id else ""
     said = [] if newest else [f"No attempts{of_one} found."]
     return Result(History(newest[::-1], migration_id), said)
@@ -46,3 +66,59 @@ def history(
 def _began_before(attempt: "Attempt", moment: datetime) -> bool:
     began = attempt.started_at or attempt.ended_at
     return began is None or began < moment
+
+
+def _running(project: "Project") -> "list[Attempt]":
+    """Return the attempts that nobody has recorded the end of yet, the newest first."""
+    from mpt_tool.scripts.plan import running
+
+    try:
+        snapshot = project.repository.load()
+    except StorageError as error:
+        log.warning("What is still running cannot be told: %s", error)
+        return []
+    # The records alone tell it: no script is read.
+    entries = project.plan([], snapshot)
+    attempts = [_unended(entry, snapshot.holder) for entry in running(entries)]
+    return sorted(attempts, key=lambda each: str(each.started_at), reverse=True)
+
+
+def _unended(entry: "Entry", holder: "Holder | None") -> "Attempt":
+    """Return the attempt that an entry is running in, with what is known of who makes it."""
+    from mpt_tool.records import Attempt
+
+    record = entry.record
+    assert record
+    assert entry.type
+    checkpoint = record.checkpoint
+    known = holder if holder and not entry.is_left else None
+    return Attempt(
+        run_id=known.run_id if known else "",
+        user=known.user if known else "",
+        host=known.host if known else "",
+        process=int(known.process) if known and known.process.isdecimal() else 0,
+        version=record.version,
+        tool_version="",
+        migration_id=entry.migration_id,
+        order_id=entry.order_id,
+        type=entry.type,
+        outcome=OutcomeEnum.FOUND_DEAD if entry.is_left else OutcomeEnum.RUNNING,
+        started_at=record.started_at,
+        target=entry.target or None,
+        counts=checkpoint.counts() if checkpoint and checkpoint.handled else None,
+        outcomes=(checkpoint.outcomes or None) if checkpoint else None,
+    )
+
+
+def _by_run(attempts: "Iterable[Attempt]") -> "Iterator[list[Attempt]]":
+    """Yield the attempts of each run, the oldest first; the newest run first."""
+    found: dict[str, list[Attempt]] = {}
+    for attempt in attempts:
+        found.setdefault(attempt.run_id, []).append(attempt)
+    return (of_run[::-1] for of_run in found.values())
+
+
+def _require_run(project: "Project", run_id: str) -> None:
+    """Raise `SelectionError` if no attempt is of this run."""
+    if not any(attempt.run_id == run_id for attempt in project.repository.attempts()):
+        raise SelectionError(f"Run {run_id} not found: mpt-tool history --runs shows all")

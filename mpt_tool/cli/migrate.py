@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from mpt_tool.cli import completion
 from mpt_tool.cli.command import CODE_QUALITY, JSON, command
-from mpt_tool.cli.options import Rules, folders
-from mpt_tool.enums import MigrationTypeEnum
+from mpt_tool.cli.options import Rules, as_migration_id, folders
+from mpt_tool.enums import MigrationTypeEnum, ResumeEnum
 from mpt_tool.errors import ScriptError, StorageError
 from mpt_tool.view.results import Findings, Listing, Result
 
@@ -47,6 +47,7 @@ RULES = Rules(
         "MIGRATION_ID": ("--data", "--schema"),
         "--dry-run": ("--data", "--schema"),
         "--target": ("MIGRATION_ID", "--fake"),
+        "--anew": ("MIGRATION_ID",),
         "--batch": ("--new-data",),
         "--wait": ("--data", "--schema", "--fake", "--init"),
         "--strict": ("--check",),
@@ -64,8 +65,8 @@ _flag, _option = RULES.flag, RULES.option
 @command(RULES, {**JSON, **CODE_QUALITY}, _ANNOUNCEMENTS)
 def migrate(
     session: "Session",
-    migration_id: str | None = RULES.argument(
-        "MIGRATION_ID", "run just this migration.", completion.ids_to_run, None
+    migration_id: str | None = RULES.migration_id(
+        "run just this migration.", completion.ids_to_run, None
     ),
     data: bool = _flag("--data", "run pending data migrations.", RUN),
     schema: bool = _flag("--schema", "run pending schema migrations.", RUN),
@@ -75,10 +76,12 @@ def migrate(
         RUN,
         metavar="MIGRATION_ID",
         autocompletion=completion.ids_to_fake,
+        callback=as_migration_id,
     ),
     target: str | None = _option(
         "--target", "just for this one of its targets.", RUN, metavar="NAME"
     ),
+    anew: bool = _flag("--anew", "run it anew.", RUN),
     dry_run: bool = _flag("--dry-run", "show what would run; change nothing.", RUN),
     wait: float | None = _option(
         "--wait", "wait so long for the lock.", RUN, min=0, metavar="SECONDS"
@@ -105,7 +108,8 @@ def migrate(
             from mpt_tool.runner.prepare import Selection
 
             migration_type = MigrationTypeEnum(session.command)
-            selection = Selection(migration_type, migration_id, target=target or "")
+            resume = ResumeEnum.RESTART if anew else ResumeEnum.IF_UNCHANGED
+            selection = Selection(migration_type, migration_id, resume, target or "")
             if dry_run:
                 return running.dry_run(session, selection)
             return running.run(session, selection, wait)
@@ -155,20 +159,23 @@ def _initialize(session: "Session", wait: float | None) -> Result:
 
 def _list(session: "Session") -> Result:
     """Show all migrations and where they stand."""
+    from mpt_tool.scripts.folder import strays
     from mpt_tool.scripts.plan import by_target
+    from mpt_tool.view.status import standing
 
     project = session.project
     scripts, snapshot = project.scripts_if_any(), project.repository.load()
     entries = project.plan(scripts, snapshot, project.attempts_if_any())
-    if session.output.verbose and not session.output.as_json:
-        entries = by_target(entries)
-    return Result(Listing(entries, project.store_notes(entries, snapshot.missing)))
+    by_targets = session.output.verbose and not session.output.as_json
+    shown = by_target(entries) if by_targets else entries
+    notes = [*strays(project.folder), *project.store_notes(entries, snapshot.missing)]
+    return Result(Listing(shown, notes), standing(entries, snapshot.holder))
 
 
 def _check(session: "Session", *, strict: bool, missing_ok: bool) -> Result:
     """Report everything that is wrong with the scripts; if strict, held against the store too."""
     from mpt_tool.scripts import check
-    from mpt_tool.scripts.folder import find
+    from mpt_tool.scripts.folder import find, strays
 
     project = session.project
     if missing_ok and not os.path.lexists(project.folder):
@@ -184,4 +191,5 @@ def _check(session: "Session", *, strict: bool, missing_ok: bool) -> Result:
     if findings:
         failure = ScriptError(f"{len(findings)} problem(s) found in {project.folder}")
         return Result(Findings(findings), failure=failure)
-    return Result(Findings([]), ["Migrations check passed successfully."])
+    notes = [f"Note: {stray}." for stray in strays(project.folder)]
+    return Result(Findings([]), [*notes, "Migrations check passed successfully."])

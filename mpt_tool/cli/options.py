@@ -41,16 +41,37 @@ class Rules:
         """Return the same of an option without a value."""
         return self.option(names, text, panel, default=False, **further)
 
-    def argument(self, name: str, text: str, autocompletion: Any, default: Any = ...) -> Any:
+    def argument(
+        self, name: str, text: str, autocompletion: Any, default: Any = ..., **further: Any
+    ) -> Any:
         """Return an argument for Typer, by default one that has to be given."""
+        text = self._help(name, text)
         return typer.Argument(
-            default, metavar=name, help=self._help(name, text), autocompletion=autocompletion
+            default, metavar=name, help=text, autocompletion=autocompletion, **further
+        )
+
+    def migration_id(self, text: str, autocompletion: Any, default: Any = ...) -> Any:
+        """Return the argument that is a migration id, or the name or the path of its script."""
+        return self.argument(
+            "MIGRATION_ID", text, autocompletion, default, callback=as_migration_id
         )
 
     def _help(self, name: str, text: str) -> str:
         if needed := self.goes_with.get(name):
             return f"With {_listed(needed, 'or')}: {text}"
         return text[0].upper() + text[1:]
+
+    def _hint(self, context: typer.Context, chosen: Sequence[str]) -> str:
+        """Return what is to be said where not exactly one of `one_of` was chosen."""
+        if chosen:
+            return f", not {_listed(chosen, 'and')}"
+        words = [f"--{value}" for value in context.params.values() if isinstance(value, str)]
+        if meant := [name for name in self.one_of if name in words]:
+            return f". Did you mean {meant[0]}?"
+        unmet = [name for name in self.goes_with if name in _given(context)]
+        return "".join(
+            f". {name} goes with {_listed(self.goes_with[name], 'or')}" for name in unmet
+        )
 
     def require(self, context: typer.Context) -> str:
         """Return the one of `one_of` that is given, nothing without these.
@@ -60,7 +81,8 @@ class Rules:
         given = _given(context)
         chosen = [name for name in self.one_of if name in given]
         if self.one_of and len(chosen) != 1:
-            context.fail(f"use exactly one of {', '.join(self.one_of)}")
+            hint = self._hint(context, chosen)
+            context.fail(f"use exactly one of {', '.join(self.one_of)}{hint}")
         for name, needed in self.goes_with.items():
             if name in given and given.isdisjoint(needed):
                 context.fail(f"{name} goes with {_listed(needed, 'or')}")
@@ -100,6 +122,13 @@ def moment(text: str) -> datetime:
         return named.replace(tzinfo=named.tzinfo or UTC).astimezone(UTC)
     except (ValueError, OverflowError):
         raise typer.BadParameter(f"{text!r} is no date like 2026-01-31") from None
+
+
+def as_migration_id(given: str | None) -> str | None:
+    """Return the id that is given, or that of the script whose name or path is."""
+    from mpt_tool.scripts.folder import id_in
+
+    return given and id_in(given)
 
 
 def finite(value: float | None) -> float | None:

@@ -18,9 +18,12 @@ def pending(
 ) -> Result:
     """List what is pending; exit with 3 if anything is."""
     from mpt_tool.scripts import plan
+    from mpt_tool.view.status import standing
 
     project = session.project
-    entries = plan.pending(project.plan(project.scripts(), project.repository.load()), type_)
-    if entries:
-        return Result(Pending(entries), exit_code=ExitCode.PENDING)
+    snapshot = project.repository.load()
+    entries = project.plan(project.scripts(), snapshot)
+    if waiting := plan.pending(entries, type_):
+        said = standing(entries, snapshot.holder)
+        return Result(Pending(waiting), said, exit_code=ExitCode.PENDING)
     return Result(Pending([]), ["Nothing is pending."])

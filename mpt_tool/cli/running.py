@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -14,17 +14,21 @@ from mpt_tool.cli.options import DEFAULT_LIMIT
 from mpt_tool.cli.session import Session
 from mpt_tool.clients.rehearsal import Rehearsal, write_nothing
 from mpt_tool.enums import MigrationTypeEnum
-from mpt_tool.errors import ScriptError
+from mpt_tool.errors import MptToolError, NoHistoryError, ScriptError, StorageError
+from mpt_tool.records import FailedItem
+from mpt_tool.reporting import Locking, Reporter
 from mpt_tool.runner import run as runs
 from mpt_tool.runner import some
-from mpt_tool.runner.prepare import Prepared, Selection, prepare
+from mpt_tool.runner.prepare import Prepared, Selection, Step, prepare
 from mpt_tool.runner.work import BatchWork
 from mpt_tool.scripts import plan
-from mpt_tool.scripts.folder import Script
+from mpt_tool.scripts.folder import Script, strays
+from mpt_tool.scripts.plan import RunResult
 from mpt_tool.settings import env_file_exported
-from mpt_tool.storage.repository import Snapshot
+from mpt_tool.storage.repository import Snapshot, failures_of
 from mpt_tool.view.progress import LiveReporter, LogReporter
 from mpt_tool.view.results import DryRun, Result
+from mpt_tool.view.status import next_lines
 from mpt_tool.view.terminal import is_live
 from mpt_tool.view.text import summary
 from mpt_tool.wording import in_items, in_outcomes, name_of
@@ -47,29 +51,56 @@ def run(
         if shows_progress
         else LogReporter(session.output.pipeline)
     )
-    repository, scripts = session.project.repository, _scripts(session)
-    with (
-        env_file_exported(session.project.root),
-        _state_to_run_on(session, selection, scripts, wait or 0) as snapshot,
-    ):
-        prepared = _prepared(session, selection, scripts, snapshot)
-        context = session.context(reporter)
-        context = replace(context, missing=snapshot.missing, budget=Budget(limit or inf))
-        outcome = runs.run(prepared, repository, context)
-    if outcome.failure:
-        return Result(outcome, failure=outcome.failure)
+    outcome: RunResult | None = None
+    try:
+        with (
+            env_file_exported(session.project.root),
+            session.observed(_typed(selection), reporter) as observed,
+        ):
+            repository, scripts = session.project.repository, _scripts(session)
+            with _state_to_run_on(session, selection, scripts, wait or 0, observed) as snapshot:
+                prepared = _prepared(session, selection, scripts, snapshot)
+                context = session.context(observed)
+                context = replace(context, missing=snapshot.missing, budget=Budget(limit or inf))
+                outcome = runs.run(prepared, repository, context)
+            if outcome.failure:
+                raise outcome.failure
+    except MptToolError as failure:
+        if outcome is None or failure is not outcome.failure:
+            raise
+        return Result(outcome, _next(session, scripts, snapshot, outcome), failure=failure)
     return Result(said=[*summary(outcome), _done(selection)])
+
+
+def _next(
+    session: Session, scripts: Sequence[Script], snapshot: Snapshot, outcome: RunResult
+) -> list[str]:
+    """Return what to type next after a run that failed; none if its error says that.
+
+    Nothing is read again for it: the run knows what it left behind.
+    """
+    if isinstance(outcome.failure, StorageError):
+        return []
+    records = {**snapshot.records, **outcome.records}
+    left = replace(snapshot, records=records, holder=None)
+    return next_lines(session.project.plan(scripts, left), None)
 
 
 def handle_some(
     session: Session, selection: Selection, only: Sequence[str], wait: float | None
 ) -> Result:
     """Handle the items of these cursors of one batch migration, and nothing else of it."""
-    repository, scripts = session.project.repository, _scripts(session)
-    with env_file_exported(session.project.root), session.lock(wait):
+    with (
+        env_file_exported(session.project.root),
+        session.observed(f"{_typed(selection)} --only", LogReporter()) as observed,
+        ExitStack() as held,
+    ):
+        repository, scripts = session.project.repository, _scripts(session)
+        with observed.during(Locking()):
+            held.enter_context(session.lock(wait))
         snapshot = repository.load()
         [step] = _prepared(session, selection, scripts, snapshot).steps
-        context = replace(session.context(LogReporter()), missing=snapshot.missing)
+        context = replace(session.context(observed), missing=snapshot.missing)
         tally = some.handle_some(
             step, [_cursor(given) for given in dict.fromkeys(only)], repository, context
         )
@@ -79,7 +110,11 @@ def handle_some(
 
 @contextmanager
 def _state_to_run_on(
-    session: Session, selection: Selection, scripts: Sequence[Script], wait: float
+    session: Session,
+    selection: Selection,
+    scripts: Sequence[Script],
+    wait: float,
+    observed: Reporter,
 ) -> Iterator[Snapshot]:
     """Yield the state, under the lock; one that may wait takes none if nothing is pending.
 
@@ -87,17 +122,25 @@ def _state_to_run_on(
         LockedError: another run holds the lock and did not give it back in time.
         StorageError: the store failed.
     """
-    repository = session.project.repository
     gives_up_at = time.monotonic() + wait
-    if wait:
-        for snapshot in repository.looks(wait):
-            entries = session.project.plan(scripts, snapshot)
-            pending = plan.pending(entries, selection.migration_type)
-            if not any(selection.migration_id in (None, each.migration_id) for each in pending):
-                yield snapshot
-                return
-    with session.lock(max(0.0, gives_up_at - time.monotonic())):
-        yield repository.load()
+    with ExitStack() as held:
+        with observed.during(Locking()):
+            snapshot = _nothing_pending(session, selection, scripts, wait) if wait else None
+            if snapshot is None:
+                held.enter_context(session.lock(max(0.0, gives_up_at - time.monotonic())))
+        yield snapshot or session.project.repository.load()
+
+
+def _nothing_pending(
+    session: Session, selection: Selection, scripts: Sequence[Script], wait: float
+) -> Snapshot | None:
+    """Return the state, looked at without the lock, if nothing is pending; else None."""
+    for snapshot in session.project.repository.looks(wait):
+        entries = session.project.plan(scripts, snapshot)
+        pending = plan.pending(entries, selection.migration_type)
+        if not any(selection.migration_id in (None, each.migration_id) for each in pending):
+            return snapshot
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +184,7 @@ def dry_run(session: Session, selection: Selection, look: Look | None = None) ->
                 look.limit,
                 session.redact,
                 rehearsal,
+                failures=_failures_of(session, steps[0], target) if look.rehearses else (),
                 rehearses=look.rehearses,
                 allows_unguarded=look.allows_unguarded,
             )
@@ -149,6 +193,16 @@ def dry_run(session: Session, selection: Selection, look: Look | None = None) ->
         }
     would_run = [(step.record, [target for target in step.works if target]) for step in steps]
     return Result(DryRun(selection.migration_type, would_run, sights))
+
+
+def _failures_of(session: Session, step: Step, target: str) -> Sequence[FailedItem]:
+    """Return the items that failed in earlier runs, as far as they were kept."""
+    work, repository = step.works[target], session.project.repository
+    if not work.checkpoint:
+        return ()
+    with suppress(NoHistoryError):
+        return failures_of(repository, step.record.migration_id, target, work.checkpoint)
+    return ()
 
 
 def fake(session: Session, migration_id: str, target: str, wait: float | None) -> Result:
@@ -168,7 +222,9 @@ def _scripts(session: Session) -> list[Script]:
     """Return the scripts; `ScriptError` if there are none, as in an image built without them."""
     if scripts := session.project.scripts():
         return scripts
-    raise ScriptError(f"No migration files found in {session.project.folder}")
+    folder = session.project.folder
+    left_alone = "".join(f"; {stray}" for stray in strays(folder))
+    raise ScriptError(f"No migration files found in {folder}{left_alone}", topic="nothing-found")
 
 
 def _prepared(
@@ -185,6 +241,12 @@ def _cursor(given: str) -> object:
         return json.loads(given)
     except ValueError:
         return given
+
+
+def _typed(selection: Selection) -> str:
+    """Return what was typed to run that, without the knobs."""
+    command = "batch" if selection.is_batch else f"migrate --{selection.migration_type}"
+    return f"{command} {selection.migration_id}" if selection.migration_id else command
 
 
 def _done(selection: Selection) -> str:

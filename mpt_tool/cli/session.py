@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -15,13 +15,22 @@ from typing import TYPE_CHECKING
 import typer
 
 from mpt_tool.enums import LogFormatEnum, MigrationTypeEnum
-from mpt_tool.errors import ExitCode, MptToolError, ScriptFailedError, SeveralFailedError
+from mpt_tool.errors import (
+    FAILURES_PAGE,
+    ExitCode,
+    MptToolError,
+    ScriptFailedError,
+    SettingsError,
+    SeveralFailedError,
+    StoppedError,
+)
 from mpt_tool.process.log import get_log
 from mpt_tool.process.signals import Stop
 from mpt_tool.project import Project, find_root, open_project
 from mpt_tool.records import Origin
 from mpt_tool.redaction import Redact, make_redact, secrets_in
 from mpt_tool.settings import read_env_file, working_folder
+from mpt_tool.storage.repository import Stoppable
 from mpt_tool.view import documents, text
 from mpt_tool.view.logs import start_logs, teller
 from mpt_tool.view.pipelines import Mark, Pipeline, code_quality, marks_of, pipeline_in
@@ -31,7 +40,8 @@ from mpt_tool.wording import LONGEST_REPEATED, printable, printable_lines, short
 log = get_log(__name__)
 
 if TYPE_CHECKING:
-    from mpt_tool.runner.context import Context, Reporter
+    from mpt_tool.reporting import Reporter
+    from mpt_tool.runner.context import Context
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,13 +74,24 @@ class Output:
 
 @dataclass(frozen=True)
 class Session:
-    """A command at work: in which project, how it is to write, what stops it."""
+    """A command at work: in which project, how it is to write, what stops it.
+
+    `opened` is the project, or what is wrong with its settings.
+    """
 
     command: str
-    project: Project
+    root: Path
+    opened: Project | SettingsError
     output: Output
     redact: Redact
     stop: Stop
+
+    @property
+    def project(self) -> Project:
+        """The project; `SettingsError` if a setting is wrong."""
+        if isinstance(self.opened, SettingsError):
+            raise self.opened
+        return self.opened
 
     def write(self, result: Result) -> None:
         """Write what the command came to, in the form that was asked for, and end it.
@@ -103,9 +124,45 @@ class Session:
         found = result.content.findings if isinstance(result.content, Findings) else ()
         return marks_of(found, self.project.folder)
 
-    def lock(self, wait: float | None) -> AbstractContextManager[None]:
-        """Return a context that holds the store's lock, for which it waits so many seconds."""
-        return self.project.repository.lock(self.origin, wait or 0, self.stop.lose_lock)
+    @contextmanager
+    def lock(self, wait: float | None) -> Iterator[None]:
+        """Hold the store's lock, for which it waits so many seconds, and stop if that is asked."""
+        repository = self.project.repository
+        with ExitStack() as held:
+            held.enter_context(repository.lock(self.origin, wait or 0, self.stop.lose_lock))
+            if isinstance(repository, Stoppable):
+                held.enter_context(self.stop.asked_by(repository.is_asked_to_stop))
+            yield
+
+    def observed(self, command: str, shown: "Reporter") -> AbstractContextManager["Reporter"]:
+        """Return a context in which a run goes on, with the reporter to tell of it.
+
+        Args:
+            command: what runs migrations, as it was typed.
+            shown: what shows it here.
+        """
+        from mpt_tool.observers import observing
+        from mpt_tool.observers.whereabouts import Whereabouts
+        from mpt_tool.reporting import Run
+
+        project, origin = self.project, self.origin
+        where = Whereabouts(project.name, project.root, origin)
+        return observing(
+            Run(command), shown, project.settings, os.environ, where, self.redact, self._advice
+        )
+
+    def _advice(self) -> str:
+        """Return what to type next; nothing if the store does not tell now."""
+        from mpt_tool.scripts.next_command import next_command
+
+        # Of its own: what it reads does not mix with what the run saves.
+        project = replace(self.project)
+        try:
+            snapshot = project.repository.load()
+            entries = project.plan(project.scripts_if_any(), snapshot)
+        except MptToolError:
+            return ""
+        return str(next_command(entries, snapshot.holder) or "")
 
     def context(self, reporter: "Reporter") -> "Context":
         """Return what a run needs of the world around it."""
@@ -167,19 +224,28 @@ def session(
         # Scripts find what they find when the command is typed in the root.
         os.chdir(root)
         with stop.listening():
-            project = open_project(root, base=base, given=given)
-            migrations = project.folder.absolute()
-            output = replace(output, log_format=output.log_format or project.settings.log_format)
+            opened, log_format = _open(root, base, given), LogFormatEnum.TEXT
+            if isinstance(opened, Project):
+                migrations, log_format = opened.folder.absolute(), opened.settings.log_format
+            output = replace(output, log_format=output.log_format or log_format)
             level = logging.WARNING if output.quiet else logging.INFO
             assert output.log_format
             start_logs(logging.DEBUG if output.verbose else level, redact, output.log_format)
-            yield Session(command, project, output, redact, stop)
+            yield Session(command, root, opened, output, redact, stop)
     except MptToolError as error:
         _write_error(command, error, output, redact, migrations)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         typer.echo("Aborted.", err=True)
         raise typer.Exit(stop.cause.exit_code if stop.cause else ExitCode.INTERRUPTED) from None
+
+
+def _open(root: Path, base: Path, given: Path | None) -> Project | SettingsError:
+    """Return the project, or what is wrong with its settings, which only the doctor looks past."""
+    try:
+        return open_project(root, base=base, given=given)
+    except SettingsError as error:
+        return error
 
 
 def now() -> datetime:
@@ -196,32 +262,39 @@ def _say(message: str, output: Output, redact: Redact) -> None:
 def _write_error(
     command: str, error: MptToolError, output: Output, redact: Redact, migrations: Path | None
 ) -> None:
-    """Write an error in the form of the output, and where it arose in the folder of migrations."""
+    """Write an error in the form of the output, and where it arose in the folder of migrations.
+
+    A stop that was asked for and cost nothing is told as what it is.
+    """
     message = reason = redact(str(error))
-    traceback, hint = "", None
+    traceback, hints = "", list[str]()
     if isinstance(error, ScriptFailedError | SeveralFailedError) and error.__cause__:
         from mpt_tool.clients.releases import hint_at_release
         from mpt_tool.process.tracebacks import script_traceback
 
         traceback = redact(script_traceback(error.__cause__))
         reason = shortened(message, LONGEST_REPEATED)
-        hint = hint_at_release(error.__cause__)
+        hints += [hint] if (hint := hint_at_release(error.__cause__)) else []
     if output.as_json:
         documents.write_json(command, {"error": message}, sys.stdout)
-    failed = f"Error running {command} command: {reason}"
+    if error.topic:
+        hints.append(f"More about this: {FAILURES_PAGE}#{error.topic}")
+    is_stop = isinstance(error, StoppedError) and error.keeps_progress
+    ended = reason if is_stop else f"Error running {command} command: {reason}"
     if output.logs_json:
-        told = f"{failed}. {hint}" if hint else failed
-        log.error("%s", told, extra={"traceback": traceback})
+        level = logging.INFO if is_stop else logging.ERROR
+        log.log(level, "%s", ". ".join([ended, *hints]), extra={"traceback": traceback})
         return
     if traceback:
         with output.pipeline.taken_literally(sys.stderr) if output.pipeline else nullcontext():
             typer.echo(printable_lines(traceback), err=True, nl=False)
-    if hint:
+    for hint in hints:
         typer.echo(hint, err=True)
     if output.pipeline:
         output.pipeline.write(_marks(error, message, migrations), sys.stderr)
-    typer.echo(printable(failed), err=True)
-    typer.echo("Aborted.", err=True)
+    typer.echo(printable(ended), err=True)
+    if not is_stop:
+        typer.echo("Aborted.", err=True)
 
 
 def _marks(error: MptToolError, message: str, migrations: Path | None) -> list[Mark]:

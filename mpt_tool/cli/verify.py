@@ -20,7 +20,7 @@ ONE = "verify just this one."
 @command()
 def verify(
     session: "Session",
-    migration_id: str | None = ANY.argument("MIGRATION_ID", ONE, completion.ids_to_verify, None),
+    migration_id: str | None = ANY.migration_id(ONE, completion.ids_to_verify, None),
 ) -> Result:
     """Verify once more what is applied; refuse all writes meanwhile."""
     from mpt_tool.clients.rehearsal import Rehearsal, write_nothing

@@ -27,11 +27,16 @@ if TYPE_CHECKING:
 _PASSING = frozenset({502, 503, 504})
 
 
-def open_client(settings: PlatformSettings) -> MPTClient:
-    """Return a client of the platform that the settings name; it may be used by several threads."""
+def open_client(settings: PlatformSettings, retry_seconds: float = RETRY_SECONDS) -> MPTClient:
+    """Return a client of the platform that the settings name; it may be used by several threads.
+
+    Args:
+        settings: which platform, with which token.
+        retry_seconds: how long after its beginning a request may still wait, or be sent again.
+    """
     client = _make(MPTClient, settings)
     made = client.http_client.httpx_client
-    transport = PlatformTransport(httpx.HTTPTransport())
+    transport = PlatformTransport(httpx.HTTPTransport(), retry_seconds)
     client.http_client.httpx_client = httpx.Client(**_options(made), transport=transport)
     made.close()
     return client

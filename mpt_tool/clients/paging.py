@@ -344,8 +344,8 @@ def walk_children(
         TypeError: there is something else, or a service that was given an order.
     """
     _require_source(parents, "parents")
-    if after is not None and not (isinstance(after, list) and len(after) == 2):
-        raise TypeError(f"each_of() begins after [parent, item], not after {after!r}")
+    if after is not None:
+        _ids_in(after, "each_of() begins after")
     families = _families(parents, children, after)
     if is_async(parents):
         return cast(Walk, _children(families))
@@ -355,6 +355,51 @@ def walk_children(
     pairs = _children(_awaited(chain(first, rest)))
     is_awaited = any(is_async(each.items) for each in first)
     return cast(Walk, pairs if is_awaited else items_at_once(pairs))
+
+
+def find_child(parents: Any, children: Callable[[Any], Any], cursor: Sequence[Any]) -> Any:
+    """Return the `Child` of a cursor, None if it or its parent is gone.
+
+    If the parents or the items are asynchronous, that has to be awaited.
+
+    Args:
+        parents: a service, a table, or an iterable.
+        children: returns the same of a parent.
+        cursor: the ids of both.
+
+    Raises:
+        TypeError: there is something else.
+    """
+    _require_source(parents, "parents")
+    parent_id, item_id = _ids_in(cursor, "find_of() finds")
+    if is_async(parents):
+        return _find_child(parents, parent_id, children, item_id)
+    parent = result_at_once(_find_among(parents, parent_id))
+    if parent is None:
+        return None
+    items = children(parent)
+    return _in_its_way(items, _find_child([parent], parent_id, lambda _: items, item_id))
+
+
+async def _find_child(
+    parents: Any, parent_id: Any, children: Callable[[Any], Any], item_id: Any
+) -> Child | None:
+    parent = await _find_among(parents, parent_id)
+    if parent is None:
+        return None
+    items = children(parent)
+    _require_source(items, "children(parent)")
+    item = await _find_among(items, item_id)
+    return None if item is None else Child(parent, item)
+
+
+async def _find_among(source: Any, item_id: Any) -> Any:
+    if is_source(source):
+        return await _find(source, item_id)
+    async for item in _awaited(source):
+        if id_of(item) == item_id:
+            return item
+    return None
 
 
 async def _children(families: AsyncIterator[_Family]) -> AsyncGenerator[Child, None]:
@@ -410,6 +455,17 @@ async def _awaited(items: Iterable[Any] | AsyncIterable[Any]) -> AsyncGenerator[
     else:
         for item in items:
             yield item
+
+
+def _ids_in(cursor: Sequence[Any], use: str) -> Sequence[Any]:
+    """Return the cursor of a `Child`.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if isinstance(cursor, list) and len(cursor) == 2:
+        return cursor
+    raise TypeError(f"{use} [parent, item], not {cursor!r}")
 
 
 def _require_source(source: Any, what: str) -> None:

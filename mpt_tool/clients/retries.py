@@ -21,6 +21,7 @@ from mpt_tool.clients.limiter import Limiter, NotBegunError, cap, parts
 from mpt_tool.clients.rehearsal import is_read
 from mpt_tool.process.log import get_log
 from mpt_tool.process.signals import is_stopping
+from mpt_tool.reporting import Answered, Sending, listening
 
 RETRY_SECONDS = 180.0
 LONGEST_PAUSE_SECONDS = 60.0
@@ -41,6 +42,10 @@ def allow_all(_method: str, _url: str) -> None:
 
 class Reply(Protocol):
     """A reply of either HTTP library."""
+
+    @property
+    def status_code(self) -> int:
+        """Its status."""
 
     def close(self) -> None:
         """Give its connection back."""
@@ -176,26 +181,28 @@ class _Request[R: Reply]:
         self._attempt = attempt
         self._sleep = sleep
         self._close = close
-        self._began = time.monotonic()
+        self._number = 1
+        # Since when this try of it waits.
+        self._waits_since = self._began = time.monotonic()
         self._ends_at = self._began + policy.seconds
 
     async def send(self) -> R:
         """Send it until that is final."""
-        number = 1
         while True:
             try:
                 reply = await self._send_once()
             except Exception as error:
-                pause = self._pause_after(error, number)
+                pause = self._pause_after(error)
                 if pause is None:
                     raise
             else:
-                pause = self._pause_after(reply, number)
+                pause = self._pause_after(reply)
                 if pause is None:
                     return reply
                 await self._close(reply)
+            self._waits_since = time.monotonic()
             await self._wait(pause)
-            number += 1
+            self._number += 1
 
     async def _send_once(self) -> R:
         """Send it as soon as it may be."""
@@ -209,9 +216,20 @@ class _Request[R: Reply]:
                 stack.callback(limiter.end)
             self._policy.before_send(self._method, self._url)
             self._began = time.monotonic()
-            return await self._attempt()
+            reporter, sending = listening(), self._sending()
+            with reporter.during(sending):
+                reply = await self._attempt()
+                reporter.note(Answered(sending, reply.status_code))
+                return reply
 
-    def _pause_after(self, ended: R | Exception, number: int) -> float | None:
+    def _sending(self) -> Sending:
+        """Return what is told of this try."""
+        policy, waited = self._policy, self._began - self._waits_since
+        return Sending(
+            policy.service, self._method, self._url, self._number, waited, policy.is_capped
+        )
+
+    def _pause_after(self, ended: R | Exception) -> float | None:
         """Return for how many seconds to wait until it is sent again; None if it is not."""
         policy = self._policy
         attempt, (limiter, *_) = policy.judge(ended), self._limiters
@@ -219,7 +237,7 @@ class _Request[R: Reply]:
             limiter.note_taken(self._began)
         if attempt is None:
             return None
-        pause = attempt.pause(number)
+        pause = attempt.pause(self._number)
         if attempt.is_too_many:
             limiter.note_refused(self._began, pause if attempt.holds_all else None)
         elif attempt.holds_all:
@@ -232,7 +250,7 @@ class _Request[R: Reply]:
         if pause > self._ends_at - time.monotonic():
             return None
         # That one is refused now and then is how the pace is found.
-        is_usual = attempt.is_too_many and attempt.asked is None and number == 1
+        is_usual = attempt.is_too_many and attempt.asked is None and self._number == 1
         level = logging.DEBUG if is_usual else logging.WARNING
         log.log(level, "%s %s: trying again in %.0f s", policy.service, attempt.how, pause)
         return pause

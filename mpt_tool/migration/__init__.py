@@ -14,6 +14,7 @@ BASES = {
         BatchSchemaMigration,
     )
 }
+"""The type of migration that each base is for, by the name of the base."""
 
 __all__ = [
     "BASES",

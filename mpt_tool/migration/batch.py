@@ -8,6 +8,7 @@ from mpt_tool.clients.paging import (
     Child,
     Walk,
     count_of,
+    find_child,
     find_in,
     id_of,
     is_source,
@@ -195,6 +196,22 @@ class BatchMigration[Item](BaseMigration):
         """
         return walk_children(parents, children, after)
 
+    def find_of(
+        self, parents: Any, children: Callable[[Any], Any], cursor: Sequence[Any]
+    ) -> Awaitable[Child | None] | Child | None:
+        """Return the pair of a cursor of `each_of`, for `find`; None if either is gone.
+
+        Args:
+            parents: those of `each_of`.
+            children: the same.
+            cursor: `[parent id, item id]`.
+
+        Raises:
+            TypeError: there is something else.
+        """
+        pair: Awaitable[Child | None] | Child | None = find_child(parents, children, cursor)
+        return pair
+
     @final
     def run(self) -> None:
         """Refuse: the tool drives the migration by its items."""
@@ -225,12 +242,18 @@ class BatchMigration[Item](BaseMigration):
 
         Raises:
             TypeError: the class says nothing of its items, or not what is to be done with each, or
-                gets many of them at once with nothing to handle that.
+                says it twice, or gets many of them at once with nothing to handle that.
         """
         if cls.items is BatchMigration.items and not cls.has_source():
             raise TypeError(f"{cls.__name__} has no items: define source() or items()")
-        if cls.process is BatchMigration.process and not cls.handles_many():
+        handles_one = cls.process is not BatchMigration.process
+        if not handles_one and not cls.handles_many():
             raise TypeError(f"{cls.__name__} handles no item: define process() or process_many()")
+        if handles_one and cls.handles_many():
+            raise TypeError(
+                f"{cls.__name__} defines process() and process_many(), and only one is called:"
+                " remove process(); where items are handled one by one, process_many() gets one"
+            )
         if cls.many > 1 and not cls.handles_many():
             raise TypeError(f"{cls.__name__} sets many, which is for process_many(): define that")
         return super().__new__(cls)

@@ -31,14 +31,24 @@ class Steps:
     Args:
         kept: those of earlier runs.
         save: keeps what `kept` returns, durably on return.
+        of_failed: those of items that failed, which are kept elsewhere; a copy of one is kept here
+            from when another step of its item begins.
     """
 
-    def __init__(self, kept: Iterable[KeptStep] = (), save: Callable[[], None] = _nowhere) -> None:
+    def __init__(
+        self,
+        kept: Iterable[KeptStep] = (),
+        save: Callable[[], None] = _nowhere,
+        of_failed: Iterable[KeptStep] = (),
+    ) -> None:
         self.are_of_items = False
         """Whether from now on each step is one of an item."""
         # By the item that they are of, and by their keys.
         self._steps: dict[str, dict[str, KeptStep]] = {}
         self._shared: dict[str, KeptStep] = {}
+        self._of_failed: dict[str, dict[str, KeptStep]] = {}
+        for step in of_failed:
+            self._of_failed.setdefault(_place(step.cursor), {})[step.key] = step
         self._save = save
         self._turn = threading.Lock()
         # Held while it is saved. What others note meanwhile is saved by one of them for all.
@@ -80,11 +90,14 @@ class Steps:
             of_items = (step for steps in self._steps.values() for step in steps.values())
             return (*self._shared.values(), *of_items)
 
-    def forget(self, cursor: Any) -> None:
-        """Drop the steps of an item that is done."""
-        if self._steps:
-            with self._turn:
-                self._steps.pop(_place(cursor), None)
+    def take(self, cursor: Any) -> tuple[KeptStep, ...]:
+        """Take away the steps of an item that is over, and return them."""
+        if not (self._steps or self._of_failed):
+            return ()
+        with self._turn:
+            place = _place(cursor)
+            of_failed = self._of_failed.pop(place, {})
+            return tuple(self._steps.pop(place, of_failed).values())
 
     def require_kept(self) -> None:
         """Return if all was kept that was to be, whatever the author's code made of an error.
@@ -191,7 +204,10 @@ class Steps:
         )
 
     def _of_item(self, cursor: Any) -> dict[str, KeptStep]:
-        return self._shared if cursor is None else self._steps.get(_place(cursor), {})
+        if cursor is None:
+            return self._shared
+        place = _place(cursor)
+        return self._steps.get(place) or self._of_failed.get(place, {})
 
     def _note(self, step: KeptStep) -> None:
         """Note a step that begins, or was made."""
@@ -200,7 +216,9 @@ class Steps:
             if step.cursor is None:
                 self._shared[step.key] = step
             else:
-                self._steps.setdefault(_place(step.cursor), {})[step.key] = step
+                place = _place(step.cursor)
+                of_failed = self._of_failed.get(place, {})
+                self._steps.setdefault(place, dict(of_failed))[step.key] = step
 
     def _drop(self, step: KeptStep) -> None:
         """Take away a step that was begun and made nothing."""

@@ -13,6 +13,7 @@ from mpt_tool.errors import ExitCode
 _HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 # Whose signals the process handles; they are the process's, so there is one.
 _listening: "Stop | None" = None
+_SECONDS_A_LOOK = 1.0
 
 
 def is_stopping() -> bool:
@@ -65,6 +66,7 @@ class Stop:
         self.cause: Interrupted | None = None
         """Why to stop, once there is a reason."""
         self._is_lock_lost = False
+        self._is_asked = False
         self._is_running = False
         self._raises = True
         self._process = os.getpid()
@@ -126,6 +128,42 @@ class Stop:
         if self.cause:
             raise self.cause
 
+    @contextmanager
+    def untold(self) -> Iterator[None]:
+        """Say nothing at a signal meanwhile, for what ends with it at once."""
+        tell, self._tell = self._tell, lambda _: None
+        try:
+            yield
+        finally:
+            self._tell = tell
+
+    @contextmanager
+    def asked_by(self, is_asked: Callable[[], bool]) -> Iterator[None]:
+        """Act as at SIGTERM if this is asked for meanwhile, from another process or host say.
+
+        Args:
+            is_asked: tells whether it is; called every second, in a thread of its own.
+        """
+        ended = threading.Event()
+
+        def look() -> None:
+            while not ended.wait(_SECONDS_A_LOOK):
+                if is_asked():
+                    if not self.cause:
+                        self._is_asked = True
+                        _signal_main_thread(signal.SIGTERM)
+                    return
+
+        looker = threading.Thread(target=look, name="stop", daemon=True)
+        try:
+            start_aside(looker)
+            yield
+        finally:
+            ended.set()
+            # A signal may have come before it had begun.
+            if looker.is_alive():
+                looker.join()
+
     def lose_lock(self) -> None:
         """Act as at a signal if a run goes on, as the lock is lost; may be called from any thread.
 
@@ -133,12 +171,7 @@ class Stop:
         run it does nothing, as nothing is written without a look at the lock.
         """
         self._is_lock_lost = True
-        main = threading.main_thread().ident
-        if hasattr(signal, "pthread_kill") and main is not None:
-            # To the thread itself: it may be waiting for something.
-            signal.pthread_kill(main, signal.SIGINT)
-        else:
-            signal.raise_signal(signal.SIGINT)
+        _signal_main_thread(signal.SIGINT)
 
     def _listen(self) -> None:
         for each in self._signals:
@@ -155,9 +188,11 @@ class Stop:
             if self._is_running and not self.cause:
                 self._stop("stopped because the lock was lost", ExitCode.FAILED)
         elif not self.cause:
-            name = signal.Signals(number).name
+            is_asked = self._is_asked and number == signal.SIGTERM
+            name = "mpt-tool stop" if is_asked else signal.Signals(number).name
             cleaning = ": the script is cleaning up" if self._is_running and self._raises else ""
-            self._tell(f"Stopping at {name}{cleaning}; once more ends at once")
+            again = "a signal" if is_asked else "once more"
+            self._tell(f"Stopping at {name}{cleaning}; {again} ends at once")
             self._stop(f"stopped by {name}", exit_code)
         elif number != _HANGUP:
             os._exit(exit_code)
@@ -166,3 +201,13 @@ class Stop:
         self.cause = Interrupted(reason, exit_code)
         if self._raises:
             raise self.cause
+
+
+def _signal_main_thread(number: signal.Signals) -> None:
+    """Send a signal to the main thread of this process."""
+    main = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main is not None:
+        # To the thread itself: it may be waiting for something.
+        signal.pthread_kill(main, number)
+    else:
+        signal.raise_signal(number)

@@ -17,6 +17,7 @@ class _OutlastingFile(FileIO):
     """A file that lets go what it cannot write; `error` tells why, unless just nobody reads it."""
 
     error: OSError | None = None
+    is_read = True
 
     def __init__(self, number: int) -> None:
         super().__init__(number, "w", closefd=False)
@@ -27,7 +28,9 @@ class _OutlastingFile(FileIO):
         try:
             return super().write(data)
         except OSError as error:
-            if error.errno not in self._nobody_reads:
+            if error.errno in self._nobody_reads:
+                self.is_read = False
+            else:
                 self.error = error
             return memoryview(data).nbytes
 
@@ -79,6 +82,12 @@ def lost_output() -> OSError | None:
     with suppress(ValueError):
         stdout.flush()
     return stdout.file.error
+
+
+def is_stdout_read() -> bool:
+    """Whether there is still somebody who reads stdout, as far as what was written tells."""
+    stdout = sys.__stdout__
+    return not isinstance(stdout, _OutlastingStream) or stdout.file.is_read
 
 
 def _outlasting(number: int, original: TextIOWrapper | None) -> TextIOWrapper:

@@ -1,31 +1,17 @@
 """What a run needs of the world around it."""
 
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
 
-from mpt_tool.batch.checkpoints import Tally
 from mpt_tool.batch.items import Budget
 from mpt_tool.enums import MigrationTypeEnum
 from mpt_tool.process.signals import Stop
 from mpt_tool.records import Origin
 from mpt_tool.redaction import Redact
+from mpt_tool.reporting import Reporter
 
 Clock = Callable[[], datetime]
-
-
-class Reporter(Protocol):
-    """Shows how a run goes on."""
-
-    def running(
-        self, name: str, number: int, total: int, tally: Tally | None
-    ) -> AbstractContextManager[None]:
-        """Return a context in which the migration of this name runs, as this number of the total.
-
-        The tally of a batch migration goes on meanwhile.
-        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,11 @@ class Ledger:
         self.record = record
         self._targets = targets
 
+    @property
+    def column(self) -> str:
+        """Where the store keeps how far it is."""
+        return "targets" if self._targets else "checkpoint"
+
     def run_of(self, target: str) -> RunRecord:
         """Return the record of a target; without one, that of the migration."""
         return (self.record.run_of(target) or RunRecord()) if target else self.record

@@ -56,12 +56,9 @@ class Step:
     checksum: str | None
 
     @property
-    def column(self) -> str | None:
-        """Where the store keeps its progress; None if there is none to keep."""
-        if self.targets:
-            return "targets"
-        is_batch = any(isinstance(work, BatchWork) for work in self.works.values())
-        return "checkpoint" if is_batch else None
+    def has_progress(self) -> bool:
+        """Whether there is any to keep before its end."""
+        return bool(self.targets) or isinstance(self.works.get(""), BatchWork)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +115,7 @@ def _step(
     assert entry.script is not None
     _require_as_written(migration, entry)
     record, path = record_of(entry, migration.type), root / entry.script.path
-    targets: Sequence[str] = ()
-    if migration.targets:
-        targets = require_targets(migration.targets, environment, entry.migration_id)
+    targets = require_targets(migration.targets, environment, entry.migration_id)
     source = checksum(path)
     works: dict[str, Work] = {}
     for target in targets_left(record, targets, selection.target):
@@ -184,6 +179,8 @@ def _work(
             migration is not of a kind for which it could be said.
     """
     checkpoint = run.checkpoint if run else None
+    if selection.resume is ResumeEnum.RESTART:
+        checkpoint = begin_anew(checkpoint)
     if not isinstance(migration, BatchMigration):
         if selection.is_batch:
             raise SelectionError(
@@ -195,23 +192,23 @@ def _work(
     retries_failed = selection.resume is ResumeEnum.RETRY_FAILED and bool(
         checkpoint and checkpoint.failed
     )
-    if selection.resume is ResumeEnum.RESTART:
-        checkpoint = _anew(checkpoint)
-    elif checkpoint and selection.resume is not ResumeEnum.ANYWAY and not retries_failed:
+    if checkpoint and selection.resume is not ResumeEnum.ANYWAY and not retries_failed:
         _require_unchanged(checkpoint, script, source)
     return BatchWork(
         migration, checkpoint, source, Tally.since(checkpoint), retries_failed=retries_failed
     )
 
 
-def _anew(checkpoint: Checkpoint | None) -> Checkpoint | None:
+def begin_anew(checkpoint: Checkpoint | None) -> Checkpoint | None:
     """Return the checkpoint of a run that begins anew: what was made once is not made again."""
-    if checkpoint is None or not checkpoint.steps:
+    if checkpoint is None or not (checkpoint.steps or checkpoint.next_failure):
         return None
-    # Numbers behind those of the failed items before.
-    free = checkpoint.retried + checkpoint.failed
     return Checkpoint(
-        cursor=None, processed=0, since=checkpoint.since, retried=free, steps=checkpoint.steps
+        cursor=None,
+        processed=0,
+        since=checkpoint.since,
+        retried=checkpoint.next_failure,
+        steps=checkpoint.steps,
     )
 
 

@@ -26,12 +26,14 @@ from mpt_tool.records import (
     Checkpoint,
     FailedItem,
     FailedItems,
+    KeptStep,
     RunRecord,
 )
+from mpt_tool.reporting import FoundDead, Saving
 from mpt_tool.runner.attempts import attempt_at, known_end, report_of
 from mpt_tool.runner.context import Context
 from mpt_tool.runner.ledger import Ledger
-from mpt_tool.storage.repository import StateRepository, failures_of
+from mpt_tool.storage.repository import StateRepository, failures_of, steps_of_failures
 from mpt_tool.wording import name_of, timestamp
 
 log = get_log(__name__)
@@ -66,8 +68,8 @@ class Recorder:
         self._checksum = checksum
         self._repository = repository
         self._context = context
-        self.keeps_failures = True
-        """Whether the store has had a place for the items that failed."""
+        # Whether it is still to be said that the store has no place for failed items.
+        self._warns_of_no_history = True
 
     @property
     def migration_id(self) -> str:
@@ -87,7 +89,7 @@ class Recorder:
     @property
     def column(self) -> str:
         """Where a checkpoint is kept."""
-        return "targets" if self._target else "checkpoint"
+        return self._ledger.column
 
     @property
     def keeps_checkpoints(self) -> bool:
@@ -120,10 +122,11 @@ class Recorder:
             timestamp(run.started_at),
         )
         self._append(OutcomeEnum.FOUND_DEAD, run, ended_at=None)
+        self._context.reporter.note(FoundDead(self.name))
         return None
 
-    def start(self) -> None:
-        """Save that the migration runs.
+    def start(self, checkpoint: Checkpoint | None) -> None:
+        """Save that the migration runs, from this checkpoint on; None from its beginning.
 
         Raises:
             UnbegunError: that could not be saved.
@@ -131,12 +134,14 @@ class Recorder:
         try:
             if self._context.redact(self._target) != self._target:
                 raise StorageError("the name of a target holds a secret, which the state is not to")
-            run = self._saved.start(self._context.clock(), self._context.origin.version)
+            began = self._saved.start(self._context.clock(), self._context.origin.version)
+            run = began.reach(checkpoint)
             self._repository.save(self._ledger.enter(self._target, run))
             # The process may have been frozen in the save, until another took the lock.
             self._repository.require_lock()
         except StorageError as error:
-            unbegun = UnbegunError(f"Migration {self.name} was not begun: {error}")
+            reason = f"Migration {self.name} was not begun: {error}"
+            unbegun = UnbegunError(reason, topic=error.topic)
             if stopped_by := self._context.stop.cause:
                 unbegun.exit_code = stopped_by.exit_code
             raise unbegun from error
@@ -157,17 +162,19 @@ class Recorder:
                 f"once() cannot keep what {self.name} makes, as the store has no column"
                 f" {self.column}; mpt-tool migrate --init adds the column"
             )
-        run = self._saved.reach(checkpoint)
+        now = self._context.clock()
+        run = self._saved.reach(checkpoint.model_copy(update={"reached_at": now}))
         self._require_no_secret(run, failed)
-        if failed and self.keeps_failures:
-            self._keep(checkpoint, failed)
-        self._save(run)
+        with self._context.reporter.during(Saving(checkpoint.handled)):
+            if failed:
+                self._keep(checkpoint, failed)
+            self._save(run)
 
     def _keep(self, checkpoint: Checkpoint, failed: Sequence[FailedItem]) -> None:
         """Keep failed items in the history; without one, say that they are not kept.
 
         Raises:
-            StorageError: they could not be kept.
+            StorageError: they could not be kept; or they have durable steps, and there is none.
         """
         try:
             self._repository.append(
@@ -176,13 +183,18 @@ class Recorder:
                     migration_id=self.migration_id,
                     target=self._target or None,
                     since=checkpoint.since,
-                    first=checkpoint.retried + checkpoint.failed - len(failed),
+                    first=checkpoint.next_failure - len(failed),
                     failed=tuple(failed),
                 )
             )
         except NoHistoryError as missing:
-            log.warning("Which items of %s fail is not kept: %s", self.name, missing)
-            self.keeps_failures = False
+            if any(item.steps for item in failed):
+                raise StorageError(
+                    f"What once() made for failed items of {self.name} cannot be kept: {missing}"
+                ) from missing
+            if self._warns_of_no_history:
+                log.warning("Which items of %s fail is not kept: %s", self.name, missing)
+                self._warns_of_no_history = False
 
     def failures(self, checkpoint: Checkpoint) -> list[FailedItem]:
         """Return the failed items of a checkpoint, as far as they were kept, in their order.
@@ -193,6 +205,18 @@ class Recorder:
         try:
             return failures_of(self._repository, self.migration_id, self._target, checkpoint)
         except NoHistoryError:
+            return []
+
+    def steps_of_failures(self, checkpoint: Checkpoint) -> list[KeptStep]:
+        """Return the durable steps of all items that failed up to a checkpoint.
+
+        Raises:
+            StorageError: they cannot be read.
+        """
+        try:
+            return steps_of_failures(self._repository, self.migration_id, self._target, checkpoint)
+        except NoHistoryError:
+            # Where there is no place for any, none was lost: the run ended instead.
             return []
 
     def note(self, checkpoint: Checkpoint) -> None:
@@ -206,8 +230,8 @@ class Recorder:
         Raises:
             StorageError: it could not be recorded.
         """
-        running, now = self._saved, self._context.clock()
-        applied = running.finish(now)
+        now = self._context.clock()
+        applied = self._saved.finish(now)
         of_target = f" --target {shlex.quote(self._target)}" if self._target else ""
         try:
             self._repository.save(self._ledger.enter(self._target, applied))
@@ -215,10 +239,11 @@ class Recorder:
             raise StorageError(
                 f"Migration {self.name} was applied, but that could not be recorded:"
                 f" {error}. Do not run it again; once it can be recorded:"
-                f" mpt-tool migrate --fake {self.migration_id}{of_target}"
+                f" mpt-tool migrate --fake {self.migration_id}{of_target}",
+                topic="not-recorded",
             ) from error
         finally:
-            self._append(OutcomeEnum.APPLIED, running, ended_at=now, tally=tally)
+            self._append(OutcomeEnum.APPLIED, applied, ended_at=now, tally=tally)
         return applied.seconds or 0.0
 
     @contextmanager
@@ -241,18 +266,30 @@ class Recorder:
             self._save_failure()
         except StorageError as unsaved:
             log.error("The failure of %s could not be recorded: %s", self.name, unsaved)
-        failure = self.failure_of(error)
+        failure = self._failure_of(error)
         is_stopped = stop.cause or isinstance(failure, StoppedError)
         outcome = OutcomeEnum.INTERRUPTED if is_stopped else OutcomeEnum.FAILED
         self._append(outcome, running, ended_at=self._context.clock(), tally=tally, error=failure)
         return failure
 
-    def note_try(self, began: datetime, tally: Tally, error: MptToolError | None = None) -> None:
-        """Note in the history that some items were handled out of their turn, and what failed."""
-        run, now = RunRecord(started_at=began), self._context.clock()
-        ended_early = OutcomeEnum.INTERRUPTED if self._context.stop.cause else OutcomeEnum.FAILED
-        outcome = ended_early if error else OutcomeEnum.TRIED
-        self._append(outcome, run, ended_at=now, tally=tally, error=error)
+    @contextmanager
+    def trying(self, tally: Tally) -> Iterator[None]:
+        """Note in the history that some items are handled out of their turn, and what fails.
+
+        Raises:
+            MptToolError: something was raised.
+        """
+        run, failure = RunRecord(started_at=self._context.clock()), None
+        outcome = OutcomeEnum.TRIED
+        try:
+            yield
+        except BaseException as error:  # noqa: BLE001 - raised as ours, once it is on record
+            failure, stop = self._failure_of(error), self._context.stop
+            outcome = OutcomeEnum.INTERRUPTED if stop.cause else OutcomeEnum.FAILED
+        ended_at = self._context.clock()
+        self._append(outcome, run, ended_at=ended_at, tally=tally, error=failure)
+        if failure:
+            raise failure from failure.__cause__
 
     def _require_no_secret(self, run: RunRecord, failed: Sequence[FailedItem] = ()) -> None:
         """Refuse to keep how far a run came, or which items failed, if that tells a secret.
@@ -263,6 +300,7 @@ class Recorder:
         checkpoint, redact = run.checkpoint, self._context.redact
         # A number tells none.
         if checkpoint and (checkpoint.steps or not isinstance(checkpoint.cursor, int | None)):
+            # The steps of failed items were in a checkpoint before.
             cursors = [item.cursor for item in failed]
             told = json.dumps([checkpoint.document(), cursors], ensure_ascii=False)
             if redact(told) != told:
@@ -272,7 +310,6 @@ class Recorder:
                 )
 
     def _save(self, run: RunRecord) -> None:
-        self._require_no_secret(run)
         self._repository.save(self._ledger.enter(self._target, run))
         self._saved = self._reached = run
 
@@ -283,6 +320,7 @@ class Recorder:
             StorageError: that cannot be saved either.
         """
         try:
+            self._require_no_secret(self._reached)
             self._save(self._reached.fail())
         except StorageError as error:
             if self._reached is self._saved:
@@ -290,7 +328,7 @@ class Recorder:
             log.error("What was done since the last checkpoint could not be saved: %s", error)
             self._save(self._saved.fail())
 
-    def failure_of(self, error: BaseException) -> MptToolError:
+    def _failure_of(self, error: BaseException) -> MptToolError:
         """Return the error to end the run with, for whatever ended the migration."""
         failed = f"Migration {self.name} failed"
         match error:

@@ -1,5 +1,6 @@
 """Walks a plan: runs its steps in order, and records how each went."""
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from mpt_tool.process.isolation import isolated
 from mpt_tool.process.log import get_log
 from mpt_tool.process.unawaited import unawaited_noted
 from mpt_tool.records import RunRecord
+from mpt_tool.reporting import Migrating, Running
 from mpt_tool.runner.attempts import attempt_at
 from mpt_tool.runner.context import Context
 from mpt_tool.runner.ledger import Ledger
@@ -48,9 +50,18 @@ def run(prepared: Prepared, repository: StateRepository, context: Context) -> Ru
     began = time.monotonic()
     ids = [step.record.migration_id for step in prepared.steps]
     applied, failure = 0, None
+    records = {}
     with context.stop.deferred():
         for step in prepared.steps:
-            failure = _run_step(step, applied + 1, len(ids), repository, context)
+            record, ledger = step.record, Ledger(step.record, step.targets)
+            phase = Migrating(record.migration_id, record.type, applied + 1, len(ids))
+            try:
+                with context.reporter.during(phase):
+                    _run_step(step, ledger, phase, repository, context)
+            except MptToolError as error:
+                failure = error
+            if ledger.record is not step.record:
+                records[ledger.record.migration_id] = ledger.record
             if failure:
                 break
             applied += 1
@@ -62,6 +73,7 @@ def run(prepared: Prepared, repository: StateRepository, context: Context) -> Ru
         ids[applied] if failure else None,
         failure,
         _outcomes(prepared.steps[: applied + 1]),
+        records,
     )
 
 
@@ -76,19 +88,22 @@ def _outcomes(steps: Sequence[Step]) -> dict[str, dict[str, int]]:
 
 
 def _run_step(
-    step: Step, number: int, total: int, repository: StateRepository, context: Context
-) -> MptToolError | None:
-    """Run one migration, for each of its targets in turn; return why it is not applied, if so.
+    step: Step, ledger: Ledger, phase: Migrating, repository: StateRepository, context: Context
+) -> None:
+    """Run one migration, for each of its targets in turn.
 
     A target that fails does not keep the others from their turn.
+
+    Raises:
+        MptToolError: it is not applied, for one of them at least.
     """
-    ledger = Ledger(step.record, step.targets)
     left, failures = list(step.works), dict[str, MptToolError]()
-    if step.column in context.missing:
+    last = next(reversed(left), None)
+    if step.has_progress and ledger.column in context.missing:
         log.warning(
             "The store has no column %s: the progress of %s will not survive its end;"
             " mpt-tool migrate --init adds the column",
-            step.column,
+            ledger.column,
             step.record.migration_id,
         )
     for target, work in step.works.items():
@@ -96,9 +111,10 @@ def _run_step(
         try:
             _require_unstopped(recorder.name, context)
             log.info("Running migration: %s", recorder.name)
-            with context.reporter.running(recorder.name, number, total, work.tally):
+            running = Running(phase.migration_id, target, phase.number, phase.total, work.tally)
+            with context.reporter.during(running):
                 if (seconds := recorder.recover()) is None:
-                    recorder.start()
+                    recorder.start(work.checkpoint)
                     with recorder.failing(work.tally), isolated(), unawaited_noted():
                         # Saving may take long: there may be a reason by now not to begin.
                         _require_unstopped(recorder.name, context)
@@ -107,15 +123,22 @@ def _run_step(
             log.info("Applied migration: %s in %s", recorder.name, duration(seconds))
             left.remove(target)
         except MptToolError as error:
-            log.error("%s", shortened(context.redact(str(error)), LONGEST_REPEATED))
+            ends = not isinstance(error, _ERRORS_OF_TARGET) or context.stop.cause
+            # Of one alone that ends the run, its end tells.
+            if failures or not (ends or target == last):
+                is_asked_for = isinstance(error, StoppedError) and error.keeps_progress
+                level = logging.INFO if is_asked_for else logging.ERROR
+                log.log(level, "%s", shortened(context.redact(str(error)), LONGEST_REPEATED))
             failures[target] = error
-            if not isinstance(error, _ERRORS_OF_TARGET) or context.stop.cause:
+            if ends:
                 break
-    if len(failures) < 2:
-        return next(iter(failures.values()), None)
-    name, of_targets = step.record.migration_id, in_targets(len(left), len(step.targets))
-    message = f"Migration {name} is not applied for {of_targets}: {', '.join(left)}"
-    return SeveralFailedError(message, failures)
+    if len(failures) == 1:
+        [failure] = failures.values()
+        raise failure
+    if failures:
+        name, of_targets = step.record.migration_id, in_targets(len(left), len(step.targets))
+        message = f"Migration {name} is not applied for {of_targets}: {', '.join(left)}"
+        raise SeveralFailedError(message, failures)
 
 
 def fake(
@@ -139,8 +162,7 @@ def fake(
     """
     entry = plan.pending_one(entries, migration_id)
     assert entry.script is not None
-    declared = entry.syntax.targets
-    targets = require_targets(declared, environment, migration_id) if declared else ()
+    targets = require_targets(entry.syntax.targets, environment, migration_id)
     record = record_of(entry, entry.type or load(entry.script, root).type)
     source, now = checksum(root / entry.script.path), context.clock()
     faked = RunRecord().fake(now, context.origin.version)

@@ -5,18 +5,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from mpt_tool.batch.checkpoints import Checkpoints, Tally
-from mpt_tool.batch.drive import Batch, some_items
-from mpt_tool.batch.loop import EventLoop
-from mpt_tool.clients.limiter import requests_capped
-from mpt_tool.errors import SelectionError, StoppedError
+from mpt_tool.batch.drive import begin_at, some_items
+from mpt_tool.errors import ItemsFailedError, SelectionError, StoppedError
 from mpt_tool.process.isolation import isolated
 from mpt_tool.process.unawaited import unawaited_noted
 from mpt_tool.records import Checkpoint, FailedItem
+from mpt_tool.reporting import Preparing, Running
 from mpt_tool.runner.context import Context
+from mpt_tool.runner.ends import listed
 from mpt_tool.runner.ledger import Ledger
 from mpt_tool.runner.prepare import Step
 from mpt_tool.runner.recorder import Recorder
-from mpt_tool.runner.work import BatchWork
+from mpt_tool.runner.work import BatchWork, at_work
 from mpt_tool.storage.repository import StateRepository
 from mpt_tool.wording import in_items
 
@@ -30,7 +30,8 @@ def handle_some(
 
     Raises:
         SelectionError: the migration has several targets, and it is not said which is meant.
-        ScriptFailedError: an item failed.
+        ItemsFailedError: items failed.
+        ScriptFailedError: the author's code raised elsewhere, or what ends any run.
         StoppedError: the run was stopped.
         StorageError: a durable step could not be kept.
     """
@@ -38,35 +39,35 @@ def handle_some(
         raise SelectionError(f"--only is for one of {', '.join(step.works)}: say which by --target")
     [(target, work)] = step.works.items()
     assert isinstance(work, BatchWork)
-    recorder = Recorder(
-        Ledger(step.record, step.targets), target, repository, step.path, step.checksum, context
-    )
-    began, tally, stop = context.clock(), Tally(), context.stop
-    begin = work.checkpoint or Checkpoint(cursor=None, processed=0, since=began)
+    ledger = Ledger(step.record, step.targets)
+    recorder = Recorder(ledger, target, repository, step.path, step.checksum, context)
+    tally, begin = Tally(), begin_at(work.checkpoint, context.clock(), step.checksum)
 
     def save(reached: Checkpoint, _failed: Sequence[FailedItem]) -> None:
-        recorder.reach(begin.model_copy(update={"steps": reached.steps}))
+        before = work.checkpoint or begin
+        recorder.reach(before.model_copy(update={"steps": reached.steps}))
 
-    checkpoints = Checkpoints(begin, tally, save, math.inf, math.inf)
-    pace = work.migration.max_requests_per_second
-    try:
-        with (
-            stop.deferred(),
-            isolated(),
-            unawaited_noted(),
-            requests_capped(pace),
-            EventLoop() as loop,
-        ):
-            batch = Batch(work.migration, checkpoints, loop, stop.is_set, context.redact)
-            if batch.prepare():
-                with some_items(batch, cursors) as walk:
-                    walk.run()
-        if (cause := stop.cause) and tally.processed < len(cursors):
-            stopped = f"{in_items(tally.processed, len(cursors))} of {recorder.name}"
+    of_failed = recorder.steps_of_failures(begin)
+    checkpoints = Checkpoints(begin, tally, save, math.inf, math.inf, of_failed)
+    with (
+        context.reporter.during(Running(recorder.migration_id, target, 1, 1, tally)),
+        context.stop.deferred(),
+        recorder.trying(tally),
+        isolated(),
+        unawaited_noted(),
+        at_work(work.migration, checkpoints, recorder, context) as batch,
+    ):
+        with context.reporter.during(Preparing()):
+            is_prepared = batch.prepare()
+        failures: list[FailedItem] = []
+        if is_prepared:
+            with some_items(batch, cursors, failures) as walk:
+                walk.run()
+        if (cause := context.stop.cause) and tally.handled < len(cursors):
+            stopped = f"{in_items(tally.handled, len(cursors))} of {recorder.name}"
             raise StoppedError(f"{stopped} were handled: {cause}", cause.exit_code)
-    except BaseException as error:  # noqa: BLE001 - raised as ours, once it is recorded
-        failure = recorder.failure_of(error)
-        recorder.note_try(began, tally, failure)
-        raise failure from failure.__cause__
-    recorder.note_try(began, tally)
+        if failures:
+            failed = in_items(len(failures), len(cursors))
+            which = listed(failures, len(failures))
+            raise ItemsFailedError(f"Migration {recorder.name} failed for {failed}", which)
     return tally

@@ -7,7 +7,8 @@ from pathlib import Path
 from mpt_tool.clients.rehearsal import Rehearsal
 from mpt_tool.errors import ScriptFailedError, SelectionError
 from mpt_tool.process.isolation import isolated
-from mpt_tool.runner.work import finish
+from mpt_tool.runner import calls
+from mpt_tool.scripts import plan
 from mpt_tool.scripts.load import load, make
 from mpt_tool.scripts.plan import Entry, of_targets
 from mpt_tool.scripts.syntax import Syntax, read_syntax
@@ -30,7 +31,7 @@ def to_verify(
     """
     chosen = [each for each in entries if each.script and migration_id in (None, each.migration_id)]
     if migration_id and not chosen:
-        raise SelectionError(f"Migration {migration_id} not found")
+        raise plan.unknown(migration_id, entries)
     found = []
     for entry in chosen:
         assert entry.script is not None
@@ -84,7 +85,8 @@ def verify(
         migration.is_rehearsal, rehearsal.reads = True, migration.reads
         try:
             with isolated():
-                finish(migration.verify, "verify")
+                calls.verify(migration)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it is what is to be told
-            failure = ScriptFailedError(f"{entry.name} is not as it should be", error)
+            what = f"{entry.name} is not as it should be"
+            failure = ScriptFailedError(what, error, topic="not-as-it-should-be")
         yield entry, failure

@@ -10,6 +10,8 @@ from mpt_tool.errors import ScriptError
 
 _FILE_NAME = re.compile(r"(?P<order_id>[0-9]+)_(?P<migration_id>.*)\.py", re.DOTALL)
 MAX_ID_LENGTH = 124
+# Of a number that is the time at which a script was created.
+_DIGITS = 14
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -33,6 +35,12 @@ def id_problem(migration_id: str) -> str | None:
     if len(migration_id) > MAX_ID_LENGTH:
         return f"the id is longer than {MAX_ID_LENGTH} characters"
     return None
+
+
+def id_in(given: str) -> str:
+    """Return the id that somebody means by an id, or by the name or the path of a script."""
+    name = given.rpartition("/")[2].removesuffix(".py")
+    return re.sub(r"\A[0-9]+_", "", name)
 
 
 def create(folder: Path) -> bool:
@@ -61,7 +69,9 @@ def find(folder: Path, searched: str = "") -> list[Script]:
         named = ((_FILE_NAME.fullmatch(path.name), path) for path in folder.iterdir())
         files = [(match, path) for match, path in named if match and path.is_file()]
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise ScriptError(f"Migration folder not found: {folder}{searched}") from error
+        raise ScriptError(
+            f"Migration folder not found: {folder}{searched}", topic="nothing-found"
+        ) from error
     except OSError as error:
         raise ScriptError(f"Migration folder {folder} cannot be read: {error.strerror}") from error
     return sorted(
@@ -85,6 +95,38 @@ def find_sound(folder: Path, searched: str = "") -> list[Script]:
             f"Duplicate migration id {migration_id}: {names(same)}. Rename or delete all but one"
         )
     return scripts
+
+
+def strays(folder: Path) -> list[str]:
+    """Return for each file what is odd that looks like a script but is not named like one.
+
+    Such a file is left alone: that it holds a class `Migration`, or begins with a digit as no
+    module does that is imported, tells that it was meant for one.
+    """
+    try:
+        names = [path.name for path in folder.iterdir() if path.name.endswith(".py")]
+        others = sorted(name for name in names if not _FILE_NAME.fullmatch(name))
+        meant = [each for each in others if each[0].isdigit() or _is_migration(folder / each)]
+    except OSError:
+        return []
+    return [
+        f"{name} is left alone: rename it to {_proper_name(name)} if it is a migration"
+        for name in meant
+    ]
+
+
+def _is_migration(path: Path) -> bool:
+    return re.search(rb"^class Migration\b", path.read_bytes(), re.MULTILINE) is not None
+
+
+def _proper_name(name: str) -> str:
+    """Return how a script would be named that somebody named otherwise."""
+    stem = name.removesuffix(".py")
+    number = re.match(r"[\d\W_]*", stem)
+    assert number
+    digits = "".join(c for c in number[0] if c in "0123456789").ljust(_DIGITS, "0")
+    migration_id = re.sub(r"\W+", "_", stem[number.end() :]) or "id"
+    return f"{digits if int(digits) else '<digits>'}_{migration_id}.py"
 
 
 def duplicates(keyed: Iterable[tuple[str, Script]]) -> Iterator[tuple[str, list[Script]]]:

@@ -9,6 +9,7 @@ from mpt_tool.enums import MigrationTypeEnum
 from mpt_tool.errors import ScriptError, ScriptFailedError
 from mpt_tool.migration import BASES, BaseMigration
 from mpt_tool.scripts.folder import Script
+from mpt_tool.scripts.syntax import OF_DJANGO, lacking
 
 
 def load(script: Script, root: Path) -> BaseMigration:
@@ -30,13 +31,35 @@ def load(script: Script, root: Path) -> BaseMigration:
     except OSError as error:
         raise ScriptError(f"{script.path} cannot be read: {error.strerror}") from error
     try:
-        migration_class = getattr(_import(path, source), "Migration", None)
+        module = _import(path, source)
+        migration_class = getattr(module, "Migration", None)
     except BaseException as error:
-        raise ScriptFailedError(f"{script.path} cannot be loaded", error) from error
-    if isinstance(migration_class, type) and issubclass(migration_class, BaseMigration):
-        return make(migration_class, script, root)
-    bases = " or ".join(BASES)
-    raise ScriptError(f"{script.path} has no class Migration that derives from {bases}")
+        raise ScriptFailedError(
+            f"{script.path} cannot be loaded", error, topic="cannot-be-loaded"
+        ) from error
+    if not (isinstance(migration_class, type) and issubclass(migration_class, BaseMigration)):
+        *others, last = BASES
+        bases = f"{', '.join(others)} or {last}"
+        hint = _near_miss(module)
+        raise ScriptError(f"{script.path} has no class Migration that derives from {bases}{hint}")
+    if missing := getattr(migration_class, "__abstractmethods__", None):
+        defined = [name for name in vars(migration_class) if name[0] != "_"]
+        lack = lacking(min(missing), defined)
+        raise ScriptError(f"{script.path} cannot be loaded: {lack}")
+    return make(migration_class, script, root)
+
+
+def _near_miss(module: ModuleType) -> str:
+    """Return what a module holds that was probably meant for its migration, to end a message."""
+    found = getattr(module, "Migration", None)
+    if isinstance(found, type):
+        is_of_django = any(base.__module__.startswith("django.") for base in found.__mro__)
+        return f": {OF_DJANGO}" if is_of_django else ""
+    own = [
+        each for each in vars(module).values() if getattr(each, "__module__", "") == module.__name__
+    ]
+    meant = [e.__name__ for e in own if isinstance(e, type) and issubclass(e, BaseMigration)]
+    return f": rename {meant[0]} to Migration" if meant else ""
 
 
 def make(

@@ -1,17 +1,22 @@
 """Scripts held against records: what is pending, what is odd, what was run. Does no I/O."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from mpt_tool.enums import MigrationStatusEnum, MigrationTypeEnum
 from mpt_tool.errors import MptToolError, SelectionError
 from mpt_tool.records import MigrationRecord, RunRecord
 from mpt_tool.scripts.folder import Script
 from mpt_tool.scripts.syntax import Syntax
-from mpt_tool.wording import in_items, in_outcomes, in_targets, name_of
+from mpt_tool.storage.repository import UNTOLD, Holder
+from mpt_tool.wording import did_you_mean, in_items, in_outcomes, in_targets, name_of
 
 MALFORMED_NAME, DUPLICATE_ID = NAME_NOTES = ("malformed name", "duplicate id")
+LEFT_RUNNING = "left running by a dead run"
+# By how much the clocks of a run and of the store may differ.
+_CLOCKS_DIFFER = timedelta(minutes=1)
 
 _UNREAD = Syntax()
 
@@ -24,7 +29,8 @@ class Entry:
     `syntax` is what the script tells if it is pending. `targets` are what the migration is made for
     now, for which its record stands; None if the variable is not set that lists them. `target` is
     the one of them that the line is for, if it is for one. `outcomes` are those of its items if it
-    is applied, as far as the history tells.
+    is applied, as far as the history tells. `is_left` tells that the run is over that it is running
+    in. `stopped` are the targets, or the empty name, whose last attempt was stopped from outside.
     """
 
     order_id: int
@@ -37,6 +43,8 @@ class Entry:
     targets: tuple[str, ...] | None = ()
     target: str = ""
     outcomes: Mapping[str, int] = field(default_factory=dict)
+    is_left: bool = False
+    stopped: Collection[str] = ()
 
     @property
     def status(self) -> MigrationStatusEnum:
@@ -53,6 +61,12 @@ class Entry:
     def is_applied(self) -> bool:
         """Whether the migration counts as done: applied or faked, for all of its targets."""
         return self.status in (MigrationStatusEnum.APPLIED, MigrationStatusEnum.FAKED)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it is failed for it was stopped from outside, as far as the history tells."""
+        is_failed = self.status is MigrationStatusEnum.FAILED
+        return is_failed and (self.target in self.stopped if self.target else bool(self.stopped))
 
     @property
     def name(self) -> str:
@@ -80,6 +94,7 @@ class RunResult:
 
     `failed` is the migration that stopped the run and `failure` why, if anything did. `outcomes`
     are those of the items of each batch migration, or of each of its targets, by its name.
+    `records` are those of what began, as the run left them.
     """
 
     applied: Sequence[str]
@@ -89,6 +104,7 @@ class RunResult:
     failed: str | None = None
     failure: MptToolError | None = None
     outcomes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    records: Mapping[str, MigrationRecord] = field(default_factory=dict)
 
 
 def build(
@@ -98,6 +114,8 @@ def build(
     targets: Mapping[str, tuple[str, ...] | None],
     notes: Mapping[str, Sequence[str]],
     outcomes: Mapping[str, Mapping[str, int]],
+    stopped: Mapping[str, Collection[str]],
+    holder: Holder | None = UNTOLD,
 ) -> list[Entry]:
     """Return an entry for every script and for every record whose file is gone, in order of runs.
 
@@ -108,6 +126,8 @@ def build(
         targets: what those are made for that have targets, as in an entry, by migration id.
         notes: what else is odd, by migration id.
         outcomes: those of the items of what is applied, by migration id.
+        stopped: the targets, as in an entry, whose last attempt was stopped, by migration id.
+        holder: who holds the lock; None if nobody does.
     """
     times = Counter(script.migration_id for script in scripts)
     in_order = sorted(records.values(), key=lambda record: record.order_id)
@@ -133,19 +153,30 @@ def build(
             syntax=syntax,
             targets=targets.get(migration_id, ()),
             outcomes=outcomes.get(migration_id, {}),
+            is_left=_is_left(record, holder),
+            stopped=stopped.get(migration_id, ()),
         )
         of_record = _notes_on_record(entry, newest.get(type_))
         entries.append(replace(entry, notes=(*of_record, *own_notes)))
     for migration_id, record in records.items():
         if migration_id not in times:
             gone = ("file gone", *notes.get(migration_id, ()))
-            entries.append(Entry(record.order_id, migration_id, None, record, record.type, gone))
+            entry = Entry(record.order_id, migration_id, None, record, record.type, gone)
+            entries.append(replace(entry, is_left=_is_left(record, holder)))
     return sorted(entries, key=lambda entry: (entry.order_id, entry.migration_id))
 
 
 def by_target(entries: Iterable[Entry]) -> list[Entry]:
     """Return the entries, followed by one for each of its targets where an entry has some."""
     return [each for entry in entries for each in (entry, *of_targets(entry))]
+
+
+def running(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Yield the entries that are running; in place of one that has targets, those of them."""
+    for entry in entries:
+        if entry.status is MigrationStatusEnum.RUNNING:
+            targets = [each for each in of_targets(entry) if each.status is entry.status]
+            yield from targets or [entry]
 
 
 def of_targets(entry: Entry) -> Iterator[Entry]:
@@ -156,7 +187,7 @@ def of_targets(entry: Entry) -> Iterator[Entry]:
         record = entry.record.narrowed(run) if entry.record and run else None
         gone = ("target gone",) if entry.targets and target not in entry.targets else ()
         own = replace(entry, target=target, record=record, targets=(), outcomes={})
-        yield replace(own, notes=(*_progress(record), *gone))
+        yield replace(own, notes=(*_end(own), *_progress(record), *gone))
 
 
 def _notes_on_record(entry: Entry, later: MigrationRecord | None) -> Iterator[str]:
@@ -165,9 +196,27 @@ def _notes_on_record(entry: Entry, later: MigrationRecord | None) -> Iterator[st
     has_begun = entry.record and entry.record.targets
     if not (entry.is_applied or has_begun) and later and entry.order_id < later.order_id:
         yield f"older than {later.migration_id}, which is applied"
+    yield from _end(entry)
     yield from _progress(entry.record)
     if entry.record and entry.record.targets and entry.record.failed:
         yield f"{in_items(entry.record.failed)} failed"
+
+
+def _is_left(record: RunRecord | None, holder: Holder | None) -> bool:
+    """Whether a record is running in a run that is over, as far as the lock tells."""
+    if record is None or record.status is not MigrationStatusEnum.RUNNING or holder is UNTOLD:
+        return False
+    if holder is None or holder.is_alive is False:
+        return True
+    # Who holds the lock now took it after that one had lost it.
+    since, began = holder.since, record.started_at
+    return since is not None and began is not None and began < since - _CLOCKS_DIFFER
+
+
+def _end(entry: Entry) -> Iterator[str]:
+    """Yield that the run is over that an entry is running in, if it is."""
+    if entry.is_left and entry.status is MigrationStatusEnum.RUNNING:
+        yield LEFT_RUNNING
 
 
 def _progress(record: MigrationRecord | None) -> Iterator[str]:
@@ -200,7 +249,7 @@ def applied(entries: Iterable[Entry], migration_type: MigrationTypeEnum) -> list
 
 
 def pending_one(
-    entries: Iterable[Entry], migration_id: str, migration_type: MigrationTypeEnum | None = None
+    entries: Sequence[Entry], migration_id: str, migration_type: MigrationTypeEnum | None = None
 ) -> Entry:
     """Return the entry of the one migration that was asked for, of this type if one is given.
 
@@ -209,12 +258,34 @@ def pending_one(
     """
     entry = next((e for e in entries if e.script and e.migration_id == migration_id), None)
     if entry is None:
-        raise SelectionError(f"Migration {migration_id} not found")
+        raise unknown(migration_id, entries)
     if migration_type and entry.type not in (None, migration_type):
         raise wrong_type(migration_id, migration_type)
     if entry.is_applied:
         raise SelectionError(f"Migration {migration_id} already applied")
     return entry
+
+
+def unknown(
+    migration_id: str, entries: Sequence[Entry], others: Iterable[str] = ()
+) -> SelectionError:
+    """Return the error for an id that nothing has, with the one that is probably meant.
+
+    Args:
+        migration_id: as it was given; it may be the number of a script.
+        entries: the plan.
+        others: ids that are known beside.
+    """
+    scripts = [each for each in entries if each.script]
+    if numbered := [each.migration_id for each in scripts if str(each.order_id) == migration_id]:
+        hint = did_you_mean(numbered[0], numbered)
+    elif any(each.migration_id == migration_id for each in entries):
+        # Of one whose script is gone no other is meant.
+        hint = ""
+    else:
+        hint = did_you_mean(migration_id, [*(each.migration_id for each in scripts), *others])
+    topic = "" if hint else "not-found"
+    return SelectionError(f"Migration {migration_id} not found{hint}", topic)
 
 
 def wrong_type(migration_id: str, migration_type: MigrationTypeEnum) -> SelectionError:

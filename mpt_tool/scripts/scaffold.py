@@ -1,5 +1,6 @@
 """Creates a script, with a timestamp that no other has."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -9,7 +10,7 @@ from unicodedata import normalize
 from mpt_tool.enums import MigrationTypeEnum
 from mpt_tool.errors import ScriptError
 from mpt_tool.migration import BASES
-from mpt_tool.scripts.folder import find, id_problem
+from mpt_tool.scripts.folder import find, id_in, id_problem
 
 _LOCK_SECONDS = 10
 _TIMESTAMP = "%Y%m%d%H%M%S"
@@ -57,7 +58,9 @@ def scaffold(
         ScriptError: the id is malformed or exists already, or the file cannot be written.
     """
     if problem := id_problem(migration_id):
-        raise ScriptError(f"Invalid migration id {migration_id!r}: {problem}")
+        meant = re.sub(r"\W+", "_", id_in(migration_id)).strip("_")
+        hint = "" if id_problem(meant) else f". Did you mean {meant}?"
+        raise ScriptError(f"Invalid migration id {migration_id!r}: {problem}{hint}")
     base = next(name for name, base_type in BASES.items() if base_type is migration_type)
     template = _BATCH_TEMPLATE if batch else _TEMPLATE.format(base=base)
     try:

@@ -3,13 +3,17 @@
 import ast
 import hashlib
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mpt_tool.enums import MigrationTypeEnum
 from mpt_tool.migration import BASES
+from mpt_tool.wording import did_you_mean
 
+OF_DJANGO = "it is one of Django's, which are run by Django: is another folder meant?"
+# What a migration may derive from beside a base, without another method to run.
+_MIXINS = {"MPTAPIClientMixin", "AirtableAPIClientMixin"}
 _CHECKSUM_DIGITS = 16
 # What is read in the class alone, and how it has to stand there.
 _WRITTEN = {
@@ -110,8 +114,16 @@ def _syntax_of(tree: ast.Module) -> Syntax:
     if "Migration" not in classes:
         if {"Migration", "*"} & imported.keys() or "Migration" in _assigned(statements):
             return Syntax()
-        return Syntax(problem="no Migration class")
+        meant = [
+            name
+            for name in classes
+            if BASES.keys() & {*_bases(name, classes, imported, frozenset())}
+        ]
+        hint = f": rename {meant[0]} to Migration" if meant else ""
+        return Syntax(problem=f"no Migration class{hint}")
     bases = list(_bases("Migration", classes, imported, frozenset()))
+    if _is_of_django(statements) and not BASES.keys() & {*bases}:
+        return Syntax(problem=OF_DJANGO, line=classes["Migration"].lineno)
     known = [BASES[name] for name in bases if name in BASES]
     is_batch = any(name.startswith("Batch") for name in bases if name in BASES)
     members = dict(_members("Migration", classes, frozenset()))
@@ -128,7 +140,28 @@ def _syntax_of(tree: ast.Module) -> Syntax:
         return _unreadable("requires", members)
     says_type = any(_sets_type(node) for node in classes.values())
     type_ = known[0] if known and not says_type else None
-    return Syntax(type_, is_batch, targets, requires, "verify" in members)
+    found = Syntax(type_, is_batch, targets, requires, "verify" in members)
+    if is_batch or "run" in members or not {*bases} <= BASES.keys() | _MIXINS:
+        return found
+    return replace(found, problem=lacking("run", members), line=classes["Migration"].lineno)
+
+
+def lacking(method: str, members: Iterable[str]) -> str:
+    """Return what is said of a migration without a method that it has to have.
+
+    Args:
+        method: its name.
+        members: the names of what the migration defines.
+    """
+    hint = did_you_mean(method, members) or f": define {method}(self), which is what is run"
+    return f"Migration has no {method}(){hint}"
+
+
+def _is_of_django(statements: Iterable[ast.stmt]) -> bool:
+    return any(
+        isinstance(each, ast.ImportFrom) and (each.module or "").startswith("django.db")
+        for each in statements
+    )
 
 
 def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:

@@ -29,11 +29,13 @@ def targets_in(declared: Declared, environment: Mapping[str, str]) -> tuple[str,
 def require_targets(
     declared: Declared, environment: Mapping[str, str], migration_id: str
 ) -> tuple[str, ...]:
-    """Return the targets of a migration that declares some.
+    """Return the targets of a migration; none if it declares none.
 
     Raises:
-        SettingsError: the variable is not set, or there are none.
+        SettingsError: the variable is not set, or there are none in what it declares.
     """
+    if not declared:
+        return ()
     found = targets_in(declared, environment)
     if isinstance(declared, str) and not declared.isidentifier():
         raise SettingsError(

@@ -1,11 +1,12 @@
 """Where records are kept, and how a store is opened."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mpt_tool.errors import SettingsError
-from mpt_tool.settings import STORES, Settings, variables
+from mpt_tool.settings import STORES, Section, Settings, variables
 from mpt_tool.storage.repository import StateRepository
+from mpt_tool.wording import did_you_mean
 
 
 def open_repository(name: str, root: Path) -> StateRepository:
@@ -32,8 +33,9 @@ def open_repository(name: str, root: Path) -> StateRepository:
     setting = variables(Settings, "storage_type")
     installed = entry_points(group=STORES)
     if name not in installed.names:
-        accepted = ", ".join(["local", "airtable", *sorted(installed.names)])
-        raise SettingsError(f"{setting} is {name!r}: use one of {accepted}")
+        known = ["local", "airtable", *sorted(installed.names)]
+        hint = did_you_mean(name, known)
+        raise SettingsError(f"{setting} is {name!r}: use one of {', '.join(known)}{hint}")
     try:
         opener: Callable[[Path], StateRepository] = installed[name].load()
     except Exception as error:
@@ -41,3 +43,33 @@ def open_repository(name: str, root: Path) -> StateRepository:
             f"{setting} is {name!r}, whose package cannot be loaded: {error}"
         ) from error
     return opener(root)
+
+
+def settings_of(name: str) -> type[Section] | None:
+    """Return the settings of the store of this name; None if it has none, or is not there.
+
+    Those of a package are the `Section` that has the store's name for its table.
+    """
+    match name:
+        case "local":
+            return None
+        case "airtable":
+            from mpt_tool.storage.airtable.settings import StoreSettings
+
+            return StoreSettings
+    from importlib.metadata import entry_points
+
+    installed = entry_points(group=STORES)
+    if name in installed.names:
+        try:
+            installed[name].load()
+        except Exception:  # noqa: BLE001 - to open the store tells it
+            return None
+    return next((each for each in _sections(Section) if each.table == name), None)
+
+
+def _sections(above: type[Section]) -> Iterator[type[Section]]:
+    """Yield all parts that derive from one, those that derive from others first."""
+    for each in above.__subclasses__():
+        yield from _sections(each)
+        yield each

@@ -29,7 +29,7 @@ The **holder** knows from its own clock when it last began a renewal that everyb
 While that is less than a lease ago, nobody can have found its claim dead. Once it is more (the
 process was paused, the network was gone) the lock is lost, even if nobody took it: somebody may be
 about to. With each renewal it reads all claims: should two hold the lock after all, the younger one
-gives it up.
+gives it up; and should somebody have left word in its own that it is to stop, it learns that.
 
 Limits:
 
@@ -47,10 +47,11 @@ The idea of claims that are watched and not dated is that of Kubernetes' leader 
 Lamport's bakery (https://lamport.azurewebsites.net/pubs/bakery.pdf).
 """
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from shlex import quote
 from typing import Protocol
@@ -58,7 +59,8 @@ from typing import Protocol
 from mpt_tool.errors import LockedError, LockLostError, StorageError
 from mpt_tool.process.log import get_log
 from mpt_tool.process.signals import start_aside
-from mpt_tool.wording import printable, timestamp
+from mpt_tool.storage.repository import Holder
+from mpt_tool.wording import printable
 
 SETTLE_SECONDS = 1.1
 RENEWALS_A_LEASE = 3
@@ -92,6 +94,7 @@ class Claim:
         created: when it was inserted, by the store's clock.
         renewed: when it was last renewed, by the store's clock; None if it never was.
         held: when it was marked as held, by the store's clock; None if it waits.
+        is_to_stop: whether somebody left word that it is to stop, which is no sign of its life.
     """
 
     row: str
@@ -99,6 +102,7 @@ class Claim:
     created: datetime
     renewed: datetime | None = None
     held: datetime | None = None
+    is_to_stop: bool = field(default=False, compare=False)
 
     @property
     def last_sign(self) -> datetime:
@@ -110,11 +114,28 @@ class Claim:
         """What sorts claims, the oldest first."""
         return self.created, self.row
 
+    def holder(self, now: datetime, lease_seconds: float) -> Holder:
+        """Return who claims, as one that holds the lock.
+
+        Args:
+            now: what the clock of the store shows.
+            lease_seconds: how long a claim may stay unchanged before it is dead.
+        """
+        host, process, *_ = [*self.name.split(":"), "unknown"]
+        silent = abs((now - self.last_sign).total_seconds())
+        return Holder(
+            self.name,
+            host,
+            process,
+            self.held or self.created,
+            silent_seconds=silent,
+            is_alive=silent < lease_seconds,
+            is_to_stop=self.is_to_stop,
+        )
+
     def __str__(self) -> str:
         """Return whom an operator has to look for."""
-        host, process, *_ = [*self.name.split(":"), "unknown"]
-        since = timestamp(self.held or self.created)
-        return printable(f"process {process} on {host} since {since}")
+        return str(self.holder(self.last_sign, math.inf))
 
 
 class ClaimStore(Protocol):
@@ -168,6 +189,8 @@ class Lease:
         self._renewed = began
         self._pace = pace
         self._lost = ""
+        self.is_asked_to_stop = False
+        """Whether a renewal found word that the holder is to stop."""
         # Renewed in the background, released by the main thread: one at a time.
         self._turn = threading.Lock()
 
@@ -199,6 +222,8 @@ class Lease:
             store = urgent or self._store
             self._write(store.renew)
             for claim in store.read():
+                if claim.row == self.claim.row and claim.is_to_stop:
+                    self.is_asked_to_stop = True
                 if claim.held and claim.age < self.claim.age:
                     self._lost = f"{claim} holds it, too, and came first"
             self.require()

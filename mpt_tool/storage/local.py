@@ -5,26 +5,34 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pydantic import BaseModel, ValidationError
 
+from mpt_tool.checks import Check, right, wrong
 from mpt_tool.errors import LockedError, LockLostError, StorageError
 from mpt_tool.process.log import get_log
 from mpt_tool.records import Attempt, FailedItems, MigrationRecord, Origin, describe
-from mpt_tool.storage.repository import Snapshot
-from mpt_tool.wording import printable, timestamp
+from mpt_tool.storage.local_lock import (
+    HOLDER_FILE,
+    LOCK_FILE,
+    STOP_FILE,
+    UNKNOWN,
+    is_locked,
+    require_regular,
+    run_to_stop,
+    told_holder,
+)
+from mpt_tool.storage.repository import Holder, Snapshot
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 STATE_FILE = ".migrations-state.json"
 HISTORY_FILE = ".migrations-history.jsonl"
-LOCK_FILE = ".migrations-state.lock"
-# Who holds the lock: some releases of filelock empty the file that they lock.
-HOLDER_FILE = ".migrations-state.lock.json"
 # Whoever asks who holds the lock takes it for an instant.
 _LOOK_SECONDS = 0.2
 # In which the history is read, from its end.
@@ -51,8 +59,9 @@ class LocalRepository:
         self._members: dict[str, str] | None = None
         # Which file `load` read, or `save` wrote.
         self._known: object = None
-        # Which holder's file was written, while this repository holds the lock.
+        # Which holder's file was written, and of which run, while this repository holds the lock.
         self._holder: object = None
+        self._run_id: str | None = None
 
     def load(self) -> Snapshot:
         """Return what the file holds; without a file that is nothing.
@@ -72,9 +81,11 @@ class LocalRepository:
                 raise TypeError("it holds no object of records by id")
             records = {key: _record(key, each) for key, each in documents.items()}
         except (TypeError, ValueError, RecursionError) as error:
-            raise StorageError(f"{self._path} cannot be read as state: {error}") from error
+            raise StorageError(
+                f"{self._path} cannot be read as state: {error}", topic="state-unreadable"
+            ) from error
         self._documents, self._members = documents, None
-        return Snapshot(records)
+        return Snapshot(records, holder=self.holder())
 
     def looks(self, wait_seconds: float) -> Iterator[Snapshot]:
         """Yield what the file holds, once: here the lock costs nothing."""
@@ -97,7 +108,8 @@ class LocalRepository:
         self.require_lock()
         if _identity(self._path) != self._known:
             raise StorageError(
-                f"{self._path} was changed by something else since it was read: it is left alone"
+                f"{self._path} was changed by something else since it was read: it is left alone",
+                topic="state-changed",
             )
         self._write(members.values())
         self._members = members
@@ -115,25 +127,26 @@ class LocalRepository:
         if not self._path.parent.is_dir():
             # Not created on the way, as filelock would.
             raise StorageError(f"{self._path} cannot be written: its folder is not there")
-        _require_regular(self._path)
+        require_regular(self._path)
         lock = self._lock_file(_LOOK_SECONDS)
         if not lock and wait_seconds:
-            log.info("Waiting for the lock, held by %s", self._holder_name())
+            log.info("Waiting for the lock, held by %s", self._who())
             lock = self._lock_file(wait_seconds)
         if not lock:
             raise LockedError(
-                f"Locked by {self._holder_name()}. Try again later, or wait for it with"
+                f"Locked by {self._who()}. Try again later, or wait for it with"
                 " --wait SECONDS. The system frees the lock when that process ends"
             )
         try:
-            self._holder = self._write_holder(origin)
+            self._holder, self._run_id = self._write_holder(origin), origin.run_id
             yield
         finally:
             with suppress(LockLostError, OSError):
                 # If the lock was lost, it is another run's by now.
                 self.require_lock()
+                self._beside(STOP_FILE).unlink(missing_ok=True)
                 self._beside(HOLDER_FILE).unlink()
-            self._holder = None
+            self._holder = self._run_id = None
             try:
                 lock.release()
             except OSError:
@@ -156,10 +169,35 @@ class LocalRepository:
             if not lock:
                 raise StorageError(
                     f"The lock cannot be taken from {name!r}, only from a process that ended. It is"
-                    f" held by {self._holder_name()}: end that one"
+                    f" held by {self._who()}: end that one"
                 )
             lock.release()
         raise StorageError("Nothing to unlock: nobody holds the lock")
+
+    def holder(self) -> Holder | None:
+        """Return who holds the lock, or was killed while it did; None if that is nobody."""
+        # Its own lock is not looked at: some network drives would free it with that.
+        is_held = self._holder is not None or is_locked(self._beside(LOCK_FILE))
+        told = told_holder(self._beside(HOLDER_FILE))
+        if told is None:
+            return UNKNOWN if is_held else None
+        is_to_stop = run_to_stop(self._beside(STOP_FILE)) == told.run_id
+        return replace(told, is_alive=is_held, is_to_stop=is_to_stop)
+
+    def ask_to_stop(self, holder: Holder) -> None:
+        """Write which run is to stop to a file beside the state, which that run looks for."""
+        path = self._beside(STOP_FILE)
+        if not holder.run_id:
+            raise StorageError(
+                f"Which run holds the lock cannot be told: {path.with_name(HOLDER_FILE)} is gone or"
+                " torn. End it by SIGTERM"
+            )
+        with _explaining(path, "written"):
+            path.write_text(json.dumps({"run_id": holder.run_id}))
+
+    def is_asked_to_stop(self) -> bool:
+        """Whether the file is there that asks a run to stop, and means this one."""
+        return self._run_id is not None and run_to_stop(self._beside(STOP_FILE)) == self._run_id
 
     def append(self, entry: Attempt | FailedItems) -> None:
         """Add a line to the history file, on a line of its own even after one that was torn."""
@@ -179,6 +217,22 @@ class LocalRepository:
         """Return the failed items of a migration, those added last first."""
         return (each for each in self._history(FailedItems) if each.migration_id == migration_id)
 
+    def checks(self) -> Iterator[Check]:
+        """Yield whether the state can be read and written, and whether it lasts."""
+        from mpt_tool.storage.local_checks import checks_of_files
+
+        try:
+            count = len(self.load().records)
+        except StorageError as error:
+            advice = "Correct the file at that place or its permissions, or take it from a backup"
+            yield wrong("state", str(error), advice)
+        else:
+            is_there = f"{self._path}, {count:,} {'record' if count == 1 else 'records'}"
+            is_new = f"{self._path} is not there yet: nothing was applied"
+            yield right("state", is_there if self._path.exists() else is_new)
+        others = (LOCK_FILE, HOLDER_FILE, HISTORY_FILE)
+        yield from checks_of_files(self._path, [self._beside(each) for each in others])
+
     def _history[Entry: BaseModel](self, kind: type[Entry]) -> Iterator[Entry]:
         """Return the entries of a kind in the history, the newest first."""
         path = self._beside(HISTORY_FILE)
@@ -187,6 +241,10 @@ class LocalRepository:
                 return _entries(path.open("rb"), kind)
             except FileNotFoundError:
                 return iter(())
+
+    def _who(self) -> Holder:
+        """Return who took the lock last, as far as that can be told."""
+        return told_holder(self._beside(HOLDER_FILE)) or UNKNOWN
 
     def _beside(self, name: str) -> Path:
         return self._path.with_name(name)
@@ -216,18 +274,6 @@ class LocalRepository:
             path.write_text(json.dumps({**origin.model_dump(mode="json"), "since": since}))
         return _identity(path)
 
-    def _holder_name(self) -> str:
-        """Return who holds the lock, as far as it can be told."""
-        path = self._beside(HOLDER_FILE)
-        try:
-            _require_regular(path)
-            holder = json.loads(path.read_bytes())
-            since = datetime.fromisoformat(holder["since"]).astimezone(UTC)
-            process, host = holder["process"], holder["host"]
-            return printable(f"process {process} on {host} since {timestamp(since)}")
-        except (OSError, ValueError, LookupError, TypeError, StorageError):
-            return "another process"
-
     def _write(self, members: Iterable[str]) -> None:
         """Replace the file by one with these members, formatted as `_member` does."""
         temporary = self._beside(f"{self._path.name}.{os.urandom(4).hex()}.tmp")
@@ -254,16 +300,10 @@ class LocalRepository:
 def _explaining(path: Path, done: str) -> Iterator[None]:
     """Raise what keeps a file from being read or written as a `StorageError` that names it."""
     try:
-        _require_regular(path)
+        require_regular(path)
         yield
     except OSError as error:
         raise StorageError(f"{path} cannot be {done}: {error.strerror}") from error
-
-
-def _require_regular(path: Path) -> None:
-    """Refuse a pipe or a device in the place of a file: reading it might never end."""
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise StorageError(f"{path} is no regular file: put it out of the way")
 
 
 def _identity(path: Path) -> object:

@@ -1,11 +1,62 @@
 """The protocol of a state repository: what every store promises."""
 
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from datetime import datetime
+from typing import Protocol, runtime_checkable
 
-from mpt_tool.records import Attempt, Checkpoint, FailedItem, FailedItems, MigrationRecord, Origin
+from mpt_tool.enums import OutcomeEnum
+from mpt_tool.records import (
+    Attempt,
+    Checkpoint,
+    FailedItem,
+    FailedItems,
+    KeptStep,
+    MigrationRecord,
+    Origin,
+)
+from mpt_tool.wording import printable, timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds the lock of a store.
+
+    Args:
+        name: what `unlock` takes; empty if the store does not tell who it is.
+        host: where its process is.
+        process: the number of that.
+        since: when it took the lock.
+        user: who runs it, if that is known.
+        run_id: of which run its attempts are, if that is known.
+        silent_seconds: for how long there was no sign of life, by the store's clock; None if it
+            gives none, as the system tells whether it lives.
+        is_alive: whether it lives; None if that cannot be told.
+        is_to_stop: whether it is asked to stop.
+    """
+
+    name: str
+    host: str = ""
+    process: str = ""
+    since: datetime | None = None
+    user: str = ""
+    run_id: str = ""
+    silent_seconds: float | None = None
+    is_alive: bool | None = None
+    is_to_stop: bool = False
+
+    def __str__(self) -> str:
+        """Return whom an operator has to look for."""
+        if not self.host:
+            return "another process"
+        since = f" since {timestamp(self.since)}" if self.since else ""
+        return printable(f"process {self.process} on {self.host}{since}")
+
+
+UNTOLD = Holder("")
+"""Stands for whoever may hold the lock of a store that does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,12 +64,14 @@ class Snapshot:
     """What a store holds at one moment.
 
     `records` are all there are, and `notes` what is odd about some, both by migration id. `missing`
-    are the optional keys of records that the store cannot keep.
+    are the optional keys of records that the store cannot keep. `holder` has the lock, None if
+    nobody has.
     """
 
     records: Mapping[str, MigrationRecord] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
     missing: Collection[str] = ()
+    holder: Holder | None = UNTOLD
 
 
 class StateRepository(Protocol):
@@ -117,6 +170,51 @@ class StateRepository(Protocol):
         """
 
 
+@runtime_checkable
+class Stoppable(Protocol):
+    """What a repository may do beside: tell who holds the lock, and hand on that it is to stop.
+
+    One that does not keeps runs from nothing: `status` does not tell who holds the lock then, and
+    `stop` refuses.
+    """
+
+    def holder(self) -> Holder | None:
+        """Return who holds the lock; None if nobody does. One that is dead may be told, too.
+
+        Raises:
+            StorageError: the store cannot be reached.
+        """
+
+    def ask_to_stop(self, holder: Holder) -> None:
+        """Leave word for this holder that it is to stop; no later one may take it for itself.
+
+        Raises:
+            StorageError: that cannot be written.
+        """
+
+    def is_asked_to_stop(self) -> bool:
+        """Whether word was left for the holder that this repository is; asks no network."""
+
+
+@runtime_checkable
+class _FindsFailure(Protocol):
+    def last_failure(self) -> Attempt | None: ...
+
+
+def last_failure(repository: StateRepository) -> Attempt | None:
+    """Return the newest attempt that failed; None if none did.
+
+    A repository that need not read its whole history for it has a method of this name.
+
+    Raises:
+        StorageError: the history cannot be read; `NoHistoryError` if the store keeps none.
+    """
+    if isinstance(repository, _FindsFailure):
+        return repository.last_failure()
+    attempts = repository.attempts()
+    return next((each for each in attempts if each.outcome is OutcomeEnum.FAILED), None)
+
+
 def failures_of(
     repository: StateRepository, migration_id: str, target: str, checkpoint: Checkpoint
 ) -> list[FailedItem]:
@@ -128,7 +226,35 @@ def failures_of(
     Raises:
         StorageError: they cannot be read.
     """
-    numbers = range(checkpoint.retried, checkpoint.retried + checkpoint.failed)
+    numbers = range(checkpoint.retried, checkpoint.next_failure)
+    return _failed_under(numbers, repository, migration_id, target, checkpoint)
+
+
+def steps_of_failures(
+    repository: StateRepository, migration_id: str, target: str, checkpoint: Checkpoint
+) -> list[KeptStep]:
+    """Return the durable steps of all items that failed up to a checkpoint, and were kept.
+
+    Those of an item that has failed again are as it left them then. Some are of items that failed
+    before the migration was begun anew, or that did not fail again when they were retried.
+
+    Raises:
+        StorageError: they cannot be read.
+    """
+    numbers = range(checkpoint.next_failure)
+    failed = _failed_under(numbers, repository, migration_id, target, checkpoint)
+    last = {json.dumps(item.cursor, sort_keys=True): item.steps for item in failed}
+    return [step for steps in last.values() for step in steps]
+
+
+def _failed_under(
+    numbers: range,
+    repository: StateRepository,
+    migration_id: str,
+    target: str,
+    checkpoint: Checkpoint,
+) -> list[FailedItem]:
+    """Return the items that failed under these numbers, in their order."""
     found: dict[int, FailedItem] = {}
     if not numbers:
         return []

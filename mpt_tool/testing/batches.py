@@ -141,7 +141,8 @@ class BatchRunner:
         """Return the migration at work, prepared, from the checkpoint on."""
         begin = begin_at(self.checkpoint, datetime.now(UTC), checksum=None)
         tally = Tally.since(self.checkpoint)
-        checkpoints = checkpoints_of(self.migration, begin, tally, self._save)
+        of_failed = [step for failure in self.failures for step in failure.steps]
+        checkpoints = checkpoints_of(self.migration, begin, tally, self._save, of_failed)
         with EventLoop() as loop:
             batch = Batch(self.migration, checkpoints, loop, is_stopped, redact=str)
             batch.prepare()

@@ -11,6 +11,7 @@ A backend is tested by a class like this one:
 that a failing test compared.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -30,11 +31,20 @@ from mpt_tool.records import (
     Origin,
     RunRecord,
 )
-from mpt_tool.storage.repository import Snapshot, StateRepository, failures_of
+from mpt_tool.storage.repository import (
+    Holder,
+    Snapshot,
+    StateRepository,
+    Stoppable,
+    failures_of,
+    last_failure,
+)
 
 type OpenRepository = Callable[[], StateRepository]
 
 MILLISECOND = timedelta(milliseconds=1)
+# A holder may look for word to stop as seldom as it renews its lock.
+_HANGS_SECONDS, _LOOK_SECONDS = 120, 0.05
 # Whole milliseconds: a store may keep no more.
 STARTED = datetime(2026, 1, 13, 18, 5, 20, 123_000, UTC)
 APPLIED = datetime(2026, 1, 13, 18, 5, 23, 456_000, UTC)
@@ -61,7 +71,17 @@ FAILED = FailedItems(
     target="PRD-1",
     since=STARTED,
     first=2,
-    failed=(FailedItem(cursor="AGR-3", error="no such user"),),
+    failed=(
+        FailedItem(cursor="AGR-3", error="no such user"),
+        FailedItem(
+            cursor="AGR-4",
+            error="no such user",
+            steps=(
+                KeptStep(key="webhook", cursor="AGR-4", value={"id": None}, is_made=True),
+                KeptStep(key="parameter", cursor="AGR-4"),
+            ),
+        ),
+    ),
 )
 ATTEMPT = Attempt(
     **dict(ORIGIN),
@@ -87,10 +107,11 @@ class MemoryRepository:
         self._records: dict[str, MigrationRecord] | None = None
         self._history: list[Attempt | FailedItems] = []
         self._holder: Origin | None = None
+        self._to_stop = ""
         self._is_unlocked = False
 
     def load(self) -> Snapshot:
-        return Snapshot(self._records or {})
+        return Snapshot(self._records or {}, holder=self.holder())
 
     def looks(self, wait_seconds: float) -> Iterator[Snapshot]:
         """Yield what the store holds, once."""
@@ -125,6 +146,26 @@ class MemoryRepository:
         if self._holder is None or self._holder.host != name:
             raise StorageError(f"{name!r} does not hold the lock")
         self._holder, self._is_unlocked = None, True
+
+    def holder(self) -> Holder | None:
+        if self._holder is None:
+            return None
+        origin, is_to_stop = self._holder, self.is_asked_to_stop()
+        return Holder(
+            origin.host,
+            origin.host,
+            str(origin.process),
+            user=origin.user,
+            run_id=origin.run_id,
+            is_alive=True,
+            is_to_stop=is_to_stop,
+        )
+
+    def ask_to_stop(self, holder: Holder) -> None:
+        self._to_stop = holder.run_id
+
+    def is_asked_to_stop(self) -> bool:
+        return self._holder is not None and self._holder.run_id == self._to_stop
 
     def append(self, entry: Attempt | FailedItems) -> None:
         self._history.append(entry)
@@ -326,6 +367,69 @@ class StateRepositoryContract:
                 open_repository().unlock("nobody")
             repository.save(RUNNING)
 
+    def test_who_holds_the_lock_is_told(
+        self, repository: StateRepository, open_repository: OpenRepository
+    ) -> None:
+        """`holder` and `load` tell who holds the lock and lives, and nobody once it is free.
+
+        For a backend that tells it: see `Stoppable`.
+        """
+        other = _stoppable(open_repository())
+        assert other.holder() is None
+
+        with repository.lock(ORIGIN, 0, _ignore):
+            holder = other.holder()
+            assert holder
+            assert (holder.host, holder.process) == (ORIGIN.host, str(ORIGIN.process))
+            assert holder.is_alive
+            assert not holder.is_to_stop
+            loaded = open_repository().load().holder
+            assert loaded
+            assert (loaded.name, loaded.is_alive) == (holder.name, True)
+
+        assert other.holder() is None
+        assert open_repository().load().holder is None
+
+    def test_who_is_asked_to_stop_learns_it_and_who_comes_after_does_not(
+        self, repository: StateRepository, open_repository: OpenRepository
+    ) -> None:
+        """`is_asked_to_stop` tells the holder that was asked, in the end; never a later one.
+
+        For a backend that can: see `Stoppable`.
+        """
+        asked, other = _stoppable(repository), _stoppable(open_repository())
+        assert not asked.is_asked_to_stop()
+
+        with repository.lock(ORIGIN, 0, _ignore):
+            holder = other.holder()
+            assert holder
+            other.ask_to_stop(holder)
+            _wait_until(asked.is_asked_to_stop)
+            again = other.holder()
+            assert again
+            assert (again.name, again.is_to_stop) == (holder.name, True)
+        other.ask_to_stop(holder)
+
+        later = ORIGIN.model_copy(update={"run_id": "run-2"})
+        with repository.lock(later, 0, _ignore):
+            assert not asked.is_asked_to_stop()
+            following = other.holder()
+            assert following
+            assert not following.is_to_stop
+
+    def test_the_last_failure_is_found(
+        self, repository: StateRepository, open_repository: OpenRepository
+    ) -> None:
+        """`last_failure` returns the newest attempt that failed, whatever came after it."""
+        assert last_failure(repository) is None
+        later = {"run_id": "run-2", "ended_at": APPLIED + MILLISECOND}
+        newest = ATTEMPT.model_copy(update=later)
+        for attempt in (ATTEMPT, newest):
+            repository.append(attempt)
+        repository.append(newest.model_copy(update={"outcome": OutcomeEnum.APPLIED}))
+
+        assert last_failure(open_repository()) == newest
+
     def test_attempts_are_kept_in_their_order(
         self, repository: StateRepository, open_repository: OpenRepository
     ) -> None:
@@ -400,3 +504,18 @@ class StateRepositoryContract:
 
 def _ignore() -> None:
     """Do nothing about a lock that was lost."""
+
+
+def _stoppable(repository: StateRepository) -> Stoppable:
+    """Return the repository as one that tells who holds the lock; skip the test if it does not."""
+    if not isinstance(repository, Stoppable):
+        pytest.skip("the backend does not tell who holds the lock")
+    return repository
+
+
+def _wait_until(is_so: Callable[[], bool]) -> None:
+    """Look again and again until it is so."""
+    hangs_at = time.monotonic() + _HANGS_SECONDS
+    while not is_so():
+        assert time.monotonic() < hangs_at, "that never came to be"
+        time.sleep(_LOOK_SECONDS)

@@ -8,33 +8,31 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TextIO, cast
 
-from mpt_tool.batch.checkpoints import Tally
 from mpt_tool.process.log import get_log
 from mpt_tool.process.signals import start_aside
 from mpt_tool.redaction import Redact
+from mpt_tool.reporting import Phase, Progress, Running, Silent
 from mpt_tool.view.pipelines import Pipeline
 from mpt_tool.view.terminal import ERASE_LINE
-from mpt_tool.wording import duration, in_outcomes, of_total, printable
+from mpt_tool.wording import bar, how_far, in_outcomes, printable
 
 log = get_log(__name__)
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _SECONDS_A_FRAME = 0.1
 _SECONDS_A_LOG = 30
-_STALLED_SECONDS = 30
 _RATE_SECONDS = 60
-_BAR_WIDTH = 10
 # How much of the name of what runs goes before the bar; of less nobody could tell what it is.
 _LEAST_WIDTH = 12
 
 
-@dataclass(frozen=True, slots=True)
-class LogReporter:
+@dataclass(frozen=True)
+class LogReporter(Silent):
     """Logs how far a batch migration is, every 30 seconds; of others their beginning and end do.
 
     What is written while a migration runs is a group of its own in the log of a `pipeline`.
@@ -43,15 +41,14 @@ class LogReporter:
     pipeline: Pipeline | None = None
 
     @contextmanager
-    def running(
-        self, migration_id: str, number: int, total: int, tally: Tally | None
-    ) -> Iterator[None]:
+    def during(self, phase: Phase) -> Iterator[None]:
         """Log meanwhile."""
-        group = self.pipeline and self.pipeline.group(migration_id, sys.stderr)
-        with (
-            group or nullcontext(),
-            _meanwhile(_keep_logging, migration_id, tally) if tally else nullcontext(),
-        ):
+        with ExitStack() as stack:
+            if isinstance(phase, Running):
+                if self.pipeline:
+                    stack.enter_context(self.pipeline.group(phase.name, sys.stderr))
+                if phase.tally:
+                    stack.enter_context(_meanwhile(_keep_logging, phase.name, phase.tally))
             yield
 
 
@@ -68,7 +65,7 @@ def _meanwhile(work: Callable[..., None], *arguments: object) -> Iterator[None]:
         thread.join()
 
 
-def _keep_logging(migration_id: str, tally: Tally, ended: threading.Event) -> None:
+def _keep_logging(migration_id: str, tally: Progress, ended: threading.Event) -> None:
     course = Course(tally, time.monotonic)
     while not ended.wait(_SECONDS_A_LOG):
         log.info("%s: %s", migration_id, course.describe())
@@ -82,7 +79,7 @@ class Course:
         clock: returns seconds that only grow.
     """
 
-    def __init__(self, tally: Tally, clock: Callable[[], float]) -> None:
+    def __init__(self, tally: Progress, clock: Callable[[], float]) -> None:
         self._tally = tally
         self._clock = clock
         self._samples = deque([(clock(), tally.handled)])
@@ -99,31 +96,21 @@ class Course:
             self._samples.popleft()
         began, first = self._samples[0]
         rate = (handled - first) / (now - began) if now > began else 0.0
-        parts = [of_total(handled, tally.total)]
-        if now - self._grew_at >= _STALLED_SECONDS:
-            parts.append(f"no progress for {duration(now - self._grew_at)}")
-        elif rate:
-            parts.append(f"{rate:,.1f}/s")
-            if tally.total is not None and tally.total > handled:
-                parts.append(f"{duration((tally.total - handled) / rate)} left")
+        parts = [how_far(handled, tally.total, rate, now - self._grew_at)]
         if tally.failed:
             parts.append(f"{tally.failed:,} failed")
         # A copy, for items go on being counted.
-        if outcomes := in_outcomes(tally.outcomes.copy()):
+        if outcomes := in_outcomes(dict(tally.outcomes)):
             parts.append(outcomes)
         return ", ".join(parts)
 
     def bar(self) -> str:
         """Return a bar of what is done; nothing without a total."""
-        total = self._tally.total
-        if not total:
-            return ""
-        filled = min(_BAR_WIDTH, _BAR_WIDTH * self._tally.handled // total)
-        return "━" * filled + "╌" * (_BAR_WIDTH - filled)
+        return bar(self._tally.handled, self._tally.total)
 
 
-@dataclass(frozen=True, slots=True)
-class LiveReporter:
+@dataclass(frozen=True)
+class LiveReporter(Silent):
     """Shows on a terminal what runs; what is written to stdout and stderr meanwhile goes above.
 
     Args:
@@ -137,10 +124,11 @@ class LiveReporter:
     redact: Redact
 
     @contextmanager
-    def running(
-        self, migration_id: str, number: int, total: int, tally: Tally | None
-    ) -> Iterator[None]:
+    def during(self, phase: Phase) -> Iterator[None]:
         """Show the migration as the one that runs."""
+        if not isinstance(phase, Running):
+            yield
+            return
         line = _StatusLine(self.stderr, self.redact)
         with ExitStack() as stack:
             stack.enter_context(redirect_stderr(line.above(self.stderr)))
@@ -148,13 +136,13 @@ class LiveReporter:
             if not self.stdout.closed and self.stdout.isatty():
                 stack.enter_context(redirect_stdout(line.above(self.stdout)))
             stack.callback(line.end)
-            what = f"[{number}/{total}] {migration_id}"
-            stack.enter_context(_meanwhile(_keep_drawing, line, what, tally))
+            what = f"[{phase.number}/{phase.total}] {phase.name}"
+            stack.enter_context(_meanwhile(_keep_drawing, line, what, phase.tally))
             yield
 
 
 def _keep_drawing(
-    line: "_StatusLine", what: str, tally: Tally | None, ended: threading.Event
+    line: "_StatusLine", what: str, tally: Progress | None, ended: threading.Event
 ) -> None:
     began = time.monotonic()
     course = Course(tally, time.monotonic) if tally else None

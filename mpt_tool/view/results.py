@@ -2,15 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from mpt_tool.errors import ExitCode, MptToolError
 
 if TYPE_CHECKING:
     from mpt_tool.batch.rehearsal import Sight
+    from mpt_tool.checks import Check
     from mpt_tool.records import Attempt, ErrorReport, FailedItem, MigrationRecord
     from mpt_tool.scripts.check import Finding
+    from mpt_tool.scripts.next_command import NextCommand
     from mpt_tool.scripts.plan import Entry, RunResult
+    from mpt_tool.storage.repository import Holder
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,28 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
+class Runs:
+    """The attempts of each run, the newest run last."""
+
+    runs: "Sequence[Sequence[Attempt]]"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What goes on at a moment: who holds the lock, where all migrations stand, what to type next.
+
+    `holder` is None if nobody holds the lock, `last_failure` if no attempt failed, `next_command`
+    if nothing is to be done.
+    """
+
+    at: datetime
+    holder: "Holder | None"
+    entries: "Sequence[Entry]"
+    last_failure: "Attempt | None"
+    next_command: "NextCommand | None"
+
+
+@dataclass(frozen=True, slots=True)
 class Failures:
     """The items of a batch migration that failed, by target."""
 
@@ -59,6 +85,45 @@ class Findings:
 
 
 @dataclass(frozen=True, slots=True)
+class Examination:
+    """What is right and what is wrong, by subject."""
+
+    checks: "Mapping[str, Sequence[Check]]"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a report tells of a project.
+
+    Args:
+        project: what the project is called.
+        tool: the name and the version of what tells it.
+        made_at: the moment that it tells of.
+        entries: all migrations and where they stand.
+        attempts: the history, the newest first.
+        failures: the items that failed and are still to be retried, by the name of what they are
+            of: a migration, or what it is made for.
+        notes: what is to be noted on the store.
+    """
+
+    project: str
+    tool: str
+    made_at: datetime
+    entries: "Sequence[Entry]"
+    attempts: "Sequence[Attempt]"
+    failures: "Mapping[str, Sequence[FailedItem]]"
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file that a report was written to, and how much it tells of."""
+
+    file: str
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
 class DryRun:
     """What a run would run, and what was seen of the items of the one batch migration.
 
@@ -72,7 +137,20 @@ class DryRun:
 
 
 type Content = (
-    Listing | Pending | History | Failures | Verified | Findings | DryRun | RunResult | None
+    Listing
+    | Pending
+    | History
+    | Runs
+    | Status
+    | Failures
+    | Verified
+    | Findings
+    | Examination
+    | DryRun
+    | RunResult
+    | Report
+    | Written
+    | None
 )
 
 

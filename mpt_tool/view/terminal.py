@@ -2,10 +2,14 @@
 
 import os
 import shutil
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # Wider than any row, so that what goes to a file is never cut.
 _UNBOUNDED = 100_000
+_ANY_HEIGHT = 25
 ERASE_LINE = "\r\x1b[2K"
 
 
@@ -24,3 +28,23 @@ def is_live(stream: TextIO) -> bool:
 def width_of(stream: TextIO) -> int:
     """Return how many columns fit: those of a terminal; elsewhere as many as anybody needs."""
     return shutil.get_terminal_size().columns if stream.isatty() else _UNBOUNDED
+
+
+def console_for(stream: TextIO, width: int | None = None) -> "Console":
+    """Return Rich's console for a stream, in colour if that is to have any.
+
+    Args:
+        stream: where it writes.
+        width: in columns; that of the terminal, as it changes, if none is given.
+    """
+    from rich.console import Console
+
+    is_colour = is_coloured(stream)
+    return Console(
+        file=stream,
+        width=width,
+        # Rich takes a dumb terminal for one of 80 columns, unless it is told the height too.
+        height=_ANY_HEIGHT if width else None,
+        force_terminal=is_colour or None,
+        color_system="auto" if is_colour else None,
+    )

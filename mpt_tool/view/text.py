@@ -2,22 +2,28 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import singledispatch
 from itertools import chain
 from typing import TYPE_CHECKING, TextIO
 
 from mpt_tool.errors import MptToolError, StoppedError, StorageError, UnbegunError
 from mpt_tool.scripts.plan import RunResult
-from mpt_tool.view import tables
+from mpt_tool.view import checks, tables
 from mpt_tool.view.results import (
     Content,
     DryRun,
+    Examination,
     Failures,
     Findings,
     History,
     Listing,
     Pending,
+    Report,
+    Runs,
+    Status,
     Verified,
 )
+from mpt_tool.view.status import write_status
 from mpt_tool.wording import duration, in_items, in_outcomes, name_of, printable, shortened
 
 if TYPE_CHECKING:
@@ -31,35 +37,89 @@ _SHOWN_FIELDS = 10
 _LONGEST_VALUE = 60
 
 
-def write(content: Content, stream: TextIO) -> None:
-    """Write what a command reports."""
-    lines: Iterable[str] = ()
-    match content:
-        case Listing():
-            tables.entries_table(content.entries, ("started", "applied", "duration"), stream)
-            found = [] if content.entries else ["No migrations found."]
-            lines = [*found, *(f"Note: {note}." for note in content.notes)]
-        case Pending():
-            tables.entries_table(content.entries, ("started",), stream)
-        case History(migration_id=None):
-            tables.history_table(content.attempts, stream)
-        case History():
-            details = [["", *_details(attempt)] for attempt in content.attempts]
-            lines = list(chain(*details))[1:]
-        case Failures():
-            tables.failures_table(content.items, stream)
-        case Verified():
-            lines = (
-                f"{entry.name}: {error.message if error else 'verified'}"
-                for entry, error in content.entries
-            )
-        case Findings():
-            lines = map(_finding, content.findings)
-        case DryRun():
-            lines = _dry_run(content)
-        case RunResult():
-            lines = summary(content)
+@singledispatch
+def write(_content: Content, _stream: TextIO) -> None:
+    """Write what a command reports; nothing of what has no such form."""
+
+
+@write.register(Listing)
+def _(content: Listing, stream: TextIO) -> None:
+    tables.entries_table(content.entries, ("started", "applied", "duration"), stream)
+    found = [] if content.entries else ["No migrations found."]
+    _write_lines([*found, *(f"Note: {note}." for note in content.notes)], stream)
+
+
+@write.register(Pending)
+def _(content: Pending, stream: TextIO) -> None:
+    tables.entries_table(content.entries, ("started",), stream)
+
+
+@write.register(History)
+def _(content: History, stream: TextIO) -> None:
+    if content.migration_id is None:
+        tables.history_table(content.attempts, stream)
+    else:
+        _write_lines(_in_full(content.attempts), stream)
+
+
+@write.register(Runs)
+def _(content: Runs, stream: TextIO) -> None:
+    tables.runs_table(content.runs, stream)
+
+
+@write.register(Status)
+def _(content: Status, stream: TextIO) -> None:
+    write_status(content, stream)
+
+
+@write.register(Failures)
+def _(content: Failures, stream: TextIO) -> None:
+    tables.failures_table(content.items, stream)
+
+
+@write.register(Examination)
+def _(content: Examination, stream: TextIO) -> None:
+    checks.write_checks(content, stream)
+
+
+@write.register(Verified)
+def _(content: Verified, stream: TextIO) -> None:
+    verdicts = (
+        f"{entry.name}: {error.message if error else 'verified'}"
+        for entry, error in content.entries
+    )
+    _write_lines(verdicts, stream)
+
+
+@write.register(Findings)
+def _(content: Findings, stream: TextIO) -> None:
+    _write_lines(map(_finding, content.findings), stream)
+
+
+@write.register(DryRun)
+def _(content: DryRun, stream: TextIO) -> None:
+    _write_lines(_dry_run(content), stream)
+
+
+@write.register(RunResult)
+def _(content: RunResult, stream: TextIO) -> None:
+    _write_lines(summary(content), stream)
+
+
+@write.register(Report)
+def _(content: Report, stream: TextIO) -> None:
+    from mpt_tool.view.report import markdown
+
+    _write_lines(markdown.lines(content), stream)
+
+
+def _write_lines(lines: Iterable[str], stream: TextIO) -> None:
     stream.writelines(f"{printable(line)}\n" for line in lines)
+
+
+def _in_full(attempts: "Sequence[Attempt]") -> list[str]:
+    details = [["", *_details(attempt)] for attempt in attempts]
+    return list(chain(*details))[1:]
 
 
 def _details(attempt: "Attempt") -> list[str]:
@@ -128,6 +188,8 @@ def _rehearsed(rehearsed: "Rehearsed") -> list[str]:
 def _of_item(item: "RehearsedItem") -> list[str]:
     """Return what came of an item, and what it would have changed."""
     end = item.outcome if item.failure is None else "failed"
+    if item.failed_before:
+        end = f"{end or 'done'}, failed before"
     changes = chain(*(_of_change(change, "    ") for change in item.changes))
     return [f"  {item.name}: {end}" if end else f"  {item.name}", *changes]
 
@@ -160,13 +222,13 @@ def _finding(finding: "Finding") -> str:
 def summary(outcome: RunResult) -> list[str]:
     """Return how a run went; after a failure also which migrations it applied and left out."""
     lines = [f"{name}: {in_outcomes(counts)}" for name, counts in outcome.outcomes.items()]
+    is_stopped = isinstance(outcome.failure, StoppedError)
     if outcome.failure:
         lines += [
-            f"Applied before the failure: {_listed(outcome.applied)}",
+            f"Applied before the {'stop' if is_stopped else 'failure'}: {_listed(outcome.applied)}",
             f"{_what_failed(outcome.failure)}: {outcome.failed}",
             f"Not reached: {_listed(outcome.not_reached)}",
         ]
-    is_stopped = isinstance(outcome.failure, StoppedError)
     failed = 1 if outcome.failure and not is_stopped else 0
     counts = f"{len(outcome.applied)} applied, {len(outcome.skipped)} skipped, {failed} failed"
     stopped = ", 1 stopped" if is_stopped else ""

@@ -44,6 +44,8 @@ def test_a_checkpoint_in_the_state_file_has_the_documented_form(project: Project
 
     assert attempt["started_at"] < checkpoint.pop("since") < attempt["ended_at"]
     assert checkpoint.pop("checksum") == attempt["checksum"]
+    assert attempt["started_at"] < checkpoint.pop("reached_at") < attempt["ended_at"]
+    assert checkpoint.pop("rate") > 0
     assert checkpoint == {
         "cursor": 3,
         "processed": 3,
@@ -70,7 +72,7 @@ def test_listing_tells_where_a_stopped_migration_resumes(project: Project) -> No
 
     result = project.run("migrate", "--list")
 
-    [line] = [line for line in result.stdout.splitlines() if MIGRATION in line]
+    [line] = [line for line in result.stdout.splitlines() if line.startswith("1  ")]
     assert line.endswith("resumes after 1,200 of 5,000; 10 items failed")
 
 
@@ -203,7 +205,7 @@ def test_a_changed_script_is_not_resumed_unless_it_is_said_how(project: Project)
     result = project.run("migrate", "--data", MIGRATION)
 
     assert result.exit_code == 1
-    assert result.stderr == (
+    assert result.error == (
         f"Error running data command: {migration.path.name} was changed since it came to 3 items."
         f" Begin anew: mpt-tool batch {MIGRATION} --restart; or go on from there with the"
         f" changed script: mpt-tool batch {MIGRATION} --resume-anyway\nAborted.\n"

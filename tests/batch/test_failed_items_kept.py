@@ -2,7 +2,6 @@
 
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
@@ -22,8 +21,9 @@ from mpt_tool.migration import BatchDataMigration
 from mpt_tool.process.signals import Stop
 from mpt_tool.records import Attempt, FailedItem, FailedItems, MigrationRecord
 from mpt_tool.redaction import make_redact
+from mpt_tool.reporting import Silent
 from mpt_tool.runner.context import Context
-from mpt_tool.runner.prepare import Prepared, Step
+from mpt_tool.runner.prepare import Prepared, Step, begin_anew
 from mpt_tool.runner.run import run
 from mpt_tool.runner.work import BatchWork
 from mpt_tool.storage.local import LocalRepository
@@ -250,15 +250,6 @@ class Doomed(MemoryRepository):
             self._left -= 1
 
 
-class Quiet:
-    """Shows nothing."""
-
-    def running(
-        self, name: str, number: int, total: int, tally: Tally | None
-    ) -> AbstractContextManager[None]:
-        return nullcontext()
-
-
 @dataclass
 class World:
     """What the author's code finds and changes, whatever becomes of the run.
@@ -308,7 +299,14 @@ def migration_in(world: World, workers: int, batch_size: int) -> BatchDataMigrat
     return Migration()
 
 
-def drive(store: Doomed, migration: BatchDataMigration[int], run_id: str, *, retries: bool) -> bool:
+def drive(
+    store: Doomed,
+    migration: BatchDataMigration[int],
+    run_id: str,
+    *,
+    retries: bool = False,
+    restarts: bool = False,
+) -> bool:
     """Run the migration once, unless it is applied; return whether it was killed."""
     record = store.load().records.get(MIGRATION)
     record = record or MigrationRecord.new(MIGRATION, 1, MigrationTypeEnum.DATA)
@@ -316,6 +314,7 @@ def drive(store: Doomed, migration: BatchDataMigration[int], run_id: str, *, ret
         return False
     checkpoint = record.checkpoint
     retries = retries and checkpoint is not None and checkpoint.failed > 0
+    checkpoint = begin_anew(checkpoint) if restarts else checkpoint
     work = BatchWork(migration, checkpoint, None, Tally.since(checkpoint), retries_failed=retries)
     step = Step(record, (), (), {"": work}, Path("1_numbers.py"), None)
     context = Context(
@@ -324,7 +323,7 @@ def drive(store: Doomed, migration: BatchDataMigration[int], run_id: str, *, ret
         make_redact([]),
         Stop(lambda _: None),
         dict.fromkeys(MigrationTypeEnum, 0.0),
-        Quiet(),
+        Silent(),
     )
     try:
         run(Prepared([step], []), store, context)
@@ -355,6 +354,7 @@ ITEMS = st.sets(st.integers(1, 12))
     batch_size=st.integers(1, 4),
     walk_kills=KILLS,
     retry_kills=KILLS,
+    restart_kills=KILLS,
 )
 def test_wherever_runs_are_killed_no_failed_item_is_lost_or_stands_twice(
     total: int,
@@ -364,6 +364,7 @@ def test_wherever_runs_are_killed_no_failed_item_is_lost_or_stands_twice(
     batch_size: int,
     walk_kills: Sequence[tuple[int, bool]],
     retry_kills: Sequence[tuple[int, bool]],
+    restart_kills: Sequence[tuple[int, bool]],
 ) -> None:
     store = MemoryRepository()
     store.initialize()
@@ -372,14 +373,14 @@ def test_wherever_runs_are_killed_no_failed_item_is_lost_or_stands_twice(
     migration = migration_in(world, workers, batch_size)
     runs = count()
 
-    def drive_through(kills: Sequence[tuple[int, bool]], *, retries: bool) -> Iterator[None]:
+    def drive_through(kills: Sequence[tuple[int, bool]], **how: bool) -> Iterator[None]:
         for writes, is_written in (*kills, (None, False)):
             doomed = Doomed(store, writes, is_written=is_written)
-            if not drive(doomed, migration, f"run-{next(runs)}", retries=retries):
+            if not drive(doomed, migration, f"run-{next(runs)}", **how):
                 return
             yield
 
-    for _ in drive_through(walk_kills, retries=False):
+    for _ in drive_through(walk_kills):
         assert set(listed(store)) <= world.failing
         assert len(set(listed(store))) == len(listed(store))
     assert listed(store) == sorted(world.failing)
@@ -392,6 +393,14 @@ def test_wherever_runs_are_killed_no_failed_item_is_lost_or_stands_twice(
     assert sorted(listed(store)) == sorted(world.failing)
     assert world.done == every - world.failing
     assert sorted(world.made) == [item for item in every if item % 2]
+
+    if world.failing:
+        for _ in drive_through(restart_kills, restarts=True):
+            assert len(set(listed(store))) == len(listed(store))
+        assert sorted(listed(store)) == sorted(world.failing)
+        # What was made of the others is made anew, too.
+        of_failing = [item for item in world.made if item in world.failing]
+        assert sorted(of_failing) == [item for item in sorted(world.failing) if item % 2]
 
 
 @pytest.mark.slow

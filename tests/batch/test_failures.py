@@ -207,6 +207,17 @@ def test_of_many_failures_some_are_listed_and_the_others_counted(project: Projec
     assert "; 20: bad; and 1,005 more)" in last_line
 
 
+def test_the_history_says_how_many_failed_and_leaves_which_to_the_list_of_them(
+    project: Project,
+) -> None:
+    numbers(project, "assert number > 3, 'too small'", on_error="'collect'")
+    project.run("migrate", "--data")
+
+    [attempt] = project.attempts()
+
+    assert attempt["error"]["message"] == f"Migration {MIGRATION} failed for 3 of {TOTAL} items"
+
+
 def test_no_secret_is_kept_with_a_failed_item(project: Project) -> None:
     project.environment["MPT_API_TOKEN"] = "token-of-the-platform"
     body = "raise ValueError('x' * 90 + os.environ['MPT_API_TOKEN'])"

@@ -243,6 +243,39 @@ def test_a_rehearsal_shows_the_changes_that_the_run_then_makes(
     assert len(before) == 29
 
 
+def test_after_failures_what_is_left_is_rehearsed_and_what_failed(project: Project) -> None:
+    body = "assert number not in (2, 3) or os.path.exists('mended'), 'broken'"
+    methods = "def find(self, cursor): return cursor if cursor != 3 else None"
+    numbers(project, body, methods=methods, on_error="'collect'", total=5)
+    project.run("batch", MIGRATION, "--limit", "4")
+    project.file("mended", "")
+    before = project.state_file.read_bytes()
+
+    result = project.run(*UNGUARDED)
+
+    assert result.exit_code == 0, result.stderr
+    assert shown(result.stdout)[:4] == [
+        "3 items",
+        "  5",
+        "  2: done, failed before",
+        "  3: failed, failed before",
+    ]
+    assert "Items that failed (1):\n  3: find(cursor) found nothing\n" in result.stdout
+    assert project.state_file.read_bytes() == before
+
+
+def test_what_failed_and_cannot_be_found_again_is_left_out_of_a_rehearsal_aloud(
+    project: Project,
+) -> None:
+    numbers(project, "assert number != 2", on_error="'collect'", total=5)
+    project.run("batch", MIGRATION, "--limit", "4")
+
+    result = project.run(*UNGUARDED)
+
+    assert shown(result.stdout)[:2] == ["1 item", "  5"]
+    assert "1 item that failed cannot be rehearsed without find()" in result.stderr
+
+
 def test_all_changes_of_all_items_can_be_had_as_json(
     connected: Project, platform: MPTServer
 ) -> None:
@@ -273,6 +306,7 @@ def test_all_changes_of_all_items_can_be_had_as_json(
                     ],
                     "outcome": "changed",
                     "failure": None,
+                    "failed_before": False,
                 }
                 for number in range(1, 9)
             ],

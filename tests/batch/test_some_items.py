@@ -40,6 +40,7 @@ def test_a_limited_run_handles_so_many_items_keeps_its_progress_and_the_next_goe
     assert (
         "was limited after 4 items: its progress is kept, run it again to go on" in limited.stderr
     )
+    assert not any(word in limited.stderr for word in ("Error", "ERROR", "Aborted"))
     assert (cursor, done) == (4, ALL[:4])
     assert rest.exit_code == 0, rest.stderr
     assert sorted(migration.processed) == ALL
@@ -70,6 +71,19 @@ def test_items_that_fail_count_for_a_limit(project: Project) -> None:
     limited = project.run("batch", MIGRATION, "--limit", "4")
 
     assert (limited.exit_code, migration.cursor, migration.processed) == (75, 4, [1, 3, 4])
+    assert "was limited after 4 items, of which 1 failed: its progress is kept" in limited.stderr
+
+
+def test_a_target_that_failed_outweighs_a_limit(project: Project) -> None:
+    body = "assert self.target != 'A', 'A is broken'"
+    numbers(project, body, targets=("A", "B"))
+
+    limited = project.run("batch", MIGRATION, "--limit", "4")
+
+    assert limited.exit_code == 1
+    assert "A is broken" in limited.stderr
+    last = f"Migration {MIGRATION} is not applied for 2 of 2 targets: A, B\nAborted.\n"
+    assert limited.stderr.endswith(f"Error running batch command: {last}")
 
 
 # --- --only
@@ -119,9 +133,9 @@ def test_a_cursor_is_given_as_text_or_as_json(project: Project, given: str, curs
 @pytest.mark.parametrize(
     ("methods", "error"),
     [
-        ("", "Migration has no find(cursor), so no item can be found again"),
-        ("def find(self, cursor): return None", "7: find(cursor) found nothing"),
-        ("def find(self, cursor): return cursor * 100", "7: 700 is too much"),
+        ("", "failed: Migration has no find(cursor), so no item can be found again"),
+        ("def find(self, cursor): return None", "failed for 1 of 1 items (7: find(cursor) found"),
+        ("def find(self, cursor): return cursor * 100", "for 1 of 1 items (7: 700 is too much)"),
     ],
 )
 def test_an_item_that_cannot_be_handled_is_an_error_and_on_record(
@@ -132,10 +146,27 @@ def test_an_item_that_cannot_be_handled_is_an_error_and_on_record(
     result = project.run("batch", MIGRATION, "--only", "7")
 
     assert result.exit_code == 1
-    assert f"Migration {MIGRATION} failed: {error}" in result.stderr
+    assert f"Migration {MIGRATION} failed" in result.stderr
+    assert error in result.stderr
     assert "mpt_tool" not in result.stderr
     assert project.outcomes() == [(MIGRATION, "failed")]
     assert not project.state_file.exists()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_all_that_are_named_are_handled_and_those_that_fail_are_told(
+    project: Project, workers: int
+) -> None:
+    body = "assert number not in (2, 5), f'{number} is broken'"
+    migration = numbers(project, body, methods=FIND, workers=workers)
+    options = [word for cursor in "25739" for word in ("--only", cursor)]
+
+    result = project.run("batch", MIGRATION, *options)
+
+    assert result.exit_code == 1
+    assert sorted(migration.processed) == [3, 7, 9]
+    assert "failed for 2 of 5 items (2: 2 is broken; 5: 5 is broken)\n" in result.stderr
+    assert project.attempts()[-1]["counts"] == {"processed": 3, "failed": 2}
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ def test_what_a_source_selects_and_filters_holds_for_items_count_and_find(
     ran = project.run("migrate", "--data")
 
     assert (found.exit_code, ran.exit_code) == (0, 0), ran.stderr
-    assert f"{MIGRATION} failed: AGR-3: find(cursor) found nothing\n" in left_out.stderr
+    assert f"{MIGRATION} failed for 1 of 1 items (AGR-3: find(cursor) found" in left_out.stderr
     all_of_them = [f"{each} audit-{each[-1]}" for each in ACTIVE]
     assert processed(project) == [all_of_them[-1], *all_of_them]
     assert project.attempts()[-1]["counts"] == {"processed": 3, "failed": 0, "total": 3}
@@ -252,6 +252,9 @@ def test_each_of_goes_on_in_the_middle_of_any_parent(
     def items(self, cursor):
         return self.each_of(self.commerce.agreements, self.subscriptions, after=cursor)
 
+    def find(self, cursor):
+        return self.find_of(self.commerce.agreements, self.subscriptions, cursor)
+
     def subscriptions(self, agreement):
         from mpt_api_client import RQLQuery
         return self.commerce.subscriptions.filter(RQLQuery(agreement__id=agreement.id))
@@ -265,11 +268,12 @@ def test_each_of_goes_on_in_the_middle_of_any_parent(
     mixin = "from mpt_tool.migration.mixins import MPTAPIClientMixin as Mixin\n"
     migration.path.write_text(mixin + text)
 
-    codes, cursors = [], []
+    only = project.run("batch", MIGRATION, "--only", '["AGR-4", "SUB-1"]')
+    codes, cursors = [only.exit_code], []
     for _ in pairs:
         codes.append(project.run("batch", MIGRATION, "--limit", "1").exit_code)
         cursors.append(project.state()[MIGRATION].get("checkpoint", {}).get("cursor"))
 
-    assert codes == [75, 75, 75, 0]
+    assert codes == [0, 75, 75, 75, 0]
     assert cursors == [*map(list, pairs[:3]), None]
-    assert processed(project) == [" ".join(pair) for pair in pairs]
+    assert processed(project) == ["AGR-4 SUB-1", *(" ".join(pair) for pair in pairs)]

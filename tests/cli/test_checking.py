@@ -78,7 +78,7 @@ def test_every_finding_is_told_at_once_with_its_file(project: Project) -> None:
     for line, (file, number, message) in zip(lines, EXPECTED, strict=True):
         place = f"{file}:{number}" if number else file
         assert line.startswith(f"{place}: {message}")
-    assert result.stderr.startswith("Error running check command: 10 ")
+    assert result.error.startswith("Error running check command: 10 ")
     assert result.stderr.endswith("\nAborted.\n")
 
 
@@ -113,7 +113,7 @@ def test_a_missing_folder_is_an_error(project: Project, as_json: bool) -> None:
 
     message = "Migration folder not found: migrations"
     assert result.exit_code == 1
-    assert result.stderr == f"Error running check command: {message}\nAborted.\n"
+    assert result.error == f"Error running check command: {message}\nAborted.\n"
     if as_json:
         assert result.json() == {"version": 1, "command": "check", "error": message}
 

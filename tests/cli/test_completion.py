@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.airtable_server import AirtableServer
+from support.airtable_server import BASE, TABLE, AirtableServer
 from support.project import COMMAND, HISTORY_FILE, STATE_FILE, Project, record
 from support.terminal import Terminal
 
@@ -235,6 +235,16 @@ def test_asks_no_store_that_is_elsewhere_and_offers_applied_migrations_too(
 
         assert offered == ["schema_applied", "schema_new"]
         assert not server.requests()
+
+
+def test_offers_who_holds_the_lock_of_a_store_that_is_elsewhere_by_one_request(
+    project: Project, server: AirtableServer
+) -> None:
+    project.environment = server.settings
+    server.add_row(BASE, TABLE, {"migration_id": "lock:web-1:4711:0a1b2c3d", "order_id": 0})
+
+    assert completions(project, "bash", "mpt-tool unlock ") == ["web-1:4711:0a1b2c3d"]
+    assert len(server.requests()) == 1
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -62,6 +62,19 @@ def test_the_failures_have_a_csv_form_in_which_each_is_a_line(project: Project) 
     ]
 
 
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@"])
+def test_what_a_spreadsheet_would_take_for_a_formula_is_marked_as_text(
+    project: Project, sign: str
+) -> None:
+    formula = f'{sign}HYPERLINK("http://else.where")'
+    keep_failed(project, {"cursor": formula, "error": formula}, {"cursor": 1, "error": "\t=1+1"})
+
+    result = project.run("failures", "shop", "--csv")
+
+    lines = list(csv.reader(io.StringIO(result.stdout)))
+    assert lines[1:] == [[f"'{formula}", f"'{formula}"], ["1", "\\t=1+1"]]
+
+
 @pytest.mark.parametrize(
     ("option", "stdout"),
     [
@@ -103,7 +116,7 @@ def test_an_id_that_nothing_has_is_an_error(project: Project) -> None:
     result = project.run("failures", "shed")
 
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "Error running failures command: Migration shed not found\nAborted.\n"
+    assert result.error == "Error running failures command: Migration shed not found\nAborted.\n"
 
 
 def test_a_run_that_collects_leaves_its_failures_until_they_are_retried(project: Project) -> None:

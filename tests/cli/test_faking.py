@@ -70,7 +70,7 @@ def test_what_cannot_be_faked_is_refused(project: Project, migration_id: str, re
     result = project.run("migrate", "--fake", migration_id)
 
     assert result.exit_code == 1
-    assert result.stderr == f"Error running fake command: {reason}\nAborted.\n"
+    assert result.error == f"Error running fake command: {reason}\nAborted.\n"
     assert "applied successfully" not in result.stdout
     assert project.tree() == before
 
@@ -79,7 +79,7 @@ def test_a_missing_folder_is_an_error(project: Project) -> None:
     result = project.run("migrate", "--fake", "some_id")
 
     assert result.exit_code == 1
-    assert result.stderr.startswith(
+    assert result.error.startswith(
         "Error running fake command: Migration folder not found: migrations ("
     )
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from support.airtable_server import BASE, HISTORY_TABLE, AirtableServer
+from support.process import Process
 from support.project import HISTORY_FILE, Project, record
+from support.terminal import Gate
 
 pytestmark = pytest.mark.slow
 
@@ -249,7 +251,7 @@ def test_an_id_that_nothing_has_is_an_error(failing: Project, options: list[str]
 
     message = "Migration unheard_of not found"
     assert result.exit_code == 1
-    assert result.stderr == f"Error running history command: {message}\nAborted.\n"
+    assert result.error == f"Error running history command: {message}\nAborted.\n"
     if options:
         assert result.json() == {"version": 1, "command": "history", "error": message}
 
@@ -422,6 +424,80 @@ def test_who_finds_a_run_dead_is_on_record_for_it_and_a_fake_finds_none(project:
     assert (found["outcome"], found["version"]) == ("found dead", "1.4.0")
     assert {"ended_at", "seconds"} & found.keys() == set()
     assert faked["outcome"] == "faked"
+
+
+def test_what_is_still_running_is_the_newest_attempt(
+    failing: Project, server: AirtableServer, gate: Gate
+) -> None:
+    failing.script("slow", order_id=1, body=f"self.log.info('it runs')\n{gate.wait}")
+    for environment in ({}, server.settings):
+        failing.environment = environment
+        if environment:
+            failing.run("migrate", "--init")
+        with Process(failing, "migrate", "--data", env={"SERVICE_VERSION": "4.2.0"}) as run:
+            run.wait_for("it runs")
+            shown = failing.run("history").stdout.splitlines()[-1]
+            [*_, attempt] = failing.run("history", "--json").json()["attempts"]
+            alone = failing.run("history", "slow").stdout
+            newest = failing.run("history", "--last", "1", "--json").json()["attempts"]
+            run.kill()
+
+        assert re.search(r"Z  slow +data +running +- +\S+ +4\.2\.0 +-$", shown)
+        assert attempt == newest[0]
+        assert (attempt["migration_id"], attempt["outcome"]) == ("slow", "running")
+        assert (attempt["host"], attempt["process"]) == (platform.node(), run.pid)
+        assert "\noutcome: running\n" in f"\n{alone}"
+
+    failing.environment = {}
+    *_, dead = failing.run("history", "--json").json()["attempts"]
+
+    assert dead["outcome"] == "found dead"
+    assert {"run_id", "user", "host", "process"} & dead.keys() == set()
+
+
+def test_a_run_has_a_line_of_its_own_and_is_looked_up_by_its_id(failing: Project) -> None:
+    failing.run("migrate", "--data", env={"SERVICE_VERSION": "4.2.0"})
+    failing.run("migrate", "--fake", "broken")
+    ids = list(dict.fromkeys(attempt["run_id"] for attempt in failing.attempts()))
+
+    table = failing.run("history", "--runs").stdout
+    document = failing.run("history", "--runs", "--json").json()["runs"]
+    [newest] = failing.run("history", "--runs", "--last", "1", "--json").json()["runs"]
+    of_first = failing.run("history", "--run", ids[0], "--json").json()["attempts"]
+
+    heading, first, second = [re.split(r"  +", line) for line in table.splitlines()]
+    by = f"{getpass.getuser()}@{platform.node()}"
+    assert heading == ["started", "run", "outcomes", "duration", "by", "version"]
+    assert first[1:3] + first[4:] == [ids[0], "1 applied, 1 failed", by, "4.2.0"]
+    assert second[1:] == [ids[1], "1 faked", "0.0 s", by, "-"]
+    assert [each["run_id"] for each in document] == ids
+    assert document[0]["outcomes"] == {"applied": 1, "failed": 1}
+    assert document[0]["migrations"] == ["fine", "broken"]
+    assert newest == document[1]
+    assert of_first == failing.attempts()[:2]
+
+
+def test_a_run_that_does_not_exist_is_an_error(failing: Project) -> None:
+    failing.run("migrate", "--data")
+    [run_id] = {attempt["run_id"] for attempt in failing.attempts()}
+
+    unknown = failing.run("history", "--run", "unheard_of")
+    without = failing.run("history", "--run", run_id, "--since", "2090-01-01")
+
+    assert unknown.exit_code == 1
+    assert "Run unheard_of not found: mpt-tool history --runs shows all" in unknown.stderr
+    assert (without.exit_code, without.stdout) == (0, "No attempts found.\n")
+
+
+def test_the_history_is_shown_where_the_state_is_broken(failing: Project) -> None:
+    failing.run("migrate", "--data")
+    failing.state_file.write_text("{")
+
+    result = failing.run("history")
+
+    assert result.exit_code == 0
+    assert "What is still running cannot be told: " in result.stderr
+    assert result.stdout.count("fine") == 1
 
 
 def test_the_whole_chain_of_causes_is_kept(project: Project) -> None:

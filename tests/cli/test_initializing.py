@@ -10,7 +10,7 @@ def test_init_creates_an_empty_state_file_and_the_folder_and_says_so(project: Pr
     created = ["Created .migrations-state.json.", "Created folder migrations."]
     assert result.stdout.splitlines()[1:3] == created
     assert project.tree() == {".migrations-state.json": b"{}", "migrations": None}
-    assert project.run("migrate", "--list").stdout.endswith("No migrations found.\n")
+    assert project.run("migrate", "--list").stdout.count("No migrations found.\n") == 1
 
 
 def test_init_creates_the_folder_that_the_settings_name_and_leaves_one_alone(
@@ -33,7 +33,7 @@ def test_a_folder_that_cannot_be_created_is_an_error(project: Project) -> None:
 
     assert result.exit_code == 1
     reason = "Migration folder migrations cannot be created: File exists"
-    assert result.stderr == f"Error running init command: {reason}\nAborted.\n"
+    assert result.error == f"Error running init command: {reason}\nAborted.\n"
 
 
 def test_init_fails_on_an_existing_state_file_and_leaves_it_alone(project: Project) -> None:
@@ -42,7 +42,7 @@ def test_init_fails_on_an_existing_state_file_and_leaves_it_alone(project: Proje
     result = project.run("migrate", "--init")
 
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error running init command: ")
+    assert result.error.startswith("Error running init command: ")
     assert "already exists" in result.stderr
     assert result.stderr.endswith("\nAborted.\n")
     assert project.state_file.read_text() == "anything"

@@ -12,9 +12,9 @@ APPLIED = "2026-01-13T20:06:21.123456+01:00"
 
 def rows(stdout: str) -> list[list[str]]:
     """Return the cells of the table below its heading."""
-    first_line, *table = stdout.splitlines()
+    first_line, *lines = stdout.splitlines()
     assert first_line == "Listing migrations..."
-    return [re.split(r"  +", line) for line in table]
+    return [re.split(r"  +", line) for line in lines[: lines.index("")]]
 
 
 def test_the_list_shows_every_status_with_its_times(project: Project) -> None:
@@ -34,13 +34,18 @@ def test_the_list_shows_every_status_with_its_times(project: Project) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     started, applied = "2026-01-13 18:05:20Z", "2026-01-13 19:06:21Z"
     assert rows(result.stdout) == [
-        ["order id", "id", "type", "status", "started", "applied", "duration"],
-        ["3", "broken", "schema", "failed", "-", "-", "-"],
-        ["10", "whole", "data", "applied", started, applied, "1 h 1 min"],
-        ["20", "by_hand", "data", "faked", "-", applied, "-"],
-        ["40", "hanging", "data", "running", started, "-", "-"],
-        ["50", "no_record", "data", "not applied", "-", "-", "-"],
+        ["order id", "id", "type", "status", "started", "applied", "duration", "note"],
+        ["3", "broken", "schema", "failed", "-", "-", "-", "-"],
+        ["10", "whole", "data", "applied", started, applied, "1 h 1 min", "-"],
+        ["20", "by_hand", "data", "faked", "-", applied, "-", "-"],
+        ["40", "hanging", "data", "running", started, "-", "-", "left running by a dead run"],
+        ["50", "no_record", "data", "not applied", "-", "-", "-", "-"],
     ]
+    assert result.stdout.endswith(
+        "\n\n5 migrations: 1 applied, 1 faked, 1 running, 1 failed, 1 not applied.\n"
+        "Next: mpt-tool migrate --schema\n"
+        "      broken failed: mpt-tool history broken says why\n"
+    )
 
 
 def test_the_list_imports_no_script_and_writes_nothing(project: Project) -> None:
@@ -109,7 +114,7 @@ def test_no_cell_is_cut(project: Project) -> None:
 
     result = project.run("migrate", "--list", env={"COLUMNS": "40"})
 
-    assert len(result.stdout.splitlines()) == 3
+    assert len(rows(result.stdout)) == 2
     assert f"  {long_id}  " in result.stdout
     assert "v" * 300 in result.stdout
 
@@ -118,7 +123,8 @@ def test_a_project_without_migrations_has_an_empty_list(project: Project) -> Non
     result = project.run("migrate", "--list")
 
     assert result.exit_code == 0
-    assert result.stdout == "Listing migrations...\nNo migrations found.\n"
+    next_ = "Next: mpt-tool migrate --new-data NAME\n      there is no migration yet"
+    assert result.stdout == f"Listing migrations...\nNo migrations found.\n\n{next_}\n"
 
 
 def test_the_list_has_a_json_form(project: Project) -> None:

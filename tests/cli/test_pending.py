@@ -49,9 +49,10 @@ def test_what_is_pending_is_listed_in_order_and_tells_by_the_exit_code(
     document = statuses.run("pending", *options, "--json")
 
     assert (table.exit_code, table.stderr) == (3, "")
-    heading, *lines = table.stdout.splitlines()
+    heading, *lines = table.stdout.partition("\n\n")[0].splitlines()
     assert [line.split()[1] for line in lines] == pending
     assert not {"applied", "duration"} & set(heading.split())
+    assert "\nNext: mpt-tool migrate --schema\n      1 is pending\n" in table.stdout
     assert (document.exit_code, document.stderr) == (3, "")
     listed = document.json()
     assert (listed["version"], listed["command"]) == (1, "pending")
@@ -103,7 +104,7 @@ def test_an_error_is_neither_pending_nor_done(
     result = project.run("pending")
 
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error running pending command: ")
+    assert result.error.startswith("Error running pending command: ")
     with pytest.raises(MptToolError):
         mpt_tool.pending(root=project.root)
 

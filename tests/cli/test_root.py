@@ -89,8 +89,8 @@ def test_the_folder_that_was_searched_is_named(project: Project, mark: object) -
     below = project.run("migrate", "--data", below="src")
     in_root = project.run("migrate", "--data")
 
-    assert below.stderr == NOT_FOUND.format(project.root / folder)
-    assert in_root.stderr == NOT_FOUND.format(folder)
+    assert below.error == NOT_FOUND.format(project.root / folder)
+    assert in_root.error == NOT_FOUND.format(folder)
 
 
 def test_a_nearer_project_goes_before_one_further_above(project: Project) -> None:
@@ -109,13 +109,13 @@ def test_nothing_above_the_repository_is_looked_at(project: Project) -> None:
     result = project.run("migrate", "--data", below="src/shop")
 
     searched = f"{project.root / 'src/shop'} and above, up to {project.root / 'src'}"
-    assert result.stderr == NOT_FOUND.format(f"migrations (searched in {searched})")
+    assert result.error == NOT_FOUND.format(f"migrations (searched in {searched})")
 
 
 def test_in_the_root_of_a_repository_nothing_above_is_said_to_be_searched(project: Project) -> None:
     result = project.run("migrate", "--data")
 
-    assert result.stderr == NOT_FOUND.format(f"migrations (searched in {project.root})")
+    assert result.error == NOT_FOUND.format(f"migrations (searched in {project.root})")
 
 
 def test_a_folder_that_all_users_share_is_no_project(project: Project) -> None:
@@ -125,7 +125,7 @@ def test_a_folder_that_all_users_share_is_no_project(project: Project) -> None:
     searched = f"(searched in {project.root / 'src'})"
     result = project.run("migrate", "--data", below="src")
 
-    assert result.stderr == NOT_FOUND.format(f"migrations {searched}")
+    assert result.error == NOT_FOUND.format(f"migrations {searched}")
     assert project.run("migrate", "--data").exit_code == 0
 
 
@@ -239,7 +239,7 @@ def test_a_folder_that_is_given_and_not_there_is_an_error(project: Project) -> N
 
     result = project.run("migrate", "--data", "--folder", "elsewhere")
 
-    assert result.stderr == NOT_FOUND.format("elsewhere")
+    assert result.error == NOT_FOUND.format("elsewhere")
 
 
 def test_a_first_migration_is_created_in_the_folder_that_is_given(project: Project) -> None:

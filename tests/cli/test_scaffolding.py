@@ -55,7 +55,7 @@ def test_a_malformed_id_is_refused(project: Project, migration_id: str) -> None:
     assert result.exit_code == 1
     shown = migration_id.replace("\n", "\\n")
     assert result.stdout == f"Scaffolding migration: {shown}.\n"
-    assert result.stderr.startswith(
+    assert result.error.startswith(
         f"Error running newdata command: Invalid migration id {migration_id!r}: the id "
     )
     assert result.stderr.endswith("\nAborted.\n")
@@ -80,7 +80,7 @@ def test_an_id_that_exists_is_refused_whatever_its_type(project: Project) -> Non
     result = project.run("migrate", "--new-schema", "sync_users")
 
     assert result.exit_code == 1
-    assert result.stderr == (
+    assert result.error == (
         "Error running newschema command: Migration sync_users already exists:"
         f" {path.relative_to(project.root)}\nAborted.\n"
     )
@@ -119,7 +119,7 @@ def test_a_folder_that_cannot_be_made_is_told(project: Project) -> None:
     result = project.run("migrate", "--new-data", "first")
 
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error running newdata command: Migration first cannot be")
+    assert result.error.startswith("Error running newdata command: Migration first cannot be")
     assert result.stderr.count("\n") == 2
 
 

@@ -119,8 +119,11 @@ def test_a_migration_that_is_not_so_has_failed(project: Project, is_batch: bool)
     assert result.exit_code == 1
     assert "Error running data command: Migration checked failed: not so\n" in result.stderr
     assert ", in verify\n" in result.stderr
-    table = project.run("migrate", "--list").stdout.splitlines()[-1]
-    assert (table.split()[3], table.endswith("  to be verified")) == ("failed", True)
+    table = project.run("migrate", "--list").stdout.partition("\n\n")[0]
+    assert (table.splitlines()[-1].split()[3], table.endswith("  to be verified")) == (
+        "failed",
+        True,
+    )
 
 
 @KINDS
@@ -136,15 +139,19 @@ def test_a_run_after_the_correction_begins_with_verifying(project: Project, is_b
     assert notes(project) == ["verify", "corrected"]
 
 
-def test_one_that_is_still_not_so_runs_again(project: Project) -> None:
+def test_one_that_is_still_not_so_is_verified_alone_until_it_is_restarted(
+    project: Project,
+) -> None:
     checked(project)
     project.run("migrate", "--data", env=WRONG)
 
-    result = project.run("migrate", "--data", env=WRONG)
+    again = project.run("migrate", "--data", env=WRONG)
+    restarted = project.run("migrate", "--data", "checked", "--anew")
 
-    assert result.exit_code == 1
+    assert (again.exit_code, restarted.exit_code) == (1, 0)
+    assert "Verifying checked, which ran to its end before; to run it anew:" in again.stderr
+    assert "mpt-tool migrate --data checked --anew\n" in again.stderr
     assert notes(project) == ["run", "verify", "verify", "run", "verify"]
-    assert "checked is not as it should be, so it runs again: not so" in result.stderr
 
 
 def test_a_batch_that_is_still_not_so_handles_no_item_again_until_it_is_restarted(
@@ -163,7 +170,7 @@ def test_a_batch_that_is_still_not_so_handles_no_item_again_until_it_is_restarte
 def test_one_that_failed_when_it_ran_again_is_not_taken_for_one_that_ran(project: Project) -> None:
     checked(project)
     project.run("migrate", "--data", env=WRONG)
-    project.run("migrate", "--data", env=WRONG | {"MPT_BREAKS": "1"})
+    project.run("migrate", "--data", "checked", "--anew", env={"MPT_BREAKS": "1"})
     (project.root / "notes.txt").unlink()
 
     project.run("migrate", "--data")

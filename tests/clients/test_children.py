@@ -15,7 +15,7 @@ from support.mpt_server import MPTServer
 
 from mpt_tool.clients.airtable import open_api
 from mpt_tool.clients.mpt import open_client
-from mpt_tool.clients.paging import Child, walk_children
+from mpt_tool.clients.paging import Child, find_child, walk_children
 from mpt_tool.clients.settings import AirtableSettings, PlatformSettings
 
 pytestmark = pytest.mark.slow
@@ -164,6 +164,45 @@ def test_services_that_were_given_an_order_are_refused(commerce: Any) -> None:
     for parents in (ordered, [1]):
         with pytest.raises(TypeError, match=re.escape("take .order_by('name') out")):
             list(walk_children(parents, lambda each: ordered))
+
+
+@pytest.mark.parametrize("kind", ["services", "lists"])
+@pytest.mark.parametrize(
+    ("cursor", "is_there"),
+    [
+        (["AGR-3", "SUB-4"], True),
+        (["AGR-3", "SUB-1"], False),
+        (["AGR-2", "SUB-1"], False),
+        (["AGR-9", "SUB-1"], False),
+    ],
+)
+def test_a_pair_is_found_again(
+    platform: MPTServer, commerce: Any, cursor: list[str], is_there: bool, kind: str
+) -> None:
+    parents = commerce.agreements if kind == "services" else ["AGR-1", "AGR-2", "AGR-3"]
+
+    def children(parent: Any) -> Any:
+        if kind == "services":
+            return subscriptions_of(commerce, parent)
+        return [item for agreement, item in ALL if agreement == parent]
+
+    found = find_child(parents, children, cursor)
+
+    assert (found and found.cursor) == (cursor if is_there else None)
+
+
+@pytest.mark.parametrize(
+    ("parents", "children"),
+    [(7, lambda _: []), (["AGR-1"], lambda _: None)],
+)
+def test_a_pair_of_what_is_no_source_is_not_looked_for(parents: Any, children: Any) -> None:
+    with pytest.raises(TypeError, match="cannot walk over"):
+        find_child(parents, children, ["AGR-1", "SUB-1"])
+
+
+def test_what_is_no_pair_is_not_looked_for() -> None:
+    with pytest.raises(TypeError, match=r"find_of\(\) finds \[parent, item\], not 'AGR-1'"):
+        find_child([], lambda _: [], "AGR-1")
 
 
 @pytest.mark.parametrize("after", ["AGR-1", ["AGR-1"], 7])

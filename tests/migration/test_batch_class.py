@@ -116,6 +116,19 @@ def test_both_methods_are_needed(project: Project, method: str, mistake: str) ->
     assert mistake in result.stderr
 
 
+def test_two_methods_that_handle_items_are_an_error_that_says_which_is_to_go(
+    project: Project,
+) -> None:
+    text = BOTH.format(bases="BatchDataMigration", run="def process_many(self, items): pass")
+    project.file("migrations/1_twice.py", text)
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 1
+    assert "Migration defines process() and process_many(), and only one is called" in result.stderr
+    assert "remove process()" in result.stderr
+
+
 def test_many_without_a_method_that_takes_many_is_an_error_that_says_so(project: Project) -> None:
     migration = numbers(project, many=10)
 

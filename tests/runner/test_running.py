@@ -173,8 +173,11 @@ def test_a_failure_ends_the_run_and_tells_how_far_it_came(project: Project) -> N
         "Not reached: next, last",
     ]
     assert re.fullmatch(r"1 applied, 0 skipped, 1 failed in \d+\.\d s\.", lines[4])
-    assert len(lines) == 5
-    assert " - ERROR - Migration broken failed: out of paper" in result.stderr
+    assert lines[5:] == [
+        "Next: mpt-tool migrate --data",
+        "      broken failed: mpt-tool history broken says why",
+    ]
+    assert result.stderr.count("Migration broken failed: out of paper") == 1
     assert result.stderr.endswith(
         "Error running data command: Migration broken failed: out of paper\nAborted.\n"
     )
@@ -285,7 +288,7 @@ def test_an_id_that_cannot_be_run_is_refused(
 
     assert result.exit_code == 1
     assert result.stdout == "Running data migrations...\n"
-    assert result.stderr == f"Error running data command: {reason}\nAborted.\n"
+    assert result.error == f"Error running data command: {reason}\nAborted.\n"
     assert project.state_file.read_bytes() == before
 
 
@@ -295,7 +298,7 @@ def test_a_missing_folder_is_an_error(project: Project, migration_type: str) -> 
 
     assert result.exit_code == 1
     assert result.stdout == f"Running {migration_type} migrations...\n"
-    assert result.stderr.startswith(
+    assert result.error.startswith(
         f"Error running {migration_type} command: Migration folder not found: migrations ("
     )
     assert project.tree() == {}
@@ -313,7 +316,7 @@ def test_a_folder_without_a_script_is_an_error(
 
     assert result.exit_code == 1
     reason = "No migration files found in migrations"
-    assert result.stderr == f"Error running {migration_type} command: {reason}\nAborted.\n"
+    assert result.error == f"Error running {migration_type} command: {reason}\nAborted.\n"
     assert project.tree() == before
 
 
@@ -472,7 +475,7 @@ def test_a_file_that_cannot_be_read_as_state_is_refused_and_left_alone(
     assert "ran" not in result.stdout.splitlines()
     assert ".migrations-state.json cannot be read as state: " in result.stderr
     assert named in result.stderr
-    assert result.stderr.count("\n") == 2
+    assert result.error.count("\n") == 2
     assert project.state_file.read_text() == text
 
 

@@ -182,7 +182,7 @@ def test_one_row_says_for_how_many_targets_it_is_applied(project: Project) -> No
     env = of_products("A", "B", "C")
     project.run("migrate", "--data", env=env | {"MPT_BAD": "B"})
 
-    table = project.run("migrate", "--list", env=env).stdout.splitlines()
+    table = project.run("migrate", "--list", env=env).stdout.partition("\n\n")[0].splitlines()
     assert [line.split()[1] for line in table[2:]] == ["setup"]
     assert table[2].endswith("2 of 3 targets")
 
@@ -192,7 +192,8 @@ def test_verbose_has_a_row_for_each_target(project: Project) -> None:
     env = of_products("A", "B")
     project.run("migrate", "--data", env=env | {"MPT_BAD": "B"})
 
-    _, _, whole, *rows = project.run("migrate", "--list", "--verbose", env=env).stdout.splitlines()
+    shown = project.run("migrate", "--list", "--verbose", env=env).stdout
+    _, _, whole, *rows = shown.partition("\n\n")[0].splitlines()
 
     assert whole.split()[:4] == ["1", "setup", "data", "failed"]
     assert [row.split()[1:5] for row in rows] == [

@@ -33,7 +33,7 @@ RUNS = "    def run(self): ...\n"
         ("raise SystemExit(0)", "SystemExit: 0"),
         ("x = 1", "has no class Migration"),
         (f"class Migration:\n{RUNS}", "has no class Migration"),
-        (f"{BASE}class Migration(DataBaseMigration): ...", "abstract"),
+        (f"{BASE}class Migration(DataBaseMigration): ...", "Migration has no run()"),
         (f"{BASE}class Migration(DataBaseMigration):\n{RAISES}{RUNS}", "OSError: no disk"),
     ],
 )

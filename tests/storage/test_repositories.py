@@ -71,7 +71,8 @@ class TestAirtableRepository(StateRepositoryContract):
         clock = Clock()
         with AirtableServer(clock=lambda: clock.now) as server:
             server.add_base(BASE)
-            settings = StoreSettings.model_validate(server.settings)
+            of_lease = {"STORAGE_AIRTABLE_LEASE_SECONDS": "5"}
+            settings = StoreSettings.model_validate(server.settings | of_lease)
             connect = partial(open_api, settings)
             pace = Pace(settings.lease_seconds, lambda: clock.now, clock.sleep, lambda: 0.5)
             yield lambda: AirtableRepository(settings, connect, pace)
@@ -127,11 +128,65 @@ def test_a_setting_that_an_installed_storage_lacks_is_named(installed: Project) 
     assert "STORAGE_SHARED_FOLDER (or MPT_TOOL_STORAGE_SHARED_FOLDER) is not set" in result.stderr
 
 
+@pytest.mark.parametrize("folder", ["", "together"])
+def test_the_settings_of_an_installed_storage_are_looked_at(
+    installed: Project, folder: str
+) -> None:
+    (installed.root / "together").mkdir()
+    environment = {"STORAGE_TYPE": "shared", "STORAGE_SHARED_FOLDER": folder}
+
+    result = installed.run("doctor", "--json", env=environment)
+
+    found = {each["name"]: each["verdict"] for each in result.json()["checks"]}
+    assert found["STORAGE_SHARED_FOLDER"] == ("right" if folder else "wrong")
+    assert found.get("state") == ("right" if folder else None)
+
+
 def test_the_documented_backend_passes_the_contract(installed: Project) -> None:
     result = installed.execute([sys.executable, "-m", "pytest", "-q", "test_contract.py"])
 
     assert result.exit_code == 0, result.stdout
     assert " passed" in result.stdout
+
+
+def test_a_storage_that_tells_nothing_of_its_lock_runs_and_says_so(installed: Project) -> None:
+    """What `Stoppable` asks for is no part of what a run needs."""
+    installed.file(
+        "installed/my_package/storage.py",
+        """
+        from mpt_tool.storage.local import LocalRepository
+        from mpt_tool.storage.repository import Snapshot
+
+        class Plain:
+            is_remote = False
+
+            def __init__(self, root):
+                self._local = LocalRepository(root)
+                for name in (
+                    *("looks", "save", "initialize", "lock", "require_lock", "unlock"),
+                    *("append", "attempts", "failed_items"),
+                ):
+                    setattr(self, name, getattr(self._local, name))
+
+            def load(self):
+                return Snapshot(self._local.load().records)
+
+        open_shared = Plain
+        """,
+    )
+    installed.environment["STORAGE_TYPE"] = "shared"
+    installed.script("first", body="raise ValueError('no')")
+
+    ran, shown, stop = (
+        installed.run(*words) for words in (["migrate", "--data"], ["status"], ["stop"])
+    )
+
+    assert ran.exit_code == 1
+    assert "Migration first failed: no" in ran.stderr
+    assert "Lock          the store does not tell who holds it\n" in shown.stdout
+    assert "ValueError: no\n" in shown.stdout
+    assert stop.exit_code == 1
+    assert "This store hands on no word to stop: send SIGTERM to the run instead" in stop.stderr
 
 
 def test_an_unknown_storage_is_refused_with_all_there_are(installed: Project) -> None:

@@ -1,14 +1,15 @@
 """The Airtable Web API in memory, as https://airtable.com/developers/web/api documents it.
 
-Served are records (list, create, update, upsert, delete) and the schema (list, create table, create
-field), the rate limit and the error bodies. A request that uses more is refused with 422.
+Served are records (list, create, update, upsert, delete), the schema (list, create table, create
+field), whose the token is, its scopes, the rate limit and the error bodies. A request that uses
+more is refused with 422.
 """
 
 import math
 import re
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -40,8 +41,13 @@ STATE_COLUMNS: Sequence[Mapping[str, Any]] = (
     },
 )
 _LIST_OPTIONS = {
-    *("pageSize", "maxRecords", "offset", "fields", "returnFieldsByFieldId", "filterByFormula")
+    *("pageSize", "maxRecords", "offset", "fields", "returnFieldsByFieldId", "filterByFormula"),
+    "sort",
 }
+SCOPES = frozenset(
+    {"data.records:read", "data.records:write", "schema.bases:read", "schema.bases:write"}
+)
+USER = "usrOfTheTests0001"
 # The formulas that are understood here.
 _CONDITION = r"(RECORD_ID\(\) = \"[\w-]+\"|\{[^}]+\}!?='[^']*'|\{[^}]+\}=\d+)"
 _ALL = rf"(AND\({_CONDITION}(, {_CONDITION})*\)|{_CONDITION})"
@@ -75,6 +81,8 @@ class AirtableServer(LoopbackServer):
         rate_limit: the limit on requests to each base; None for no limit. May be set later.
         unknown: the status for a base or table that is not there: 403 as if the token might not
             see it, or 404.
+        scopes: what the token may do. May be set later.
+        tells_scopes: whether the token is one of OAuth, whose scopes are told.
         clock: returns the seconds since the epoch, for `createdTime` and the rate limit.
     """
 
@@ -84,10 +92,14 @@ class AirtableServer(LoopbackServer):
         *,
         rate_limit: RateLimit | None = None,
         unknown: Literal[403, 404] = 403,
+        scopes: Collection[str] = SCOPES,
+        tells_scopes: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(token, clock)
         self.rate_limit = rate_limit
+        self.scopes = scopes
+        self._tells_scopes = tells_scopes
         self._unknown = unknown
         self._bases: dict[str, list[Table]] = {}
         self._accepted: defaultdict[str, deque[float]] = defaultdict(deque)
@@ -196,11 +208,16 @@ class AirtableServer(LoopbackServer):
 
     def _route(self, request: Request) -> object:
         match request.segments:
+            case "v0", "meta", "whoami":
+                told = {"scopes": sorted(self.scopes)} if self._tells_scopes else {}
+                return {"id": USER, **told}
             case "v0", "meta", "bases", base, "tables", *rest:
                 self._limit_rate(base)
+                self._require_scope("schema.bases", request)
                 return self._serve_schema(request, base, rest)
             case "v0", base, table, *rest:
                 self._limit_rate(base)
+                self._require_scope("data.records", request)
                 return self._serve_records(request, self._table(base, table), rest)
             case _:
                 raise _not_found()
@@ -238,6 +255,12 @@ class AirtableServer(LoopbackServer):
                 return _delete_one(table, _row(table, row_id))
             case _:
                 raise _not_found()
+
+    def _require_scope(self, kind: str, request: Request) -> None:
+        """Refuse a request that the token has no scope for, whatever it holds."""
+        is_read = request.method == "GET" or request.path.endswith("/listRecords")
+        if f"{kind}:{'read' if is_read else 'write'}" not in self.scopes:
+            raise _forbidden()
 
     def _limit_rate(self, base: str) -> None:
         """Count a request to a base; refuse it if there were too many of them just before."""
@@ -325,6 +348,9 @@ def _list_options(query: Mapping[str, list[str]]) -> dict[str, Any]:
     if "fields[]" in options:
         del options["fields[]"]
         options["fields"] = query["fields[]"]
+    if "sort[0][field]" in options:
+        direction = options.pop("sort[0][direction]", "asc")
+        options["sort"] = [{"field": options.pop("sort[0][field]"), "direction": direction}]
     return options
 
 
@@ -340,6 +366,9 @@ def _list_records(table: Table, options: Mapping[str, Any]) -> dict[str, object]
     rows = list(table.rows.values())
     if "filterByFormula" in options:
         rows = _filtered(table, rows, str(options["filterByFormula"]))
+    for each in options.get("sort", []):
+        is_descending = each.get("direction") == "desc"
+        rows.sort(key=_cell_of(table, each["field"]), reverse=is_descending)
     if "maxRecords" in options:
         rows = rows[: _positive(options["maxRecords"])]
     seen = _rows_seen(options.get("offset"))

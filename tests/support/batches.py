@@ -84,10 +84,12 @@ def numbers(
         total: the last number.
         process: `def` or `async def`.
         items: the same for the items.
-        methods: further methods of the class.
+        methods: further methods of the class; `process_many` takes the place of `process`.
         attributes: those of the class, as `workers`; text is taken as the source of the value.
     """
     values = {"checkpoint_seconds": 1000, **attributes}
+    if "process_many" in methods:
+        methods = f"del process\n{textwrap.dedent(methods)}"
     path = project.file(
         f"migrations/1_{MIGRATION}.py",
         _SCRIPT.format(

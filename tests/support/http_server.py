@@ -281,6 +281,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(reply.content)
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Return the time of the header `Date`: what the server goes by."""
+        return super().date_time_string(self._owner.now() if timestamp is None else timestamp)
+
     def log_message(self, format: str, *args: Any) -> None:
         """Log nothing: tests look at the requests instead."""
 

@@ -14,6 +14,8 @@ PAGES = sorted(
 )
 
 _FENCE = re.compile(r"^( *)```(\w*)([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+# A number, a date or a time of day.
+_NUMBER = re.compile(r"\d[\d:.,TZ+-]*")
 _HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
 
 
@@ -85,3 +87,27 @@ def python_in(text: str, heading: str = "") -> list[str]:
     """Return the blocks of Python of a text, or of its section with this heading."""
     part = section(text, heading) if heading else text
     return [block.text for block in blocks(part) if block.language == "python"]
+
+
+def commands(block: str) -> list[str]:
+    """Return the commands of a block for a shell, a continued one in one line."""
+    lines = block.replace("\\\n", " ").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def assert_shown(shown: str, written: str) -> None:
+    """Assert that what a page shows was written: each of its lines, in that order.
+
+    `…` on the page stands for anything, a number for any number, a space for any width.
+    """
+    lines = [" ".join(line.split()) for line in written.splitlines()]
+    for line in filter(str.strip, shown.splitlines()):
+        place = next((n for n, each in enumerate(lines) if _form(line).fullmatch(each)), None)
+        assert place is not None, f"{line!r} was not written, but:\n{written}"
+        del lines[: place + 1]
+
+
+def _form(line: str) -> re.Pattern[str]:
+    """Return the form of what may stand in place of a line."""
+    form = re.escape(" ".join(line.split())).replace("\\ ", " ").replace("\\-", "-")
+    return re.compile(re.sub(" ?… ?", ".*", _NUMBER.sub(r"[\\d:.,TZ+-]+", form)))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sysconfig
 import tempfile
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from .launcher import Command, Launcher
+from .schemas import assert_follows_schema
 
 COMMAND = str(Path(sysconfig.get_path("scripts")) / "mpt-tool")
 STATE_FILE = ".migrations-state.json"
@@ -26,8 +28,8 @@ _BASES = {"data": "DataBaseMigration", "schema": "SchemaBaseMigration"}
 _HANGS_SECONDS = 60
 # Variables that nothing looks at before a command reads its settings, and those of scripts.
 _SETTINGS = (
-    *("AIRTABLE_", "DATA_", "LOG_FORMAT", "MPT_", "SCHEMA_", "SERVICE_", "STORAGE_"),
-    *("BUILD_", "CI_", "GITHUB_", "GITLAB_", "TF_BUILD"),
+    *("AIRTABLE_", "DATA_", "LOG_FORMAT", "MPT_", "NOTIFY_", "OTEL_", "SCHEMA_", "SERVICE_"),
+    *("SLOW_", "STORAGE_", "BUILD_", "CI_", "GITHUB_", "GITLAB_", "TF_BUILD"),
 )
 _OF_SCRIPTS = (
     "ACCOUNTS_URL",
@@ -59,9 +61,17 @@ class Result:
     stdout: str
     stderr: str
 
+    @property
+    def error(self) -> str:
+        """What it wrote to stderr, without the line that leads to the documentation."""
+        return re.sub(r"^More about this: docs/.*\n", "", self.stderr, flags=re.MULTILINE)
+
     def json(self) -> Any:
-        """Return the one JSON document that stdout is."""
-        return json.loads(self.stdout)
+        """Return the one JSON document that stdout is; one of ours follows its schema."""
+        document = json.loads(self.stdout)
+        if isinstance(document, dict):
+            assert_follows_schema(document)
+        return document
 
 
 @dataclass(slots=True)
@@ -197,13 +207,16 @@ class Project:
         by_id = {record["migration_id"]: record for record in records}
         self.state_file.write_text(json.dumps(by_id), encoding="utf-8")
 
-    def attempts(self) -> list[dict[str, Any]]:
-        """Return what the history file holds, the oldest attempt first."""
+    def history(self) -> list[dict[str, Any]]:
+        """Return what the history file holds, the oldest entry first."""
         path = self.root / HISTORY_FILE
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        entries = map(json.loads, lines)
+        return [json.loads(line) for line in lines]
+
+    def attempts(self) -> list[dict[str, Any]]:
+        """Return the attempts that the history file holds, the oldest first."""
         # The others are failed items.
-        return [entry for entry in entries if "outcome" in entry]
+        return [entry for entry in self.history() if "outcome" in entry]
 
     def outcomes(self) -> list[tuple[str, str]]:
         """Return id and outcome of all attempts, the oldest first."""

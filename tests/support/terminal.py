@@ -4,7 +4,7 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -75,6 +75,11 @@ class Terminal:
         return "\n".join(self.lines)
 
     @property
+    def screen(self) -> pyte.Screen:
+        """The screen as it is now, each character with its colours."""
+        return self._screen
+
+    @property
     def written_lines(self) -> list[str]:
         """What the command wrote, line by line, before the terminal broke any, without escapes."""
         plain = _ESCAPE_SEQUENCE.sub(b"", self.written).decode()
@@ -105,6 +110,15 @@ class Terminal:
             if not self._read() or time.monotonic() > hangs_at:
                 raise AssertionError(f"{pattern!r} was not shown:\n{self.text}")
         return match[0]
+
+    def shows(self, pattern: str) -> bool:
+        """Whether the screen shows what the pattern describes."""
+        return bool(re.search(pattern, self.text))
+
+    def follow(self) -> Iterator[None]:
+        """Yield each time that the screen may show something new, to the command's end."""
+        while self._read():
+            yield
 
     def press(self, keys: str) -> None:
         """Type on the keyboard; `\\x03` is Ctrl-C."""

@@ -17,9 +17,8 @@ def test_a_pair_that_is_found_again_has_the_cursor_that_it_was_found_by() -> Non
         def process(self, pair: tuple[Any, Any]) -> None:
             assert len(pair) == 2
 
-        def find(self, cursor: Any) -> tuple[Any, Any]:
-            parent, item = cursor
-            return parent, item
+        def find(self, cursor: Any) -> Any:
+            return self.find_of(["A", "B"], lambda _: [1, 2], cursor)
 
     runner = BatchRunner(Pairs())
     runner.run(fail=[["A", 2]])

@@ -18,8 +18,8 @@ _ONLY_CLAIMS = f'LEFT({{migration_id}}, {len(PREFIX)}) = "{PREFIX}"'
 class AirtableClaims:
     """A `ClaimStore`: a row is a claim if its `migration_id` begins with `lock:`.
 
-    `order_id` is 0. `started_at` says since when the claim holds the lock, and `applied_at` when it
-    was last renewed.
+    `order_id` is 0, or 1 once the holder is asked to stop. `started_at` says since when the claim
+    holds the lock, and `applied_at` when it was last renewed.
     """
 
     def __init__(self, table: Table) -> None:
@@ -47,6 +47,10 @@ class AirtableClaims:
     def hold(self, claim: Claim, now: datetime) -> bool:
         """Write that the claim is held from now on; return whether its row still exists."""
         return self._update(claim, dict.fromkeys(("started_at", "applied_at"), now.isoformat()))
+
+    def ask_to_stop(self, claim: Claim) -> None:
+        """Write that whoever holds the claim is to stop, if its row still exists."""
+        self._update(claim, {"order_id": 1})
 
     def _update(self, claim: Claim, fields: dict[str, Any]) -> bool:
         with explaining_errors(self._table):
@@ -82,4 +86,4 @@ def claim_of(row: RecordDict) -> Claim:
     )
     assert created
     name = str(fields["migration_id"]).removeprefix(PREFIX)
-    return Claim(row["id"], name, created, renewed, held)
+    return Claim(row["id"], name, created, renewed, held, bool(fields.get("order_id")))

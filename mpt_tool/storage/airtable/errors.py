@@ -20,7 +20,9 @@ def explaining_errors(table: Table) -> Iterator[None]:
     try:
         yield
     except HTTPError as error:
-        raise StorageError(_explanation(error, table)) from error
+        is_refused = error.response.status_code in (401, 403, 404)
+        topic = "airtable-refused" if is_refused else ""
+        raise StorageError(_explanation(error, table), topic) from error
     except NotBegunError as error:
         raise StorageError(
             f"Airtable has no time for table {table.name}, and the run is to stop"
@@ -32,12 +34,14 @@ def explaining_errors(table: Table) -> Iterator[None]:
     except OSError as error:
         raise StorageError(
             f"Airtable cannot be reached ({type(error).__name__}):"
-            f" check the network and {variables(StoreSettings, 'endpoint_url')}"
+            f" check the network and {variables(StoreSettings, 'endpoint_url')}",
+            topic="airtable-unreachable",
         ) from error
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise StorageError(
             "What answers is not Airtable, for its reply has another form:"
-            f" check {variables(StoreSettings, 'endpoint_url')}"
+            f" check {variables(StoreSettings, 'endpoint_url')}",
+            topic="airtable-unreachable",
         ) from error
 
 

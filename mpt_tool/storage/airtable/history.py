@@ -10,6 +10,7 @@ from pyairtable.api.types import RecordDict
 from pydantic import BaseModel, ValidationError
 from requests import HTTPError
 
+from mpt_tool.enums import OutcomeEnum
 from mpt_tool.errors import NoHistoryError
 from mpt_tool.process.log import get_log
 from mpt_tool.records import Attempt, FailedItems
@@ -76,6 +77,19 @@ class AirtableHistory:
         """Return all attempts, the newest first; a row that is none is left out."""
         return self._entries(Attempt, f"{{outcome}}!='{_FAILED_ITEMS}'")
 
+    def last_failure(self) -> Attempt | None:
+        """Return the attempt that failed last; None if none did."""
+        options = {
+            "filterByFormula": f"{{outcome}}='{OutcomeEnum.FAILED}'",
+            # Text, but of one form, in UTC: it sorts as time does.
+            "sort[0][field]": "ended_at",
+            "sort[0][direction]": "desc",
+            "maxRecords": 1,
+        }
+        with self._asking():
+            rows = self._rows(options)
+        return self._entry(Attempt, rows[0]) if rows else None
+
     def failed_items(self, migration_id: str) -> Iterator[FailedItems]:
         """Return the failed items of a migration, those added last first."""
         # An id holds nothing that would have to be escaped.
@@ -97,12 +111,14 @@ class AirtableHistory:
     def _entries[Entry: BaseModel](self, kind: type[Entry], formula: str) -> Iterator[Entry]:
         """Return the entries of a kind that a formula selects, the newest first."""
         with self._asking():
-            pages = self._table.api.iterate_requests(
-                "get", self._table.urls.records, params={"filterByFormula": formula}
-            )
-            rows = [row for page in pages for row in page["records"]]
+            rows = self._rows({"filterByFormula": formula})
         rows.sort(key=lambda row: str(row["createdTime"]))
         return (entry for row in reversed(rows) if (entry := self._entry(kind, row)))
+
+    def _rows(self, options: dict[str, Any]) -> list[RecordDict]:
+        """Return the rows that a list request with these options asks for."""
+        pages = self._table.api.iterate_requests("get", self._table.urls.records, params=options)
+        return [row for page in pages for row in page["records"]]
 
     def _entry[Entry: BaseModel](self, kind: type[Entry], row: RecordDict) -> Entry | None:
         fields = dict(row["fields"])

@@ -6,7 +6,9 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ from typing import Any
 from pyairtable import Api
 from pyairtable.api.types import RecordDict
 from pydantic import ValidationError
-from requests import HTTPError
+from requests import HTTPError, Response
 
+from mpt_tool.checks import Check
 from mpt_tool.clients.airtable import TIME_OUT, TimeOut, leave_room, open_api
 from mpt_tool.clients.retries import BeforeSend, allow_all
 from mpt_tool.errors import StorageError
@@ -31,6 +34,7 @@ from mpt_tool.storage.airtable.schema import AS_JSON, COLUMNS, OPTIONAL_COLUMNS,
 from mpt_tool.storage.airtable.settings import StoreSettings
 from mpt_tool.storage.lease import (
     RENEWALS_A_LEASE,
+    Claim,
     Lease,
     Pace,
     acquire,
@@ -39,7 +43,7 @@ from mpt_tool.storage.lease import (
     renewed,
     unlock,
 )
-from mpt_tool.storage.repository import Snapshot
+from mpt_tool.storage.repository import Holder, Snapshot
 
 type _Found = Mapping[str, Sequence[tuple[RecordDict, MigrationRecord]]]
 """Rows and their records by migration id, those first that count."""
@@ -80,6 +84,7 @@ class AirtableRepository:
         connect: Callable[[BeforeSend, TimeOut, bool], Api],
         pace: Pace,
     ) -> None:
+        self._settings = settings
         self._missing: set[str] = set()
         self._pace = pace
         self._lease: Lease | None = None
@@ -89,6 +94,7 @@ class AirtableRepository:
             connect, lambda _method, _url: self.require_lock(), _time_out(pace.lease_seconds)
         )
         self._table = connect_held(False).table(base_id, table_name)
+        self._answered_at = datetime.now(UTC)
         # Nothing refuses it: that the lock was lost goes on record, too.
         self._history_table = connect(allow_all, TIME_OUT, False).table(
             base_id, settings.history_table_name
@@ -97,6 +103,7 @@ class AirtableRepository:
         self._claims = AirtableClaims(self._table)
         # What keeps the lock waits for nothing else.
         self._urgent_claims = AirtableClaims(connect_held(True).table(base_id, table_name))
+        self._table.api.session.hooks["response"].append(self._note_time)
         self._rows: dict[str, RecordDict] = {}
         # A run says itself, before its first item, that it has no place for checkpoints.
         self._told = set(AS_JSON)
@@ -107,9 +114,10 @@ class AirtableRepository:
         That is one that is applied before one that is not, so that nothing runs twice, and then
         the oldest.
         """
-        found = self._found(self._read_rows())
+        rows = self._read_rows()
+        found = self._found(rows)
         self._rows = {migration_id: row for migration_id, [(row, _), *_] in found.items()}
-        return self._snapshot(found)
+        return self._snapshot(found, rows)
 
     def looks(self, wait_seconds: float) -> Iterator[Snapshot]:
         """Yield what the table holds of what is applied, until there is no claim of the lock.
@@ -121,12 +129,12 @@ class AirtableRepository:
         for look, _ in enumerate(arrivals(wait_seconds, self._pace)):
             # Which columns are missing is learned by a request each: just what is needed is named.
             rows = self._read_rows(without=OPTIONAL_COLUMNS - {"targets"})
-            yield self._snapshot(self._found(rows))
-            claims = [claim_of(row) for row in rows if is_claim(row)]
-            if not claims:
+            snapshot = self._snapshot(self._found(rows), rows)
+            yield snapshot
+            if not snapshot.holder:
                 return
             if look == 0:
-                log.info("Waiting for the lock, held by %s", first_of(claims))
+                log.info("Waiting for the lock, held by %s", snapshot.holder)
 
     def _found(self, rows: Sequence[RecordDict]) -> _Found:
         found = defaultdict(list)
@@ -135,14 +143,15 @@ class AirtableRepository:
             found[record.migration_id].append((row, record))
         return {migration_id: sorted(each, key=_precedence) for migration_id, each in found.items()}
 
-    def _snapshot(self, found: _Found) -> Snapshot:
+    def _snapshot(self, found: _Found, rows: Sequence[RecordDict]) -> Snapshot:
         records = {migration_id: record for migration_id, [(_, record), *_] in found.items()}
         notes = {
             migration_id: f"{len(candidates)} rows in the table"
             for migration_id, candidates in found.items()
             if len(candidates) > 1
         }
-        return Snapshot(records, notes, frozenset(self._missing))
+        holder = self._first_of([claim_of(row) for row in rows if is_claim(row)])
+        return Snapshot(records, notes, frozenset(self._missing), holder)
 
     def save(self, record: MigrationRecord) -> None:
         """Write the record's row: the one it has, or a new one.
@@ -203,6 +212,32 @@ class AirtableRepository:
         """Delete the claim of this name, if it holds the lock."""
         unlock(self._claims, name.removeprefix(PREFIX))
 
+    def holder(self) -> Holder | None:
+        """Return who holds the lock, or is to have it next, by one request."""
+        return self._first_of(self._claims.read())
+
+    def ask_to_stop(self, holder: Holder) -> None:
+        """Write it to the row of its claim, which the holder reads with each renewal."""
+        for claim in self._claims.read():
+            if claim.name == holder.name:
+                self._claims.ask_to_stop(claim)
+
+    def is_asked_to_stop(self) -> bool:
+        """Whether a renewal found that in the row of the own claim."""
+        return self._lease is not None and self._lease.is_asked_to_stop
+
+    def _first_of(self, claims: Sequence[Claim]) -> Holder | None:
+        if not claims:
+            return None
+        return first_of(claims).holder(self._answered_at, self._pace.lease_seconds)
+
+    def _note_time(self, response: Response, *_: object, **__: object) -> None:
+        """Note what the clock of Airtable shows: ours may be wrong."""
+        with suppress(LookupError, ValueError):
+            # Of HTTP, always in UTC.
+            date = parsedate_to_datetime(response.headers["Date"])
+            self._answered_at = date.replace(tzinfo=UTC)
+
     def append(self, entry: Attempt | FailedItems) -> None:
         """Add an entry to the table of the history."""
         self._history.append(entry)
@@ -211,9 +246,19 @@ class AirtableRepository:
         """Return all attempts, the newest first."""
         return self._history.attempts()
 
+    def last_failure(self) -> Attempt | None:
+        """Return the newest attempt that failed, by one request."""
+        return self._history.last_failure()
+
     def failed_items(self, migration_id: str) -> Iterator[FailedItems]:
         """Return the failed items of a migration, those added last first."""
         return self._history.failed_items(migration_id)
+
+    def checks(self) -> Iterator[Check]:
+        """Yield what is right and what is wrong with the key, the base and its tables."""
+        from mpt_tool.storage.airtable.examination import checks_of_base
+
+        return checks_of_base(self._settings, self.load)
 
     def _without_missing(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields that the table has columns for, and warn once of each other."""

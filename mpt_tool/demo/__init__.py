@@ -1,0 +1,1 @@
+"""The demo: a tour of the tool, with real scripts, in a folder of its own."""

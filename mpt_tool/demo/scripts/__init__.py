@@ -1,0 +1,1 @@
+"""The scripts that the demo's migrations are filled with."""

@@ -4,6 +4,7 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_args
@@ -176,8 +177,8 @@ def load_settings[S: Section](model: type[S], root: Path) -> S:
     `.env` file or `pyproject.toml` is wrong, or something is not set that has to be; the message
     names all of it.
     """
-    # The library passes over a line that it cannot read.
-    parse_env_file(root)
+    # The library passes over a line that it cannot read, and takes what is not set for empty.
+    _require_referred(model, _env_file_lines(root))
     try:
         return model(_env_file=root / ENV_FILE, **read_table(model, root))
     except ValidationError as error:
@@ -301,28 +302,84 @@ def _problems(model: type[Section], error: ValidationError) -> Iterator[tuple[st
 
 
 def parse_env_file(root: Path) -> dict[str, str]:
-    """Return all variables of the project's `.env` that are set.
+    """Return all variables of the project's `.env` that are set; raises as `_env_file_lines`."""
+    lines = _env_file_lines(root)
+    if not lines:
+        return {}
+    from dotenv.main import resolve_variables
+
+    resolved = resolve_variables([(line.name, line.value) for line in lines], override=True)
+    return {name: value for name, value in resolved.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A variable of `.env` as it is written: on which line, its name, and its value."""
+
+    number: int
+    name: str
+    value: str
+
+
+def _env_file_lines(root: Path) -> Sequence[_Line]:
+    """Return the variables of the project's `.env` as they are written.
 
     Raises `SettingsError` if a line cannot be parsed: that may be the one that names the store.
     """
     path = root / ENV_FILE
     if path.is_dir() or not path.exists():
         # A virtual environment may have that name.
-        return {}
-    from dotenv.main import resolve_variables
+        return ()
     from dotenv.parser import parse_stream
 
     try:
-        lines = list(parse_stream(StringIO(path.read_text(encoding="utf-8-sig"))))
+        parsed = list(parse_stream(StringIO(path.read_text(encoding="utf-8-sig"))))
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{ENV_FILE} cannot be read: {error}") from error
-    for line in lines:
-        if line.error or (line.key and line.value is None):
-            where = f"line {line.original.line}"
+    lines = []
+    for each in parsed:
+        # A name with what nobody sees in it would pass for one that is not set.
+        is_seen = each.key is None or each.key.isprintable()
+        if each.error or (each.key and each.value is None) or not is_seen:
+            where = f"line {each.original.line}"
             raise SettingsError(f"{ENV_FILE} cannot be read: {where} is not NAME=VALUE")
-    written = [(line.key, line.value) for line in lines if line.key]
-    resolved = resolve_variables(written, override=True)
-    return {name: value for name, value in resolved.items() if value}
+        if each.key and each.value is not None:
+            lines.append(_Line(each.original.line, each.key, each.value))
+    return lines
+
+
+def _require_referred(model: type[Section], lines: Sequence[_Line]) -> None:
+    """Refuse a setting of `.env` that refers to a variable that is not set and has no default.
+
+    The setting would be empty, and so pass for one that is not set: the store for the local one.
+
+    Raises:
+        SettingsError: one does, and the environment does not have it.
+    """
+    if not lines:
+        return
+    from dotenv.variables import Variable, parse_variables
+
+    ours = {
+        name
+        for field in model.model_fields
+        if not any(os.environ.get(name) for name in variable_names(model, field))
+        for name in variable_names(model, field)
+    }
+    known = set(os.environ)
+    for line in lines:
+        for part in parse_variables(line.value):
+            if isinstance(part, Variable) and part.default is None and part.name not in known:
+                known.discard(line.name)
+                if line.name in ours:
+                    raise SettingsError(
+                        f"{ENV_FILE} cannot be used: in line {line.number} {line.name} refers to"
+                        f" {part.name}, which is not set: set it, or give it a default, as in"
+                        f" ${{{part.name}:-VALUE}}"
+                    )
+                break
+        else:
+            known.add(line.name)
 
 
 def read_table(model: type[Section], root: Path) -> dict[str, Any]:

@@ -171,6 +171,9 @@ def test_what_is_wrong_in_the_table_of_the_store_is_one_message(
         "STORAGE_TYPE",
         'STORAGE_TYPE="airtable',
         "STORAGE_TYPE='airtable' or 'local'",
+        "\x00STORAGE_TYPE=airtable",
+        "\u200bSTORAGE_TYPE=airtable",
+        "S\x00T\x00O\x00R\x00A\x00G\x00E\x00_\x00T\x00Y\x00P\x00E\x00=a",
     ],
 )
 def test_an_env_file_with_a_line_that_is_no_variable_is_refused(
@@ -184,6 +187,52 @@ def test_an_env_file_with_a_line_that_is_no_variable_is_refused(
     assert result.exit_code == 2
     assert ": .env cannot be read: line 3 is not NAME=VALUE\n" in result.stderr
     assert "ran" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("STORAGE_TYPE=${UNSET}", "line 2 STORAGE_TYPE refers to UNSET"),
+        ("MPT_TOOL_STORAGE_TYPE='${UNSET}'", "line 2 MPT_TOOL_STORAGE_TYPE refers to UNSET"),
+        ("STORAGE_TYPE=air${UNSET}", "line 2 STORAGE_TYPE refers to UNSET"),
+        ("STORAGE_TYPE=${STORE}\nSTORE=airtable", "line 2 STORAGE_TYPE refers to STORE"),
+        ("STORE=${UNSET}\nSTORAGE_TYPE=${STORE}", "line 3 STORAGE_TYPE refers to STORE"),
+        ("SCHEMA_TIME_LIMIT=${UNSET}", "line 2 SCHEMA_TIME_LIMIT refers to UNSET"),
+    ],
+)
+def test_a_setting_of_env_that_refers_to_what_is_not_set_is_refused(
+    project: Project, lines: str, said: str
+) -> None:
+    project.script("any", body="print('ran')")
+    project.file(".env", f"# production\n{lines}\n")
+
+    result = project.run("migrate", "--data")
+
+    assert result.exit_code == 2
+    assert f": .env cannot be used: in {said}, which is not set: set it, or " in result.stderr
+    assert "ran" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "STORAGE_TYPE=${UNSET:-local}",
+        "STORAGE_TYPE=${UNSET:-}",
+        "STORE=local\nSTORAGE_TYPE=${STORE}",
+        "STORAGE_TYPE=${SERVICE_VERSION}",
+        "OF_A_SCRIPT=${UNSET}",
+        "SERVICE_VERSION=${UNSET}",
+    ],
+)
+def test_a_variable_of_env_that_is_no_setting_or_has_a_default_may_refer_to_any(
+    project: Project, line: str
+) -> None:
+    project.script("any")
+    project.file(".env", line)
+
+    result = project.run("migrate", "--data", env={"SERVICE_VERSION": "local"})
+
+    assert (result.exit_code, result.stdout.count("1 applied")) == (0, 1), result.stderr
 
 
 def test_an_env_file_of_an_editor_that_marks_its_encoding_is_read(project: Project) -> None:

@@ -14,10 +14,13 @@ from torture import (
     exceptions,
     exits,
     frozen_holders,
+    injections,
+    leaks,
     long_waits,
     random_kills,
     steps,
     system_calls,
+    ways,
 )
 from torture.figures import Figure
 
@@ -75,6 +78,14 @@ CASES: Mapping[str, Case] = {
     "exits": Case(
         partial(exits.figures, runs=500),
         partial(exits.figures, runs=6),
+    ),
+    "leaks": Case(
+        partial(leaks.figures, outputs=ways.OUTPUTS, afterwards=ways.AFTERWARDS),
+        partial(leaks.figures, outputs=[ways.PIPE], ways_gone=leaks.short_ways(every=8)),
+    ),
+    "injections": Case(
+        partial(injections.figures, outputs=ways.OUTPUTS, afterwards=ways.AFTERWARDS),
+        partial(injections.figures, outputs=[ways.PIPE], ways_gone=injections.short_ways(every=6)),
     ),
     "frozen-holders": Case(
         partial(frozen_holders.figures, every=1),

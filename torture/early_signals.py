@@ -77,8 +77,7 @@ def _after_lock(root: Path, sent: signal.Signals, seconds: float) -> Ending:
     subject = journal.create(root, 1, between=_SCRIPT)
     holder = root / f"{LOCK_FILE}.json"
     with Process(subject.project, *_RUN, anew=True) as process:
-        while process.is_running and not holder.exists():
-            time.sleep(0.001)
+        process.wait_until(holder.exists, pause=0.001)
         time.sleep(seconds)
         process.send(sent)
         exit_code = process.wait().exit_code
@@ -94,8 +93,7 @@ def _around_request(root: Path, number: int, sent: signal.Signals, *, late: bool
         subject = journal.create(root, 1, between=_SCRIPT)
         subject.project.environment = server.settings
         with Process(subject.project, *_RUN, anew=True) as process:
-            while process.is_running and len(server.requests()) <= number:
-                time.sleep(0.005)
+            process.wait_until(lambda: len(server.requests()) > number, pause=0.005)
             if late:
                 time.sleep(_REPLY_SECONDS)
             process.send(sent)

@@ -75,8 +75,7 @@ def _seconds_of_run(project: Project) -> float:
 
 def _seconds_of_stop(project: Project) -> float:
     with Process(project, *_RUN, anew=True) as process:
-        while "trying again" not in process.stderr and process.is_running:
-            time.sleep(0.02)
+        process.wait_until(lambda: "trying again" in process.stderr, pause=0.02)
         began = time.monotonic()
         process.send(signal.SIGTERM)
         process.wait()

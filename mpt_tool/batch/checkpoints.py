@@ -11,6 +11,7 @@ from typing import Any, Self
 from mpt_tool.errors import MptToolError
 from mpt_tool.migration.steps import Steps
 from mpt_tool.process.log import get_log
+from mpt_tool.process.signals import start_aside
 from mpt_tool.records import Checkpoint, FailedItem, KeptStep, counted
 
 # Further ones are counted together: a migration may return what differs with each item.
@@ -139,9 +140,9 @@ class Checkpoints:
         self._walk_from = (time.monotonic(), self.tally.handled)
         ended = threading.Event()
         saver = threading.Thread(target=self._keep_saving, args=(ended,), daemon=True)
-        saver.start()
         try:
             try:
+                start_aside(saver)
                 yield
             finally:
                 ended.set()

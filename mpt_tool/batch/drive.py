@@ -26,6 +26,7 @@ from mpt_tool.batch.items import (
 from mpt_tool.batch.loop import EventLoop
 from mpt_tool.batch.walk import Walk, bundle_size, tasks_of, window_size
 from mpt_tool.batch.watch import watched
+from mpt_tool.clients.limiter import was_not_begun
 from mpt_tool.errors import ScriptError, StorageError
 from mpt_tool.migration import BatchMigration
 from mpt_tool.migration.steps import attach
@@ -60,8 +61,11 @@ class Batch:
     redact: Redact
     reporter: Reporter = field(default_factory=Silent)
 
-    def prepare(self) -> None:
+    def prepare(self) -> bool:
         """Let the author prepare what all items need, with durable steps.
+
+        Returns:
+            Whether it is prepared: not if a request would have had to wait, and the run is to stop.
 
         Raises:
             Exception: what a save failed with.
@@ -69,10 +73,16 @@ class Batch:
         """
         steps = self.checkpoints.steps
         attach(self.migration, steps)
-        self.loop.result_of(sound(self.migration.prepare(), "prepare"))
+        try:
+            self.loop.result_of(sound(self.migration.prepare(), "prepare"))
+        except BaseException as error:
+            if was_not_begun(error):
+                return False
+            raise
         require_awaited()
         steps.require_kept()
         steps.are_of_items = True
+        return True
 
 
 @contextmanager

@@ -7,7 +7,7 @@ Whoever drives begins tasks, in their order; an executor processes the item of e
 import inspect
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -73,7 +73,7 @@ class Inline:
         try:
             result = self._process(task.item)
             if not (result is None or type(result) is str):
-                result = self._loop.result_of(sound(result))
+                result = sound(self._loop.result_of(sound(result)))
             task.result = result
             if noted:
                 require_awaited()
@@ -156,7 +156,7 @@ class Coroutines:
                 task.error = None
                 in_hand.set((task, self._name_of))
                 try:
-                    task.result = await self._process(task.item)
+                    task.result = sound(await self._process(task.item))
                     require_awaited()
                 except BaseException as error:  # noqa: BLE001 - raised by whoever drives
                     task.error = error
@@ -229,8 +229,15 @@ def sound(result: object, method: str = "process") -> object:
     """Return what an author's method returned.
 
     Raises:
-        ScriptError: it is a generator, so that nothing of it was run.
+        ScriptError: it is a generator, or holds what nobody awaits: nothing of that was run.
     """
     if isinstance(result, Generator | AsyncGenerator):
         raise ScriptError(f"{method}() holds a yield, so nothing of it was run: remove the yield")
+    if isinstance(result, list | tuple | set) and any(
+        isinstance(each, Awaitable) for each in result
+    ):
+        raise ScriptError(
+            f"{method}() returned what nobody awaits, so nothing of it was done: make it async, and"
+            " await asyncio.gather(...)"
+        )
     return result

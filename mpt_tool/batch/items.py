@@ -9,7 +9,8 @@ from typing import Any
 
 from mpt_tool.batch.executors import Task
 from mpt_tool.batch.loop import EventLoop
-from mpt_tool.clients.limiter import NotBegunError
+from mpt_tool.clients.limiter import was_not_begun
+from mpt_tool.clients.releases import hint_at_release
 from mpt_tool.errors import ScriptError, message_of
 from mpt_tool.migration import BatchMigration
 from mpt_tool.process.log import get_log
@@ -61,10 +62,13 @@ def total_of(migration: BatchMigration[Any], loop: EventLoop) -> int | None:
     """Return how many items there are in all, if the migration knows; an error is a warning."""
     try:
         total: object = loop.result_of(migration.count())
-    except NotBegunError:
+    except BaseException as error:
         # A request for it would have had to wait, and the run is to stop.
-        return None
-    except Exception as error:  # noqa: BLE001 - the number is worth a message, not the run
+        if was_not_begun(error):
+            return None
+        # The number is worth a message, not the run.
+        if not isinstance(error, Exception):
+            raise
         log.warning("How many items there are is not known: count() failed: %s", message_of(error))
         return None
     if total is None or (isinstance(total, int) and 0 <= total < _BEYOND_COUNTING):
@@ -151,6 +155,8 @@ def failure_log(redact: Redact) -> Callable[[str, BaseException], None]:
         known.add(kind)
         message = shortened(redact(message_of(error)), LONGEST_REPEATED)
         log.error("%s failed: %s%s", name, message, shown)
+        if shown and (hint := hint_at_release(error)):
+            log.warning("%s", hint)
 
     return log_failure
 

@@ -93,7 +93,7 @@ class Walk:
                     self._note_end(ended.get())
                 if window[0].is_over:
                     self._settle_first_ones()
-        except NotBegunError:
+        except* NotBegunError:
             # A request for the next items would have had to wait, and the run is to stop.
             pass
         finally:

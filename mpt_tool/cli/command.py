@@ -1,7 +1,8 @@
 """Makes a command of a function: with the options that all share, and its result written."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -83,6 +84,28 @@ def command(
     return made_of
 
 
+# Of the Click that Typer has: its own one in some releases.
+_UsageError: Any = typer.BadParameter.__base__
+
+
+@contextmanager
+def _usage_told_safely() -> Iterator[None]:
+    """Keep secrets, and what would move a cursor, out of what is said of a wrong command line.
+
+    What is typed may come from a variable, or from others.
+    """
+    try:
+        yield
+    except _UsageError as error:
+        import os
+
+        from mpt_tool.redaction import make_redact, secrets_in
+        from mpt_tool.wording import printable_lines
+
+        error.message = printable_lines(make_redact(secrets_in(os.environ))(error.message))
+        raise
+
+
 def _meant(name: str, group: Any) -> str:
     """Return how a call begins that is meant by what is no command or option where it stands.
 
@@ -151,6 +174,16 @@ class Command(_Hinting, _PlainHelp, TyperCommand):
 
 class Group(_Hinting, TyperGroup):
     """All commands, whose help fits on one screen and is written without Rich, at once."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the options that stand before a command."""
+        with _usage_told_safely():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Read the command and what stands after it, and run it."""
+        with _usage_told_safely():
+            return super().invoke(ctx)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the page of help: the commands by panel, and the names of the options."""

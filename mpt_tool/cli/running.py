@@ -47,7 +47,7 @@ def run(
     """
     shows_progress = is_live(sys.stderr) and not (session.output.quiet or session.output.logs_json)
     reporter = (
-        LiveReporter(sys.stdout, sys.stderr)
+        LiveReporter(sys.stdout, sys.stderr, session.redact)
         if shows_progress
         else LogReporter(session.output.pipeline)
     )

@@ -43,6 +43,8 @@ LOCK_OUT_SECONDS = 30.0
 _LATER = 1 + random.random() / 5  # noqa: S311 - nothing secret
 # Two a second at most: so three are left for others.
 _APART_SECONDS = 0.52
+# For so long, where Airtable refused one as there were too many: others ask as well.
+_OTHERS_SECONDS = 180.0
 
 # The address up to the base: what the limit is for.
 _BASE = re.compile(r".*?/v0/(meta/bases/)?(?P<base>[^/?]*)")
@@ -121,14 +123,17 @@ class AirtableAdapter(HTTPAdapter):
     def _send(self, request: PreparedRequest, **kwargs: Any) -> Response:
         kwargs["timeout"] = kwargs.get("timeout") or self._time_out
         send = super().send
+        method, url = str(request.method), str(request.url)
 
         def attempt() -> Response:
             reply = send(request, **kwargs)
             # Read while a cut in the body still counts as an attempt that failed.
             _ = reply.content
+            if reply.status_code == 429:
+                # Whoever else uses the base goes on doing so.
+                leave_room(url, _OTHERS_SECONDS)
             return reply
 
-        method, url = str(request.method), str(request.url)
         limiters = [_limiter(url), _limiter_of_key(request.headers.get("Authorization", ""))]
         return self._policy.send(method, url, limiters, attempt)
 

@@ -90,7 +90,7 @@ class Limiter:
         self._begun: deque[float] = deque()
         self._ended: deque[float] = deque()
         self._going_on = 0
-        self._going_first = 0
+        self._going_first: set[object] = set()
         self._lock = threading.Lock()
 
     @classmethod
@@ -112,17 +112,19 @@ class Limiter:
         """
         if not goes_first:
             yield from self._turns(patience)
-        began = time.monotonic()
-        with self._lock:
-            self._going_first += goes_first
+        began, own = time.monotonic(), object()
+        # A signal may raise at any instant: what is noted is always taken back.
         try:
+            if goes_first:
+                with self._lock:
+                    self._going_first.add(own)
             while (seconds := self._begin(patience(), goes_first=goes_first)) > 0:
                 if time.monotonic() - began > _SILENT_SECONDS:
                     self._tell()
                 yield min(seconds, LONGEST_SLEEP_SECONDS)
         finally:
             with self._lock:
-                self._going_first -= goes_first
+                self._going_first.discard(own)
 
     def end(self) -> None:
         """Note that one that had begun has ended."""
@@ -143,16 +145,17 @@ class Limiter:
                 self._told_until = 0.0
 
     def leave_room(self, interval: float, seconds: float) -> None:
-        """Let them begin so many seconds apart at least, for so many seconds from now on."""
+        """Let them begin so many seconds apart at least, for so many seconds or longer."""
         with self._lock:
-            self._room, self._room_until = interval, time.monotonic() + seconds
+            self._room = interval
+            self._room_until = max(self._room_until, time.monotonic() + seconds)
 
     def _turns(self, patience: Callable[[], float]) -> Iterator[float]:
         """Yield the seconds to sleep until it is one's turn, whatever the pace is meanwhile."""
         place, has_waited, began = object(), False, time.monotonic()
-        with self._lock:
-            self._line.append(place)
         try:
+            with self._lock:
+                self._line.append(place)
             while (seconds := self._seconds_to_turn(place, has_waited)) > 0:
                 if seconds > patience():
                     return
@@ -163,7 +166,8 @@ class Limiter:
                 yield min(seconds, LONGEST_SLEEP_SECONDS)
         finally:
             with self._lock:
-                self._line.remove(place)
+                if place in self._line:
+                    self._line.remove(place)
 
     def _seconds_to_turn(self, place: object, has_waited: bool) -> float:
         """Return in how many seconds it is one's turn, or let the next turn be after this one.

@@ -70,6 +70,9 @@ class Steps:
             StorageError: it could not be kept; nothing more is made then.
             BaseException: what the author's code raised.
         """
+        if not isinstance(key, str):
+            kind = type(key).__name__
+            raise ScriptError(f"once({key!r}) got a key of the type {kind}: give text")
         for name, function in (("make", make), ("find", find)):
             if not (callable(function) or (name == "find" and function is None)):
                 raise ScriptError(f"once({key!r}) got {function!r} as its {name}: give a function")

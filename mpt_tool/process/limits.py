@@ -8,7 +8,7 @@ from types import FrameType
 
 from mpt_tool.errors import ExitCode
 from mpt_tool.process.log import get_log
-from mpt_tool.process.signals import Interrupted, Stop
+from mpt_tool.process.signals import Interrupted, Stop, start_aside
 from mpt_tool.wording import duration
 
 _WARNED_AT = 0.8
@@ -75,8 +75,5 @@ def _watcher(seconds: float, setting: str, what: str, ended: threading.Event) ->
             signal.pthread_kill(main, _OVER)
 
     thread = threading.Thread(target=watch, name=f"limit of {seconds:g} seconds", daemon=True)
-    # It takes none of the signals that the script waits for: it inherits what is blocked.
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    thread.start()
-    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    start_aside(thread)
     return thread

@@ -1,12 +1,50 @@
 """The tool's own log: what a script does to the logging of the process does not reach it."""
 
 import logging
+from collections.abc import Callable
+from typing import Any
 
-_root = logging.RootLogger(logging.NOTSET)
-_manager = logging.Manager(_root)
+_LEVELS = {
+    getattr(logging, name): name for name in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+}
+
+
+class _Logger(logging.Logger):
+    """Makes its records itself: of those of the process a script may set the factory."""
+
+    make: Callable[..., logging.LogRecord] = logging.LogRecord
+
+    def makeRecord(  # noqa: N802 - the library calls it so
+        self,
+        name: str,
+        level: int,
+        fn: str,
+        lno: int,
+        msg: object,
+        args: Any,
+        exc_info: Any,
+        func: str | None = None,
+        extra: object = None,
+        sinfo: str | None = None,
+    ) -> logging.LogRecord:
+        """Return the record of an event, with the usual name of its level."""
+        record = _Logger.make(name, level, fn, lno, msg, args, exc_info, func, sinfo)
+        record.levelname = _LEVELS[level]
+        if isinstance(extra, dict):
+            vars(record).update(extra)
+        return record
+
+
+_root = _Logger("root", logging.NOTSET)
+_manager = logging.Manager(_root)  # type: ignore[arg-type] # it needs no more than a logger
 # Not those of the process, which a script may disable, and tell to make loggers of another class.
 _root.manager = _manager
-_manager.loggerClass = logging.Logger
+_manager.loggerClass = _Logger
+
+
+def set_factory(make: Callable[..., logging.LogRecord]) -> None:
+    """Let a callable make the records of our loggers; it is called as `logging.LogRecord`."""
+    _Logger.make = staticmethod(make)
 
 
 def get_log(name: str = "") -> logging.Logger:

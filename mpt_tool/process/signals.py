@@ -21,6 +21,24 @@ def is_stopping() -> bool:
     return _listening is not None and _listening.cause is not None
 
 
+def start_aside(thread: threading.Thread) -> None:
+    """Start a thread of ours that takes no signal.
+
+    They are the main thread's: one that another thread takes does not wake it, nor reach a script
+    that waits for it.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        thread.start()
+        return
+    # A thread inherits what is blocked.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        thread.start()
+    finally:
+        # Another thread may take one meanwhile, and that raises here.
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
 class Interrupted(KeyboardInterrupt):
     """Raised in a script that is to stop, with what the process is to exit with."""
 
@@ -129,7 +147,6 @@ class Stop:
         ended = threading.Event()
 
         def look() -> None:
-            leave_signals_to_others()
             while not ended.wait(_SECONDS_A_LOOK):
                 if is_asked():
                     if not self.cause:
@@ -138,12 +155,14 @@ class Stop:
                     return
 
         looker = threading.Thread(target=look, name="stop", daemon=True)
-        looker.start()
         try:
+            start_aside(looker)
             yield
         finally:
             ended.set()
-            looker.join()
+            # A signal may have come before it had begun.
+            if looker.is_alive():
+                looker.join()
 
     def lose_lock(self) -> None:
         """Act as at a signal if a run goes on, as the lock is lost; may be called from any thread.
@@ -182,12 +201,6 @@ class Stop:
         self.cause = Interrupted(reason, exit_code)
         if self._raises:
             raise self.cause
-
-
-def leave_signals_to_others() -> None:
-    """Take no signal in this thread: one that a script blocks waits until it lets it through."""
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 
 
 def _signal_main_thread(number: signal.Signals) -> None:

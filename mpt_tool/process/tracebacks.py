@@ -35,11 +35,17 @@ def script_traceback(error: BaseException) -> str:
 
 
 def _below_its_first_line(piece: str) -> str:
-    """Return a piece of a report; what a message has below its first line is indented."""
-    if piece.startswith((" ", "\n")):
+    """Return a piece of a report; what a message has below its first line is indented.
+
+    So is a line that a name of a file or of a function begins, or a source in a syntax error.
+    """
+    if piece.startswith("\n"):
         return piece
     first, *rest = piece.splitlines(keepends=True)
-    return first + "".join(f"  {line}" for line in rest)
+    is_message = not first.startswith(" ")
+    return first + "".join(
+        f"  {line}" if is_message or not line.startswith(" ") else line for line in rest
+    )
 
 
 def chain_of(error: BaseException) -> list[BaseException]:

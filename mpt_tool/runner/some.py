@@ -58,10 +58,11 @@ def handle_some(
         at_work(work.migration, checkpoints, recorder, context) as batch,
     ):
         with context.reporter.during(Preparing()):
-            batch.prepare()
+            is_prepared = batch.prepare()
         failures: list[FailedItem] = []
-        with some_items(batch, cursors, failures) as walk:
-            walk.run()
+        if is_prepared:
+            with some_items(batch, cursors, failures) as walk:
+                walk.run()
         if (cause := context.stop.cause) and tally.handled < len(cursors):
             stopped = f"{in_items(tally.handled, len(cursors))} of {recorder.name}"
             raise StoppedError(f"{stopped} were handled: {cause}", cause.exit_code)

@@ -114,14 +114,11 @@ class BatchWork:
         )
         with at_work(self.migration, checkpoints, recorder, context) as batch:
             is_done = self.checkpoint is not None and self.checkpoint.done
-            if not is_done or self.tally.failed:
-                self._begin(batch, recorder, context)
-                # One whose failed items fail again is as far as it was.
-                if not (self.retries_failed and self.tally.failed):
-                    with all_items(batch, context.budget) as walk:
-                        is_done = walk.run() and not context.budget.is_spent
-                    if is_done:
-                        self._warn_of_differences(batch, recorder)
+            if (not is_done or self.tally.failed) and self._begin(batch, recorder, context):
+                with all_items(batch, context.budget) as walk:
+                    is_done = walk.run() and not context.budget.is_spent
+                if is_done:
+                    self._warn_of_differences(batch, recorder)
             if checkpoints.has_unsaved_failures:
                 checkpoints.save()
             reached = checkpoints.reached()[0].model_copy(update={"done": is_done})
@@ -135,14 +132,21 @@ class BatchWork:
                     calls.verify(self.migration, batch.loop.result_of)
         require_end(recorder, reached, context.stop.cause, context.budget)
 
-    def _begin(self, batch: Batch, recorder: Recorder, context: Context) -> None:
-        """Prepare and count what is to be handled, and handle what failed if that is retried."""
+    def _begin(self, batch: Batch, recorder: Recorder, context: Context) -> bool:
+        """Prepare and count what is to be handled, and handle what failed if that is retried.
+
+        Returns:
+            Whether to go on to the other items: not if a stop came before it was prepared.
+        """
         with context.reporter.during(Preparing()):
-            batch.prepare()
+            if not batch.prepare():
+                return False
         self.tally.total = total_of(self.migration, batch.loop)
         if self.checkpoint and self.retries_failed:
             with failed_items(batch, _all_failures(recorder, self.checkpoint)) as walk:
                 walk.run()
+        # One whose failed items fail again is as far as it was.
+        return not (self.retries_failed and self.tally.failed)
 
     def _warn_of_differences(self, batch: Batch, recorder: Recorder) -> None:
         """Warn if no items were handled, or not as many as the source has now."""

@@ -58,7 +58,7 @@ from typing import Protocol
 
 from mpt_tool.errors import LockedError, LockLostError, StorageError
 from mpt_tool.process.log import get_log
-from mpt_tool.process.signals import leave_signals_to_others
+from mpt_tool.process.signals import start_aside
 from mpt_tool.storage.repository import Holder
 from mpt_tool.wording import printable
 
@@ -373,7 +373,6 @@ def renewed(
     ended = threading.Event()
 
     def keep() -> None:
-        leave_signals_to_others()
         pause = seconds - lease.age()
         while not ended.wait(pause):
             try:
@@ -389,12 +388,14 @@ def renewed(
                 pause = seconds - lease.age()
 
     keeper = threading.Thread(target=keep, name="lease", daemon=True)
-    keeper.start()
     try:
+        start_aside(keeper)
         yield
     finally:
         ended.set()
-        keeper.join()
+        # A signal may have come before it had begun.
+        if keeper.is_alive():
+            keeper.join()
 
 
 def _insert(store: ClaimStore, name: str) -> Claim:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpt_tool.enums import LogFormatEnum
 from mpt_tool.process.item import name_in_hand
-from mpt_tool.process.log import get_log
+from mpt_tool.process.log import get_log, set_factory
 from mpt_tool.redaction import Redact
 from mpt_tool.view.terminal import ERASE_LINE, is_live
 from mpt_tool.wording import printable
@@ -42,6 +42,7 @@ def start_logs(level: int, redact: Redact, form: LogFormatEnum) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # In a formatter of ours it would not help where a script sets up logging anew.
     logging.setLogRecordFactory(_redacting(logging.getLogRecordFactory(), redact))
+    set_factory(_redacting(logging.LogRecord, redact))
     # A stream that a script has closed loses its log, not the run.
     logging.raiseExceptions = False
     logging.captureWarnings(capture=True)

@@ -14,10 +14,12 @@ from datetime import timedelta
 from typing import Any, TextIO, cast
 
 from mpt_tool.process.log import get_log
+from mpt_tool.process.signals import start_aside
+from mpt_tool.redaction import Redact
 from mpt_tool.reporting import Phase, Progress, Running, Silent
 from mpt_tool.view.pipelines import Pipeline
 from mpt_tool.view.terminal import ERASE_LINE
-from mpt_tool.wording import bar, how_far, in_outcomes
+from mpt_tool.wording import bar, how_far, in_outcomes, printable
 
 log = get_log(__name__)
 
@@ -55,7 +57,7 @@ def _meanwhile(work: Callable[..., None], *arguments: object) -> Iterator[None]:
     """Have a thread work until the context ends; the last argument is the event that tells so."""
     ended = threading.Event()
     thread = threading.Thread(target=work, args=(*arguments, ended), daemon=True)
-    thread.start()
+    start_aside(thread)
     try:
         yield
     finally:
@@ -109,10 +111,17 @@ class Course:
 
 @dataclass(frozen=True)
 class LiveReporter(Silent):
-    """Shows on a terminal what runs; what is written to stdout and stderr meanwhile goes above."""
+    """Shows on a terminal what runs; what is written to stdout and stderr meanwhile goes above.
+
+    Args:
+        stdout: what a script prints to.
+        stderr: the terminal.
+        redact: takes secrets out of what is shown.
+    """
 
     stdout: TextIO
     stderr: TextIO
+    redact: Redact
 
     @contextmanager
     def during(self, phase: Phase) -> Iterator[None]:
@@ -120,7 +129,7 @@ class LiveReporter(Silent):
         if not isinstance(phase, Running):
             yield
             return
-        line = _StatusLine(self.stderr)
+        line = _StatusLine(self.stderr, self.redact)
         with ExitStack() as stack:
             stack.enter_context(redirect_stderr(line.above(self.stderr)))
             # A script before this one may have closed it.
@@ -150,10 +159,15 @@ class _StatusLine:
 
     While what is written has not ended its line (a question, dots, a bar that moves), the status
     line stays away.
+
+    Args:
+        terminal: where it is.
+        redact: takes secrets out of what it tells.
     """
 
-    def __init__(self, terminal: TextIO) -> None:
+    def __init__(self, terminal: TextIO, redact: Redact) -> None:
         self._terminal = terminal
+        self._redact = redact
         self._lock = threading.RLock()
         self._process = os.getpid()
         self._is_drawn = False
@@ -163,6 +177,8 @@ class _StatusLine:
     def draw(self, frame: str, what: str, bar: str, end: str) -> None:
         """Show what runs on one line: where that is too narrow, cut, and without the bar."""
         columns = shutil.get_terminal_size().columns - 1
+        # Of targets and outcomes others may have written the names.
+        what, end = (printable(self._redact(text)) for text in (what, end))
         room = columns - len(f"{frame}  {end}")
         if bar and len(bar) + _LEAST_WIDTH < room:
             end = f"{bar} {end}"

@@ -33,6 +33,34 @@ def test_an_item_that_awaits_nothing_ends_the_run(
     assert migration.cursor in (None, 1, 2)
 
 
+@pytest.mark.parametrize(
+    ("process", "returned"),
+    [("def", "[self.lost()]"), (ASYNC, "[self.lost()]"), ("def", "{'a': self.lost()}")],
+)
+@pytest.mark.parametrize("workers", [1, 3])
+def test_what_the_last_item_returns_and_nobody_awaits_ends_the_run(
+    project: Project, process: str, workers: int, returned: str
+) -> None:
+    methods = f"{LOST}\n{process} process(self, number): return {returned}"
+    numbers(project, methods=methods, workers=workers, total=1)
+
+    result = project.run(*RUN)
+
+    assert result.exit_code == 1
+    assert re.search("(never awaited|nobody awaits), so nothing of it was done", result.stderr)
+
+
+@pytest.mark.parametrize("returned", ["[self.lost()]", "{'a': self.lost()}"])
+def test_what_run_returns_and_nobody_awaits_is_a_failure(project: Project, returned: str) -> None:
+    path = project.script("first", body=f"return {returned}")
+    path.write_text(f"{path.read_text()}\n    {LOST}\n")
+
+    result = project.run(*RUN)
+
+    assert result.exit_code == 1
+    assert re.search("(never awaited|nobody awaits), so nothing of it was done", result.stderr)
+
+
 @pytest.mark.parametrize("method", ["def prepare(self)", "def verify(self)"])
 def test_what_prepares_or_verifies_has_to_await_too(project: Project, method: str) -> None:
     numbers(project, methods=f"{LOST}\n{method}: self.lost()")
@@ -50,6 +78,10 @@ def test_what_prepares_or_verifies_has_to_await_too(project: Project, method: st
         (
             {"methods": "def verify(self): return False"},
             "verify() returned False: raise an error that says what is not so",
+        ),
+        (
+            {"methods": "def prepare(self): self.once(1, lambda: 2)"},
+            "once(1) got a key of the type int: give text",
         ),
         (
             {"methods": "def prepare(self): self.once('a', 'b')"},

@@ -1,5 +1,6 @@
 """The connection to Airtable, held against the test server: time-outs, pace, second attempts."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,13 +11,13 @@ from requests import PreparedRequest, ReadTimeout, RequestException, Response, S
 from support.airtable_server import BASE, TABLE, AirtableServer, RateLimit
 from support.simulation import Clock
 
-from mpt_tool.clients.airtable import AirtableAdapter, TimeOut, open_api
+from mpt_tool.clients.airtable import AirtableAdapter, TimeOut, _limiter, open_api
 from mpt_tool.clients.retries import BeforeSend
 from mpt_tool.clients.settings import AirtableSettings
 from mpt_tool.storage.airtable.repository import AirtableRepository
 from mpt_tool.storage.airtable.settings import StoreSettings
 from mpt_tool.storage.lease import RENEWALS_A_LEASE, Pace
-from mpt_tool.testing.storage import RUNNING
+from mpt_tool.testing.storage import ORIGIN, RUNNING
 
 AT_ONCE = {"Retry-After": "0"}
 
@@ -39,6 +40,39 @@ def session(server: AirtableServer) -> Iterator[Session]:
         session.mount("http://", AirtableAdapter(retry_seconds=1.5))
         session.headers["Authorization"] = f"Bearer {server.token}"
         yield session
+
+
+def test_after_a_refusal_requests_leave_room_for_those_of_others(
+    api: Api, server: AirtableServer
+) -> None:
+    table = api.table(BASE, TABLE)
+    table.all()
+    server.answer(429, headers=AT_ONCE)
+
+    for _ in range(3):
+        table.all()
+
+    _, _, first, *_, last = (request.time for request in server.requests())
+    # Two pauses of half a second, of which a server that is slow to take the first one hides some.
+    assert last - first > 0.6
+
+
+def test_one_that_might_have_waited_for_the_lock_leaves_room_as_long(
+    server: AirtableServer,
+) -> None:
+    clock = Clock()
+    pace = Pace(90, lambda: clock.now, clock.sleep, lambda: 0.5)
+    settings = StoreSettings.model_validate(server.settings)
+
+    def connect(before_send: BeforeSend, time_out: TimeOut, is_urgent: bool) -> Api:
+        return open_api(settings, before_send, time_out, is_urgent=is_urgent)
+
+    repository = AirtableRepository(settings, connect, pace)
+
+    with repository.lock(ORIGIN, 600, lambda: None):
+        room_until = _limiter(f"{server.url}/v0/{BASE}/{TABLE}")._room_until
+
+    assert room_until > time.monotonic() + 500
 
 
 def test_every_request_has_a_time_out_within_which_the_lease_can_still_be_renewed(

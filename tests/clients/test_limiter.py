@@ -1,9 +1,13 @@
 """What a limiter lets through, and when."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
+import pytest
+from support.instants import at_each_instant
+
+from mpt_tool.clients import limiter as module
 from mpt_tool.clients.limiter import LONGEST_SLEEP_SECONDS, Limiter
 
 
@@ -18,6 +22,15 @@ def wait(pauses: Iterator[float]) -> float:
     for pause in pauses:
         time.sleep(pause)
     return time.monotonic() - began
+
+
+def order_in_which_they_begin(waiting: Mapping[str, Iterator[float]]) -> list[str]:
+    """Return the names of those that wait, in the order in which they may begin."""
+    begun: list[str] = []
+    while len(begun) < len(waiting):
+        begun += [name for name in waiting if name not in begun and begins_at_once(waiting[name])]
+        time.sleep(0.01)
+    return begun
 
 
 def test_no_more_begin_within_a_span_than_allowed() -> None:
@@ -116,15 +129,34 @@ def test_no_pause_is_longer_than_a_stop_can_wait() -> None:
 
 def test_those_who_wait_begin_in_their_order_at_the_pace_that_holds_by_then() -> None:
     limiter = Limiter(finds_rate=True)
-    for _ in range(10):
+    for _ in range(200):
         limiter.note_taken(time.monotonic())
     limiter.note_refused(time.monotonic(), 0)
     first, second, third = (limiter.pauses() for _ in range(3))
     assert begins_at_once(first)
-    assert next(second) < next(third) < 0.3
+    next(second)
+    assert next(third) < 0.02
 
     for _ in range(5):
         limiter.note_refused(time.monotonic(), 0)
 
-    assert wait(second) < 1
-    assert wait(third) > 0.1
+    assert next(third) > 0.02
+    # Asked first each time, and asked again long before its turn.
+    assert order_in_which_they_begin({"third": third, "second": second}) == ["second", "third"]
+
+
+@pytest.mark.parametrize("goes_first", [False, True])
+def test_one_that_a_signal_ends_at_any_instant_is_in_nobodys_way(*, goes_first: bool) -> None:
+    limiters: list[Limiter] = []
+
+    def begin() -> None:
+        for _ in limiters[-1].pauses(goes_first=goes_first):
+            pass
+
+    def prepare() -> Callable[[], object]:
+        limiters.append(Limiter.evenly(1000))
+        return begin
+
+    assert at_each_instant(module, prepare) > 10
+    for limiter in limiters:
+        assert wait(islice(limiter.pauses(), 1000)) < 0.2

@@ -2,6 +2,7 @@
 
 import re
 import signal
+import textwrap
 import time
 from collections.abc import Iterator
 
@@ -209,18 +210,34 @@ def test_a_search_for_more_items_that_waits_at_a_stop_is_left_to_the_next_run(
     ]
 
 
-def test_a_count_that_waits_at_a_stop_leaves_all_to_the_next_run(
-    project: Project, platform: MPTServer
+@pytest.mark.parametrize(
+    "method",
+    [
+        "def count(self): self.client.commerce.agreements.get('AGR-1')",
+        "def prepare(self): self.client.commerce.agreements.get('AGR-1')",
+        """
+        async def prepare(self):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.async_client.commerce.agreements.get('AGR-1'))
+        """,
+        """
+        async def count(self):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.async_client.commerce.agreements.get('AGR-1'))
+        """,
+    ],
+    ids=["count", "prepare", "asynchronous prepare", "asynchronous count"],
+)
+def test_what_comes_before_the_items_and_waits_at_a_stop_leaves_all_to_the_next_run(
+    project: Project, platform: MPTServer, method: str
 ) -> None:
     project.environment["STORAGE_TYPE"] = "local"
-    migration = numbers(
-        project,
-        methods="""
-        def count(self):
-            from mpt_tool.migration.mixins import MPTAPIClientMixin
-            MPTAPIClientMixin().mpt_client.commerce.agreements.get("AGR-1")
-        """,
-    )
+    clients = """
+    from mpt_tool.migration.mixins import MPTAPIClientMixin
+    client = property(lambda self: self.MPTAPIClientMixin().mpt_client)
+    async_client = property(lambda self: self.MPTAPIClientMixin().async_mpt_client)
+    """
+    migration = numbers(project, methods=textwrap.dedent(clients) + textwrap.dedent(method))
     checkpoint = {"cursor": 3, "processed": 3, "since": None}
     project.write_state(record(MIGRATION, order_id=1, checkpoint=checkpoint))
     platform.answer(429, headers=LONG, times=2)
@@ -231,6 +248,7 @@ def test_a_count_that_waits_at_a_stop_leaves_all_to_the_next_run(
         stopped = process.wait()
 
     assert stopped.exit_code == 75, stopped.stderr
+    assert "was stopped by SIGTERM after 3 items: its progress is kept" in stopped.stderr
     assert (migration.cursor, migration.processed) == (3, [])
 
 

@@ -195,6 +195,7 @@ needs_objects = pytest.mark.skipif(
     [
         pytest.param("agreement.product['id']", True, marks=needs_objects),
         pytest.param("agreement.product.get('id')", True, marks=needs_objects),
+        pytest.param("import json; json.dumps(agreement.product)", True, marks=needs_objects),
         ("from mpt_api_client.resources.elsewhere import Gone", True),
         ("agreement.product.seller", False),
         ("{}.get('id').lower()", False),
@@ -213,3 +214,37 @@ def test_a_script_that_was_written_for_another_client_is_told_to_pin_it(
 
     assert result.exit_code == 1
     assert ("If the script was written for another mpt-api-client than" in result.stderr) is is_told
+
+
+@needs_objects
+@pytest.mark.parametrize(
+    "attributes",
+    ["on_error = 'collect'", "targets = ('PRD-1', 'PRD-2')"],
+)
+def test_so_it_is_where_items_are_collected_or_targets_have_their_turn(
+    project: Project, mpt: MPTServer, attributes: str
+) -> None:
+    mpt.add_agreement(AGREEMENT, product={"id": "PRD-1"})
+    project.file(
+        "migrations/1_old.py",
+        f"""\
+        from mpt_tool.migration import BatchDataMigration
+        from mpt_tool.migration.mixins import MPTAPIClientMixin
+
+        class Migration(BatchDataMigration, MPTAPIClientMixin):
+            {attributes}
+
+            def source(self):
+                return self.mpt_client.commerce.agreements
+
+            def process(self, agreement):
+                try:
+                    agreement.product["id"]
+                except TypeError as error:
+                    raise ValueError(f"no product of {{agreement.id}}") from error
+        """,
+    )
+
+    result = project.run("migrate", "--data")
+
+    assert result.stderr.count("If the script was written for another mpt-api-client than") == 1

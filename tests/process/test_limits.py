@@ -1,7 +1,12 @@
 """How long a migration may take: a warning, then an exception in the script."""
 
+import signal
+import threading
+
 import pytest
 from support.project import Project, record
+
+from mpt_tool.process.signals import start_aside
 
 pytestmark = pytest.mark.slow
 
@@ -188,3 +193,16 @@ def test_a_limit_that_is_none_is_refused(project: Project, limit: str) -> None:
 
     assert result.exit_code == 2
     assert "SCHEMA_TIME_LIMIT (or MPT_TOOL_SCHEMA_TIME_LIMIT) is " in result.stderr
+
+
+def test_a_signal_as_a_thread_of_ours_begins_leaves_none_blocked() -> None:
+    """Where another thread takes one, it raises although this one blocks all."""
+
+    class Late(threading.Thread):
+        def start(self) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        start_aside(Late())
+
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()

@@ -8,6 +8,7 @@ and of streams start it anew.
 
 import array
 import atexit
+import faulthandler
 import gc
 import json
 import os
@@ -41,6 +42,7 @@ _LIBRARIES = (
 )
 _LONGEST_REQUEST = 1 << 20
 _LONGEST_NUMBER = 20
+_HANGS_SECONDS = 60
 
 
 class Launcher:
@@ -89,6 +91,7 @@ class Command:
 
     def __init__(self, command: Sequence[str], teller: socket.socket) -> None:
         self._command, self._teller = command, teller
+        teller.settimeout(_HANGS_SECONDS)
         self.pid = int(teller.recv(_LONGEST_NUMBER))
         self._exit_code: int | None = None
 
@@ -189,6 +192,8 @@ if __name__ == "__main__":
     # Those that wait for a command are waited for by nobody.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     _become(**_next_command(socket.socket(fileno=int(sys.argv[1]))))
+    # It tells its stacks where it is ended by SIGABRT, as it hangs.
+    faulthandler.enable(2)
 
     from mpt_tool.cli import main
 

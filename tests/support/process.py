@@ -1,10 +1,11 @@
 """The installed command at work, while the test looks on and interferes."""
 
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +13,7 @@ from .project import Project, Result, content
 
 HANGS_SECONDS = 30
 _POLL_SECONDS = 0.02
+_DYING_SECONDS = 5
 
 
 class Process:
@@ -34,6 +36,8 @@ class Process:
         with ExitStack() as opened:
             self._stdout = opened.enter_context(tempfile.TemporaryFile())
             self._stderr = opened.enter_context(tempfile.TemporaryFile())
+            # At SIGABRT it tells its stacks.
+            env = {"PYTHONFAULTHANDLER": "1", **(env or {})}
             self._child = project.start(arguments, self._stdout, self._stderr, env=env, anew=anew)
             self._opened = opened.pop_all()
 
@@ -90,8 +94,25 @@ class Process:
 
     def wait(self) -> Result:
         """Wait for its end and return what it left; the exit code is negative after a signal."""
-        exit_code = self._child.wait(HANGS_SECONDS)
+        try:
+            exit_code = self._child.wait(HANGS_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it hangs:\n{self._stacks()}") from None
         return Result(exit_code, self.stdout, self.stderr)
+
+    def wait_until(self, is_so: Callable[[], bool], pause: float) -> None:
+        """Return once it is so, or the command has ended; look so many seconds apart."""
+        hangs_at = time.monotonic() + HANGS_SECONDS
+        while self.is_running and not is_so():
+            assert time.monotonic() < hangs_at, f"that never came to be:\n{self._stacks()}"
+            time.sleep(pause)
+
+    def _stacks(self) -> str:
+        """End it, and return what it has written, and what each of its threads was about."""
+        self._child.send_signal(signal.SIGABRT)
+        with suppress(subprocess.TimeoutExpired):
+            self._child.wait(_DYING_SECONDS)
+        return self.stderr
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:

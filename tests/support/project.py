@@ -31,7 +31,15 @@ _SETTINGS = (
     *("AIRTABLE_", "DATA_", "LOG_FORMAT", "MPT_", "NOTIFY_", "OTEL_", "SCHEMA_", "SERVICE_"),
     *("SLOW_", "STORAGE_", "BUILD_", "CI_", "GITHUB_", "GITLAB_", "TF_BUILD"),
 )
-_OF_SCRIPTS = ("ACCOUNTS_URL", "DATABASE_URL", "HOLDS", "READY", "SHOP_", "SIGNING_KEY")
+_OF_SCRIPTS = (
+    "ACCOUNTS_URL",
+    "DATABASE_URL",
+    "HOLDS",
+    "PYTHONFAULTHANDLER",
+    "READY",
+    "SHOP_",
+    "SIGNING_KEY",
+)
 
 
 def content(file: IO[bytes]) -> str:

@@ -7,14 +7,11 @@ from pathlib import Path
 
 import pytest
 from support.airtable_server import BASE, TABLE, AirtableServer
-from support.batches import numbers
 from support.project import COMMAND, HISTORY_FILE, STATE_FILE, Project, Result
 from support.terminal import Terminal
 
-FORGED = "2026-01-01 00:00:00,000 - INFO - Applied migration: paid"
-EVIL = (
-    f"a\x1b[2J\x1b]0;title\x07\x9b31m\u202eb\u2066\r{FORGED}\n{FORGED}\n\x85{FORGED}\u2028c\x00\x7f"
-)
+from torture.injections import EVIL, FORGED
+
 MOMENT = "2026-01-13T18:05:20+00:00"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -69,14 +66,6 @@ READING = [
     ["migrate", "--data", "--dry-run"],
     ["migrate", "--data", "--verbose"],
 ]
-NAMING = [
-    ["migrate", "--data"],
-    ["migrate", "--fake"],
-    ["migrate", "--new-data"],
-    ["batch"],
-    ["failures"],
-    ["history"],
-]
 
 
 @pytest.mark.parametrize("arguments", READING, ids=lambda arguments: " ".join(arguments)[:16])
@@ -100,87 +89,6 @@ def test_they_have_none_on_a_terminal(evil: Project, arguments: list[str]) -> No
     written = COLOUR.sub("", terminal.written.decode()).replace("\r\n", "\n")
     # What runs is drawn in place: a line of our own.
     assert harmless(re.sub(r"\r\x1b\[2K|⠋ \[\d/\d\] \w+ [\d:]+|\x1b\[\?25[lh]", "", written))
-
-
-@pytest.mark.parametrize("arguments", NAMING, ids=" ".join)
-def test_a_name_that_is_typed_is_told_without_effect(
-    project: Project, arguments: list[str]
-) -> None:
-    project.script("first")
-
-    result = project.run(*arguments, EVIL.replace("\x00", ""))
-
-    assert "\\x1b[2J" in result.stdout + result.stderr
-    assert harmless(result.stdout, result.stderr)
-
-
-RAISED = {
-    "a message": "raise ValueError(EVIL)",
-    "notes": """
-        error = ValueError("one")
-        error.add_note(EVIL)
-        error.add_note("two\\n" + EVIL)
-        raise error
-        """,
-    "a chain": """
-        try:
-            raise KeyError(EVIL)
-        except KeyError as error:
-            raise ValueError(EVIL) from error
-        """,
-    "a group": "raise ExceptionGroup(EVIL, [ValueError(EVIL), TypeError(EVIL)])",
-    "a log": "self.log.error(EVIL); logging.error('%s', EVIL); raise ValueError",
-    "a log with a traceback": """
-        try:
-            raise ValueError(EVIL)
-        except ValueError:
-            self.log.exception(EVIL, stack_info=True)
-        raise ValueError
-        """,
-    "a warning": "warnings.warn(EVIL); raise ValueError",
-    "a thread": """
-        thread = threading.Thread(target=int, args=[EVIL], name=EVIL)
-        thread.start()
-        thread.join()
-        raise ValueError(EVIL)
-        """,
-    "an exit": "sys.exit(EVIL)",
-}
-
-
-@pytest.mark.parametrize("body", RAISED.values(), ids=RAISED)
-def test_what_a_script_raises_or_logs_passes_for_no_line_of_ours(
-    project: Project, body: str
-) -> None:
-    above = f"import logging, sys, threading, warnings\nEVIL = {EVIL!r}"
-    project.script("first", above=above, body=body)
-
-    result = project.run("migrate", "--data")
-
-    assert result.exit_code == 1
-    assert harmless(result.stdout, result.stderr)
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [["migrate", "--data"], ["batch", "numbers", "--rehearse", "--unguarded"]],
-    ids=" ".join,
-)
-def test_items_and_their_errors_pass_for_no_line_of_ours(
-    project: Project, arguments: list[str]
-) -> None:
-    numbers(
-        project,
-        f"raise ValueError({EVIL!r})",
-        total=3,
-        on_error="'collect'",
-        methods=f"def describe(self, number):\n    return {EVIL!r}",
-    )
-
-    result = project.run(*arguments)
-
-    assert "\\x1b[2J" in result.stdout + result.stderr
-    assert harmless(result.stdout, result.stderr)
 
 
 def test_a_holder_that_another_wrote_is_told_without_effect_and_quoted_for_the_shell(

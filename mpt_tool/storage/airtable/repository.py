@@ -34,7 +34,6 @@ from mpt_tool.storage.airtable.schema import AS_JSON, COLUMNS, OPTIONAL_COLUMNS,
 from mpt_tool.storage.airtable.settings import StoreSettings
 from mpt_tool.storage.lease import (
     RENEWALS_A_LEASE,
-    SPREAD_SECONDS,
     Claim,
     Lease,
     Pace,
@@ -192,7 +191,7 @@ class AirtableRepository:
         name = f"{origin.host}:{origin.process}:{os.urandom(4).hex()}"
         lease = self._lease = acquire(self._claims, name, wait_seconds, self._pace)
         if wait_seconds:
-            leave_room(self._table.urls.records, SPREAD_SECONDS)
+            leave_room(self._table.urls.records, wait_seconds)
         try:
             age = self._pace.lease_seconds / RENEWALS_A_LEASE
             with renewed(lease, age, lost, self._urgent_claims):

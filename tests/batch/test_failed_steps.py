@@ -111,7 +111,8 @@ def test_what_begins_anew_makes_nothing_again_of_items_that_failed(
     project.file("mended", "")
     assert batch(project, "--restart").exit_code == 0
 
-    assert [item for item in made(project) if item in "24"] == ["2", "4"]
+    # Several workers make them in any order.
+    assert sorted(item for item in made(project) if item in "24") == ["2", "4"]
 
 
 def test_a_failed_item_that_is_handled_out_of_its_turn_makes_nothing_again(

@@ -96,7 +96,7 @@ def test_the_help_of_migrate_has_an_example_for_each_action_and_says_what_goes_w
 @pytest.mark.parametrize(
     ("command", "lines", "options"),
     [
-        ("migrate", 59, set(ACTIONS)),
+        ("migrate", 60, set(ACTIONS)),
         ("batch", 45, {"--rehearse", "--retry-failed", "--restart"}),
     ],
 )

@@ -7,7 +7,15 @@ Whoever drives begins tasks, in their order; an executor processes the item of e
 import inspect
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterator,
+    Sequence,
+    ValuesView,
+)
 from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -233,8 +241,9 @@ def sound(result: object, method: str = "process") -> object:
     """
     if isinstance(result, Generator | AsyncGenerator):
         raise ScriptError(f"{method}() holds a yield, so nothing of it was run: remove the yield")
-    if isinstance(result, list | tuple | set) and any(
-        isinstance(each, Awaitable) for each in result
+    held = result.values() if isinstance(result, dict) else result
+    if isinstance(held, list | tuple | set | ValuesView) and any(
+        isinstance(each, Awaitable) for each in held
     ):
         raise ScriptError(
             f"{method}() returned what nobody awaits, so nothing of it was done: make it async, and"

@@ -1,11 +1,12 @@
 """Holds the JSON documents of commands against their published schemas."""
 
 from functools import cache
-from typing import Any
-
-from jsonschema import Draft202012Validator
+from typing import TYPE_CHECKING, Any
 
 from mpt_tool.view.schemas import DOCUMENTS, FailedDocument, schema
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
 
 
 def assert_follows_schema(document: dict[str, Any]) -> None:
@@ -15,7 +16,10 @@ def assert_follows_schema(document: dict[str, Any]) -> None:
 
 
 @cache
-def _validator(command: str) -> Draft202012Validator:
+def _validator(command: str) -> "Draft202012Validator":
+    # The benchmarks use the projects of the tests, and are run without their tools.
+    from jsonschema import Draft202012Validator
+
     of_command = schema(DOCUMENTS[command] if command else FailedDocument)
     for each in (of_command, *of_command.get("$defs", {}).values()):
         if "properties" in each:

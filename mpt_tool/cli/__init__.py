@@ -31,7 +31,6 @@ app = typer.Typer(
     cls=Group,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
-    no_args_is_help=True,
     rich_markup_mode="rich",
 )
 _COMMANDS: Mapping[str, Sequence[Callable[..., None]]] = {

@@ -14,6 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from mpt_tool.cli.options import ANY, LOG_FORMAT, NO_COLOR, OUTPUT, VERSION, Rules
 from mpt_tool.enums import LogFormatEnum
+from mpt_tool.errors import ExitCode
 from mpt_tool.view.results import Result
 from mpt_tool.view.terminal import is_coloured
 
@@ -174,6 +175,13 @@ class Command(_Hinting, _PlainHelp, TyperCommand):
 
 class Group(_Hinting, TyperGroup):
     """All commands, whose help fits on one screen and is written without Rich, at once."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Read the arguments; without any, write the page of help, which Typer would not."""
+        if not (args or ctx.resilient_parsing):
+            typer.echo(ctx.get_help(), color=ctx.color)
+            ctx.exit(ExitCode.USAGE)
+        return super().parse_args(ctx, args)
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         """Read the options that stand before a command."""

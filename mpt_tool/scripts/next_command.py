@@ -54,7 +54,10 @@ def next_command(entries: Sequence[Entry], holder: Holder | None = None) -> Next
     # One that was begun tells more than those before it that wait for their turn.
     telling = next((entry for entry in of_type if entry.record), of_type[0])
     if (end := _checkpoint(telling)) and end.done and end.failed:
-        failed = f"{in_items(end.failed)} failed: mpt-tool failures {telling.migration_id}"
+        assert telling.record
+        failed = (
+            f"{in_items(telling.record.failed)} failed: mpt-tool failures {telling.migration_id}"
+        )
         return NextCommand(f"mpt-tool batch {telling.migration_id} --retry-failed", failed)
     return NextCommand(f"mpt-tool migrate --{type_}", _why(telling, len(of_type)))
 

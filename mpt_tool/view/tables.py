@@ -50,6 +50,7 @@ _STYLES: Mapping[str, str] = {
     MigrationStatusEnum.NOT_APPLIED: "magenta",
     OutcomeEnum.INTERRUPTED: "yellow",
     OutcomeEnum.FOUND_DEAD: "red",
+    OutcomeEnum.TRIED: "",
 }
 
 

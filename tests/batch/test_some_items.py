@@ -106,6 +106,7 @@ def test_just_the_items_of_some_cursors_are_handled_and_no_cursor_moves(
     attempt = project.attempts()[-1]
     assert (attempt["outcome"], attempt["outcomes"]) == ("tried", {"changed": 2})
     assert attempt["counts"] == {"processed": 2, "failed": 0}
+    assert "  tried  " in project.run("history").stdout
 
 
 def test_items_may_be_handled_before_the_first_run_and_leave_no_record(project: Project) -> None:

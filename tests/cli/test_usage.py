@@ -51,6 +51,12 @@ def test_one_screen_of_a_small_terminal_shows_all_commands_in_groups(project: Pr
     ]
 
 
+def test_without_a_command_all_there_are_are_shown(project: Project) -> None:
+    alone, asked = project.run(), project.run("--help")
+
+    assert (alone.exit_code, alone.stdout, alone.stderr) == (2, asked.stdout, "")
+
+
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=" ".join)
 def test_each_command_has_a_page_of_help_without_types_of_flags(
     project: Project, command: list[str]

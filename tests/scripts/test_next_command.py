@@ -39,11 +39,12 @@ def begun(
     return replace(entry(), record=record.model_copy(update=moments))
 
 
-def of_target(checkpoint: Checkpoint) -> Entry:
-    """Return an entry that failed for one of its targets."""
+def of_target(*checkpoints: Checkpoint) -> Entry:
+    """Return an entry that failed for the first of its targets."""
     record = MigrationRecord.new("sync", 1, MigrationTypeEnum.DATA)
-    run = RunRecord(checkpoint=checkpoint)
-    record = record.with_run("PRD-1", run, ["PRD-1", "PRD-2"])
+    for number, checkpoint in enumerate(checkpoints, start=1):
+        run = RunRecord(checkpoint=checkpoint)
+        record = record.with_run(f"PRD-{number}", run, ["PRD-1", "PRD-2"])
     return replace(entry(), record=record, targets=("PRD-1", "PRD-2"))
 
 
@@ -83,6 +84,11 @@ WITHOUT_TARGETS = replace(entry(syntax=Syntax(targets="MPT_PRODUCTS_IDS")), targ
             [begun(FAILED_ITEMS)],
             None,
             "batch sync --retry-failed (2 items failed: mpt-tool failures sync)",
+        ),
+        (
+            [of_target(FAILED_ITEMS, FAILED_ITEMS)],
+            None,
+            "batch sync --retry-failed (4 items failed: mpt-tool failures sync)",
         ),
         ([WITHOUT_TARGETS], None, "migrate --data (first set MPT_PRODUCTS_IDS, which sync needs)"),
         (

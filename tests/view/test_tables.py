@@ -101,6 +101,13 @@ def heading(lines: Sequence[str]) -> list[str]:
     return re.split(r"  +", lines[0].strip())
 
 
+@pytest.mark.parametrize("outcome", OutcomeEnum)
+def test_whatever_an_attempt_came_to_has_its_line(outcome: OutcomeEnum) -> None:
+    lines = attempted([attempt("sync").model_copy(update={"outcome": outcome})], 120)
+
+    assert outcome in "\n".join(lines)
+
+
 ENTRIES = st.lists(
     st.builds(
         migration,

@@ -44,6 +44,8 @@ _OUR_TABLES: Mapping[str, Mapping[str, str]] = {
     "airtable": {"api_key": "AIRTABLE_API_KEY"},
     "mpt": {"api_token": "MPT_API_TOKEN"},
 }
+# What the address of a scheduler follows on.
+DASK = "dask:"
 # In seconds; no thread can wait for longer.
 _Limit = Annotated[float, Field(ge=0, le=1e9)]
 
@@ -129,6 +131,13 @@ def _function(text: str) -> str:
     return text
 
 
+def _batch_executor(text: str) -> str:
+    if text and not (text.startswith(DASK) and all(text.removeprefix(DASK).partition("://"))):
+        reason = "use a Dask scheduler like dask:tcp://scheduler:8786"
+        raise PydanticCustomError("executor", reason)
+    return text
+
+
 def _occasions(value: object) -> frozenset[OccasionEnum]:
     names = value.replace(",", " ").split() if isinstance(value, str) else value
     known = [str(each) for each in OccasionEnum]
@@ -164,6 +173,7 @@ class Settings(Section):
     ] = frozenset({OccasionEnum.FAILED, OccasionEnum.STALLED})
     notify_stalled_seconds: Annotated[float, Field(gt=0), variable("NOTIFY_STALLED_SECONDS")] = 900
     notify_ping_url: Annotated[SecretStr | None, variable("NOTIFY_PING_URL")] = None
+    batch_executor: Annotated[str, AfterValidator(_batch_executor), variable("BATCH_EXECUTOR")] = ""
     log_format: Annotated[LogFormatEnum, BeforeValidator(_log_format), variable("LOG_FORMAT")] = (
         LogFormatEnum.TEXT
     )

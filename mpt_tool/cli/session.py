@@ -29,7 +29,7 @@ from mpt_tool.process.signals import Stop
 from mpt_tool.project import Project, find_root, open_project
 from mpt_tool.records import Origin
 from mpt_tool.redaction import Redact, make_redact, secrets_in
-from mpt_tool.settings import read_env_file, working_folder
+from mpt_tool.settings import DASK, read_env_file, working_folder
 from mpt_tool.storage.repository import Stoppable
 from mpt_tool.view import documents, text
 from mpt_tool.view.logs import start_logs, teller
@@ -173,7 +173,15 @@ class Session:
             MigrationTypeEnum.DATA: settings.data_time_limit,
             MigrationTypeEnum.SCHEMA: settings.schema_time_limit,
         }
-        return Context(self.origin, now, self.redact, self.stop, limits, reporter)
+        return Context(
+            self.origin,
+            now,
+            self.redact,
+            self.stop,
+            limits,
+            reporter,
+            batch_executor=settings.batch_executor.removeprefix(DASK),
+        )
 
     @cached_property
     def origin(self) -> Origin:

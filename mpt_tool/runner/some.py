@@ -55,7 +55,7 @@ def handle_some(
         recorder.trying(tally),
         isolated(),
         unawaited_noted(),
-        at_work(work.migration, checkpoints, recorder, context) as batch,
+        at_work(work, checkpoints, recorder, context) as batch,
     ):
         with context.reporter.during(Preparing()):
             is_prepared = batch.prepare()

@@ -181,9 +181,13 @@ def failure_log(redact: Redact) -> Callable[[str, BaseException], None]:
     known = set()
 
     def log_failure(name: str, error: BaseException) -> None:
-        *_, (frame, line) = traceback.walk_tb(error.__traceback__)
-        kind = type(error), frame.f_code.co_filename, line
-        shown = "" if kind in known else f"\n{script_traceback(error)}"
+        # One of ours, of a process that ended, was raised nowhere.
+        places = [("", 0)] + [
+            (frame.f_code.co_filename, line)
+            for frame, line in traceback.walk_tb(error.__traceback__)
+        ]
+        kind = type(error), *places[-1]
+        shown = "" if kind in known or len(places) == 1 else f"\n{script_traceback(error)}"
         known.add(kind)
         message = shortened(redact(message_of(error)), LONGEST_REPEATED)
         log.error("%s failed: %s%s", name, message, shown)

@@ -53,7 +53,7 @@ class _LocalPool:
             return pool.submit(handle, key, self._job, items, seconds)
 
     def renew(self, worker: int) -> None:
-        """Let a worker have a new process; its pool, whose process has ended, is not touched."""
+        """Let a worker have a new process."""
         self._pools[worker] = None
 
     def stop(self) -> None:

@@ -24,6 +24,7 @@ from mpt_tool.batch.worker import Chunk, Event, Handled, Job
 from mpt_tool.errors import MptToolError, ScriptError, message_of
 from mpt_tool.process.item import NameOf, in_hand, name_in_hand
 from mpt_tool.process.log import get_log
+from mpt_tool.process.signals import start_aside
 from mpt_tool.process.tracebacks import script_traceback
 from mpt_tool.reporting import ItemTried, Reporter
 
@@ -93,9 +94,21 @@ class Processes:
         self._line = deque[Task]()
         self._free = deque(range(workers))
         self._in_flight = 0
-        # Chunks end in threads of the pools.
-        self._turn = threading.RLock()
+        self._turn = threading.Lock()
         self._key = os.urandom(8).hex()
+        # Chunks end in threads of the pools, which hold locks of theirs meanwhile.
+        self._back = SimpleQueue[tuple[int, Sequence[Task], Future[bytes]] | None]()
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Take back meanwhile what comes back, in a thread of its own."""
+        taker = threading.Thread(target=self._take_back, name="chunks", daemon=True)
+        start_aside(taker)
+        try:
+            yield
+        finally:
+            self._back.put(None)
+            taker.join()
 
     def begin(self, task: Task) -> None:
         """Process the task's item, with others that come soon."""
@@ -138,7 +151,7 @@ class Processes:
             except Exception as error:  # noqa: BLE001 - told as that of a chunk that was begun
                 future = Future()
                 future.set_exception(error)
-            future.add_done_callback(partial(self._note_end, worker, chunk))
+            future.add_done_callback(partial(self._note_back, worker, chunk))
 
     def _take(self) -> Sequence[Task]:
         """Return the next chunk: what a process may have ended by goes alone."""
@@ -168,8 +181,15 @@ class Processes:
         self._line.extendleft(reversed(chunk))
         return None
 
+    def _note_back(self, worker: int, chunk: Sequence[Task], future: "Future[bytes]") -> None:
+        self._back.put((worker, chunk, future))
+
+    def _take_back(self) -> None:
+        while back := self._back.get():
+            self._note_end(*back)
+
     def _note_end(self, worker: int, chunk: Sequence[Task], future: "Future[bytes]") -> None:
-        """Note what came of a chunk; called in a thread of the pool."""
+        """Note what came of a chunk."""
         with self._turn:
             self._free.append(worker)
             try:
@@ -287,4 +307,6 @@ def processes_of(
     pool_of = dask_pool if elsewhere.address else local_pool
     with pool_of(job, elsewhere, workers) as pool:
         give_up = elsewhere.give_up
-        yield Processes(pool, workers, window, name_of, is_stopped, give_up, reporter)
+        processes = Processes(pool, workers, window, name_of, is_stopped, give_up, reporter)
+        with processes.at_work():
+            yield processes

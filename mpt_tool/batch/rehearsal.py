@@ -137,6 +137,8 @@ def look_at(
         ScriptFailedError: the items cannot be had.
     """
     names = _named(migration, is_allowed=allows_unguarded or not rehearses)
+    if rehearses and migration.executor == "process":
+        log.info("Its items are processed in this process alone, as it is a rehearsal")
     sight = Sight(rehearsed=Rehearsed(names) if rehearses else None)
     migration.is_rehearsal = True
     rehearsal.answers, rehearsal.reads = True, migration.reads

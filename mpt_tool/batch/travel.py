@@ -81,17 +81,34 @@ def unpacked(given: Packed) -> BaseException:
 
 
 def _made(given: Packed) -> BaseException:
-    try:
-        if given.whole:
-            made = pickle.loads(given.whole)  # noqa: S301 - of a process of ours
-        else:
-            # Its own __init__ wants something else than its arguments: it is not asked.
-            kind = pickle.loads(given.kind)  # noqa: S301 - of a process of ours
-            made = kind.__new__(kind, *given.arguments)
-            vars(made).update(given.attributes)
-    except Exception:  # noqa: BLE001 - whatever a class of somebody's own raises
-        return LostError(given.message)
-    return made if isinstance(made, BaseException) else LostError(given.message)
+    """Return the first that says what the original said; the libraries of some pickle them anew."""
+    made: BaseException | None = None
+    for make in (_read, _called, _uncalled):
+        try:
+            candidate: object = make(given)
+        except Exception:  # noqa: BLE001, S112 - whatever a class of somebody's own raises
+            continue
+        if isinstance(candidate, BaseException):
+            made = candidate
+            if message_of(made) == given.message:
+                return made
+    return made or LostError(given.message)
+
+
+def _read(given: Packed) -> object:
+    return pickle.loads(given.whole)  # noqa: S301 - of a process of ours
+
+
+def _called(given: Packed) -> object:
+    return pickle.loads(given.kind)(*given.arguments)  # noqa: S301 - of a process of ours
+
+
+def _uncalled(given: Packed) -> object:
+    """Return one whose own __init__ wants something else than its arguments: it is not asked."""
+    kind = pickle.loads(given.kind)  # noqa: S301 - of a process of ours
+    made = kind.__new__(kind, *given.arguments)
+    vars(made).update(given.attributes)
+    return made
 
 
 def _pickled(value: object) -> bytes | None:

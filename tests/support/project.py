@@ -29,7 +29,7 @@ _HANGS_SECONDS = 60
 # Variables that nothing looks at before a command reads its settings, and those of scripts.
 _SETTINGS = (
     *("AIRTABLE_", "DATA_", "LOG_FORMAT", "MPT_", "NOTIFY_", "OTEL_", "SCHEMA_", "SERVICE_"),
-    *("SLOW_", "STORAGE_", "BUILD_", "CI_", "GITHUB_", "GITLAB_", "TF_BUILD"),
+    *("SLOW_", "STORAGE_", "BATCH_", "BUILD_", "CI_", "GITHUB_", "GITLAB_", "TF_BUILD"),
 )
 _OF_SCRIPTS = (
     "ACCOUNTS_URL",

@@ -131,7 +131,7 @@ def all_items(batch: Batch, budget: Budget) -> Iterator[Walk]:
 
     source = budget.share_of(with_cursors(migration, checkpoints.cursor, batch.loop))
     tasks = tasks_of(migration, source)
-    with checkpoints.saved_in_time(), _walk(batch, tasks, settle, collects=collects) as walk:
+    with _walk(batch, tasks, settle, collects=collects) as walk, checkpoints.saved_in_time():
         yield walk
 
 
@@ -154,7 +154,7 @@ def failed_items(batch: Batch, failures: Sequence[FailedItem]) -> Iterator[Walk]
         checkpoints.settle_first_failure(task.cursor, failed, ())
 
     tasks = _tasks_of([failure.cursor for failure in failures])
-    with checkpoints.saved_in_time(), _walk(batch, tasks, settle, finds=True) as walk:
+    with _walk(batch, tasks, settle, finds=True) as walk, checkpoints.saved_in_time():
         yield walk
 
 

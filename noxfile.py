@@ -43,7 +43,7 @@ OF_LIBRARIES = (
     *("tests/clients", "tests/migration", "tests/observers", "tests/support"),
     *("tests/storage/test_airtable_store.py", "tests/storage/test_repositories.py"),
     *("tests/cli/test_completion.py", "tests/cli/test_output.py", "tests/cli/test_usage.py"),
-    "tests/test_settings.py",
+    *("tests/batch/test_dask.py", "tests/test_settings.py"),
     *(
         f"tests/cli/test_doctor.py::{name}"
         for name in (
@@ -87,7 +87,7 @@ def tests(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """Tests that ask something of a library, with the oldest that are allowed."""
     # The tests' own tools come second: they are not what is at its lowest here.
-    session.install("--editable", ".[notify,otel]", "--resolution=lowest-direct")
+    session.install("--editable", ".[dask,notify,otel]", "--resolution=lowest-direct")
     session.install("--group", "test")
     # Typer before 0.26 imports names that the newest Click deprecates.
     click = "--pythonwarnings=ignore:'click:DeprecationWarning"

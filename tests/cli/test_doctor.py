@@ -101,6 +101,7 @@ def test_each_setting_is_told_with_where_it_stands(project: Project) -> None:
         "LOG_FORMAT": "text (default)",
         "MPT_TOOL_TELEMETRY": "not set",
         "SLOW_ITEM_SECONDS": "5 (default)",
+        "BATCH_EXECUTOR": "not set",
         "NOTIFY_URLS": "not set",
         "NOTIFY_ON": "failed, stalled (default)",
         "NOTIFY_STALLED_SECONDS": "900 (default)",

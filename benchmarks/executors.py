@@ -113,11 +113,11 @@ def _killed_workers(ours: Contender, folder: Path, items: int) -> Sequence[str]:
         ended.set()
         killer.join()
     processed = (folder / _JOURNAL).read_text().split()
-    lost = items - len(set(processed))
+    done = len(set(processed))
+    case = f"{items:,} items in two worker processes, one killed every {_KILL_SECONDS:g} s"
     return (
-        f"{items:,} items in two worker processes, one of which is killed every"
-        f" {_KILL_SECONDS:g} s: {len(killed)} times",
-        f"{lost} items lost, {len(processed) - len(set(processed))} processed again",
+        f"{case}: {len(killed)} times",
+        f"{items - done} items lost, {len(processed) - done} processed again",
         "0 lost",
     )
 

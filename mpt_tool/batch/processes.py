@@ -35,6 +35,9 @@ _LONGEST_CHUNK_SECONDS = 0.5
 _MOST_LOSSES = 3
 _OUR_MODULES = "mpt_tool."
 
+# The worker, what it had in hand, and what came of that.
+type _Back = tuple[int, Sequence[Task], Future[bytes]]
+
 log = get_log(__name__)
 
 
@@ -94,58 +97,80 @@ class Processes:
         self._line = deque[Task]()
         self._free = deque(range(workers))
         self._in_flight = 0
-        self._turn = threading.Lock()
         self._key = os.urandom(8).hex()
-        # Chunks end in threads of the pools, which hold locks of theirs meanwhile.
-        self._back = SimpleQueue[tuple[int, Sequence[Task], Future[bytes]] | None]()
+        self._is_closed = False
+        # Held where a chunk is sent, so that none is once this is closed.
+        self._turn = threading.Lock()
+        # Chunks that came back; how many tasks at least are worth a chunk now; None at the end.
+        self._inbox = SimpleQueue[_Back | int | None]()
+        self._sender = threading.Thread(target=self._send_and_take_back, name="chunks", daemon=True)
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """Take back meanwhile what comes back, in a thread of its own."""
-        taker = threading.Thread(target=self._take_back, name="chunks", daemon=True)
-        start_aside(taker)
+        """Send chunks and take them back meanwhile, in a thread of its own.
+
+        Not in the one that drives, in which a time limit may raise anywhere; nor in those of the
+        pools, which hold locks of theirs.
+        """
+        start_aside(self._sender)
         try:
             yield
         finally:
-            self._back.put(None)
-            taker.join()
+            self._inbox.put(None)
+            self._sender.join()
 
     def begin(self, task: Task) -> None:
         """Process the task's item, with others that come soon."""
         task.error = None
-        with self._turn:
-            self._line.append(task)
-            self._send(at_least=self._size())
+        self._line.append(task)
+        if self._free and len(self._line) >= (size := self._size()):
+            self._inbox.put(size)
 
     def flush(self) -> None:
-        """Begin what waits for others, as none come for now."""
-        with self._turn:
-            self._send(at_least=1)
+        """Begin what waits for others, as none come for now.
+
+        Raises:
+            RuntimeError: what sends chunks has ended, by an error that is logged.
+        """
+        if not self._sender.is_alive():
+            raise RuntimeError("nothing sends items to worker processes any more")
+        if self._free and self._line:
+            self._inbox.put(1)
 
     def close(self) -> None:
         """Begin none of those that wait for a worker."""
+        with self._turn:
+            self._is_closed = True
         if self._is_stopped():
             self._pool.stop()
-        with self._turn:
-            self._line.clear()
 
     def is_busy(self) -> bool:
         """Whether an item is in flight."""
-        return self._in_flight > 0
+        return self._in_flight > 0 and self._sender.is_alive()
 
     def _size(self) -> int:
         """Return how many items a chunk has now."""
         return max(1, min(self._most, int(_CHUNK_SECONDS / self._seconds_an_item)))
 
+    def _send_and_take_back(self) -> None:
+        while (got := self._inbox.get()) is not None:
+            if isinstance(got, int):
+                self._send(at_least=got)
+            else:
+                self._note_end(*got)
+
     def _send(self, at_least: int) -> None:
         """Let each worker that is free have a chunk, if there are so many items for one."""
-        while self._free and len(self._line) >= at_least and self._line and not self._is_stopped():
+        while self._free and len(self._line) >= at_least:
             chunk = self._take()
             items = self._pickled(chunk)
             if items is None:
                 continue
+            with self._turn:
+                if self._is_closed or self._is_stopped():
+                    return
+                self._in_flight += 1
             worker = self._free.popleft()
-            self._in_flight += 1
             try:
                 future = self._pool.submit(worker, self._key, items, _LONGEST_CHUNK_SECONDS)
             except Exception as error:  # noqa: BLE001 - told as that of a chunk that was begun
@@ -182,24 +207,22 @@ class Processes:
         return None
 
     def _note_back(self, worker: int, chunk: Sequence[Task], future: "Future[bytes]") -> None:
-        self._back.put((worker, chunk, future))
-
-    def _take_back(self) -> None:
-        while back := self._back.get():
-            self._note_end(*back)
+        self._inbox.put((worker, chunk, future))
 
     def _note_end(self, worker: int, chunk: Sequence[Task], future: "Future[bytes]") -> None:
         """Note what came of a chunk."""
-        with self._turn:
-            self._free.append(worker)
-            try:
-                handled: Chunk = pickle.loads(future.result())  # noqa: S301 - of a worker of ours
-                left = self._settled(chunk, handled)
-            except (BrokenExecutor, CancelledError, Exception) as error:  # noqa: BLE001
-                left = self._lost(worker, chunk, error)
-            self._line.extendleft(reversed(left))
+        try:
+            came: Chunk = pickle.loads(future.result())  # noqa: S301 - of a worker of ours
+        except (CancelledError, Exception) as error:  # noqa: BLE001 - of whatever library
+            left = self._lost(worker, chunk, error)
+        else:
+            left = self._settled(chunk, came)
+        self._line.extendleft(reversed(left))
+        self._free.append(worker)
+        # After a failure the one that drives says whether to go on.
+        if not any(task.error for task in chunk):
             self._send(at_least=1 if left else self._size())
-            self._in_flight -= 1
+        self._in_flight -= 1
 
     def _settled(self, chunk: Sequence[Task], came: Chunk) -> Sequence[Task]:
         """Hand back the tasks that were handled; return the others."""
@@ -224,7 +247,6 @@ class Processes:
     def _lost(self, worker: int, chunk: Sequence[Task], error: BaseException) -> Sequence[Task]:
         """Return what of a chunk that did not come back is to go again."""
         if self._is_out_of_reach(error):
-            self._line.clear()
             if not self._is_stopped():
                 self._give_up(f"stopped because no worker can be reached ({message_of(error)})")
             return ()

@@ -148,7 +148,7 @@ class Migration(BatchDataMigration):
     workers = {workers}
 
     def prepare(self):
-        with open("{_PROCESSES}", "a") as file:
+        with open(self.project_root.absolute() / "{_PROCESSES}", "a") as file:
             file.write(f"{{os.getpid()}}\\n")
 
     def items(self, cursor):

@@ -132,9 +132,15 @@ def _function(text: str) -> str:
 
 
 def _batch_executor(text: str) -> str:
-    if text and not (text.startswith(DASK) and all(text.removeprefix(DASK).partition("://"))):
+    if not text:
+        return text
+    if not (text.startswith(DASK) and all(text.removeprefix(DASK).partition("://"))):
         reason = "use a Dask scheduler like dask:tcp://scheduler:8786"
         raise PydanticCustomError("executor", reason)
+    from importlib.util import find_spec
+
+    if find_spec("distributed") is None:
+        raise PydanticCustomError("extra", "it needs an extra: pip install 'mpt-tool[dask]'")
     return text
 
 

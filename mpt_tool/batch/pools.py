@@ -13,7 +13,7 @@ from typing import Any
 
 from mpt_tool.batch.portable import Elsewhere
 from mpt_tool.batch.worker import Job, handle
-from mpt_tool.errors import ExitCode, SettingsError, StoppedError, message_of
+from mpt_tool.errors import ExitCode, StoppedError, message_of
 from mpt_tool.process.child import begin_child
 from mpt_tool.process.signals import follow, started_aside
 
@@ -117,16 +117,10 @@ def dask_pool(job: Job, elsewhere: Elsewhere, workers: int) -> Iterator[_DaskPoo
     """Return the workers of the cluster of a Dask scheduler.
 
     Raises:
-        SettingsError: the extra that this needs is not installed.
-        StoppedError: the scheduler does not answer, or has no worker.
+        StoppedError: the scheduler does not answer.
     """
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise SettingsError(
-            "BATCH_EXECUTOR names a Dask scheduler, which needs an extra:"
-            " pip install 'mpt-tool[dask]'"
-        ) from error
+    from distributed import Client
+
     # It logs by handlers of its own.
     logging.getLogger("distributed").handlers.clear()  # noqa: TID251 - that of a library
     logging.getLogger("distributed").propagate = True  # noqa: TID251
@@ -140,7 +134,7 @@ def dask_pool(job: Job, elsewhere: Elsewhere, workers: int) -> Iterator[_DaskPoo
             ExitCode.TRY_LATER,
         ) from error
     try:
-        processes = len(client.scheduler_info(n_workers=-1)["workers"]) or 1
+        processes = len(client.ncores()) or 1
         share = job.requests_per_second / min(workers, processes)
         yield _DaskPool(replace(job, requests_per_second=share), client.get_executor())
     finally:

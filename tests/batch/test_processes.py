@@ -2,12 +2,11 @@
 
 import os
 import signal
-from pathlib import Path
 from typing import Any
 
 import pytest
 from support.batches import ASYNC, MIGRATION, SYNC, TOTAL, Numbers, numbers
-from support.process import Process, wait_until
+from support.process import Process, is_there, wait_until
 from support.project import Project
 from support.terminal import Gate
 
@@ -45,14 +44,6 @@ def in_processes(
 def prepared_in(project: Project) -> list[int]:
     """Return the processes that called `prepare`."""
     return [int(line) for line in (project.root / "prepared.txt").read_text().split()]
-
-
-def is_there(process: int) -> bool:
-    """Whether a process has not ended."""
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
-    except OSError:
-        return False
 
 
 # --- all goes well

@@ -5,7 +5,7 @@ import random
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 
 from benchmarks import projects
@@ -34,14 +34,16 @@ def figure(
         executor: whether the workers are threads or processes.
     """
     # Processes take a second to begin.
-    usual_items = _USUAL_ITEMS * (8 if executor == "process" else 1)
+    usual_items = _USUAL_ITEMS * (4 if executor == "process" else 1)
     moments = random.Random(_SEED)
     usual = Measurements()
     projects.create(folder / "usual", 1, _script(usual_items * workers, workers, executor))
     measure([ours.command, *_RUN], folder / "usual", usual)
     killed = killed_amid_items = missed = most_replayed = 0
-    while killed < kills:
-        project = folder / f"after-{killed}-kills"
+    for number in count():
+        if killed >= kills:
+            break
+        project = folder / str(number)
         projects.create(project, 1, _script(_ITEMS * workers, workers, executor))
         while killed < kills and _kill(ours, project, moments.uniform(0, usual.median)):
             killed += 1

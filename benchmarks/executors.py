@@ -40,7 +40,7 @@ class Extent:
     kills: int
 
 
-LONG = Extent(1_500, 1_000_000, 100)
+LONG = Extent(1_500, 1_000_000, 50)
 SHORT = Extent(200, 50_000, 5)
 
 

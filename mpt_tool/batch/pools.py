@@ -33,7 +33,8 @@ class _LocalPool:
     deaths = 1
 
     def __init__(self, job: Job, root: Path, workers: int) -> None:
-        self._job = pickle.dumps(job)
+        self.job = pickle.dumps(job)
+        """What each worker has to know, pickled."""
         self._root = root.absolute()
         self._processes = multiprocessing.get_context("spawn")
         self._stopped = self._processes.Event()
@@ -45,12 +46,12 @@ class _LocalPool:
         with started_aside():
             try:
                 if pool:
-                    return pool.submit(handle, key, self._job, items, seconds)
+                    return pool.submit(handle, key, self.job, items, seconds)
             except BrokenExecutor:
                 # Its process ended between two chunks.
                 self.renew(worker)
             pool = self._pools[worker] = self._begun()
-            return pool.submit(handle, key, self._job, items, seconds)
+            return pool.submit(handle, key, self.job, items, seconds)
 
     def renew(self, worker: int) -> None:
         """Let a worker have a new process."""

@@ -1,7 +1,9 @@
 """`executor = "process"`: the same promise, kept by one that drives and processes that compute."""
 
 import os
+import pickle
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,14 @@ from support.batches import ASYNC, MIGRATION, SYNC, TOTAL, Numbers, numbers
 from support.process import Process, is_there, wait_until
 from support.project import Project
 from support.terminal import Gate
+
+from mpt_tool.batch.pools import local_pool
+from mpt_tool.batch.portable import Elsewhere
+from mpt_tool.batch.worker import Job
+from mpt_tool.errors import ScriptError
+from mpt_tool.migration import BatchMigration
+from mpt_tool.scripts.folder import Script
+from mpt_tool.scripts.load import load_elsewhere
 
 pytestmark = pytest.mark.slow
 
@@ -178,6 +188,22 @@ def test_what_cannot_travel_is_told_before_the_first_item(
 
     assert (result.exit_code, migration.processed) == (1, [])
     assert told in result.stderr
+
+
+def test_a_script_that_is_another_one_there_is_refused(tmp_path: Path) -> None:
+    script = Script(1, "numbers", Path("1_numbers.py"))
+    (tmp_path / script.path).write_text("changed = True\n")
+
+    with pytest.raises(ScriptError, match="is not what it is where the run is driven"):
+        load_elsewhere(script, tmp_path, "", {}, "the checksum of another")
+
+
+def test_workers_share_the_requests_that_they_may_send(tmp_path: Path) -> None:
+    job = Job(BatchMigration, (), finds=False, collects=False, log_level=0, requests_per_second=10)
+    elsewhere = Elsewhere(BatchMigration, tmp_path, give_up=lambda _: None)
+
+    with local_pool(job, elsewhere, 4) as pool:
+        assert pickle.loads(pool.job).requests_per_second == 2.5
 
 
 # --- processes that end

@@ -21,7 +21,7 @@ from mpt_tool.batch.executors import Task
 from mpt_tool.batch.portable import Elsewhere
 from mpt_tool.batch.travel import unpacked
 from mpt_tool.batch.worker import Chunk, Event, Handled, Job
-from mpt_tool.errors import MptToolError, ScriptError, message_of
+from mpt_tool.errors import ScriptError, WorkerLostError, message_of
 from mpt_tool.process.item import NameOf, in_hand, name_in_hand
 from mpt_tool.process.log import get_log
 from mpt_tool.process.signals import start_aside
@@ -39,10 +39,6 @@ _OUR_MODULES = "mpt_tool."
 type _Back = tuple[int, Sequence[Task], Future[bytes]]
 
 log = get_log(__name__)
-
-
-class WorkerLostError(MptToolError):
-    """The process that handled an item ended, each time."""
 
 
 class Pool(Protocol):

@@ -130,6 +130,26 @@ def test_what_fails_is_told_by_its_name_and_place_and_tried_again(project: Proje
     assert (project.root / "tries.txt").read_text().split().count("6") == 1
 
 
+def test_what_comes_after_a_failed_item_is_not_begun(project: Project) -> None:
+    body = "if number == 8:\n    raise ValueError('refused')"
+    migration = in_processes(project, body, workers=1, total=40)
+
+    assert project.run("migrate", "--data").exit_code == 1
+
+    assert migration.processed == list(range(1, 8))
+    assert migration.cursor == 7
+
+
+def test_what_a_worker_does_not_come_to_in_time_goes_again(project: Project) -> None:
+    # By then many travel together.
+    body = "time.sleep(0.2) if number > 190 else None"
+    migration = in_processes(project, body, total=200, batch_size=400)
+
+    assert project.run("migrate", "--data").exit_code == 0
+
+    assert sorted(migration.processed) == list(range(1, 201))
+
+
 def test_single_items_are_found_and_processed_there_too(project: Project) -> None:
     methods = "find = lambda self, cursor: cursor or None"
     migration = in_processes(project, "self.log.info('Here.')", methods=methods)

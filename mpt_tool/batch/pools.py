@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mpt_tool.batch.portable import Elsewhere
-from mpt_tool.batch.worker import Job, handle
+from mpt_tool.batch.worker import Job, Place, handle, tell_place
 from mpt_tool.errors import ExitCode, StoppedError, message_of
 from mpt_tool.process.child import begin_child
 from mpt_tool.process.signals import follow, started_aside
@@ -38,6 +38,7 @@ class _LocalPool:
         self._root = root.absolute()
         self._processes = multiprocessing.get_context("spawn")
         self._stopped = self._processes.Event()
+        self._places = [self._processes.RawValue("q", -1) for _ in range(workers)]
         self._pools: list[ProcessPoolExecutor | None] = [None] * workers
 
     def submit(self, worker: int, key: str, items: bytes, seconds: float) -> Future[bytes]:
@@ -50,7 +51,7 @@ class _LocalPool:
             except BrokenExecutor:
                 # Its process ended between two chunks.
                 self.renew(worker)
-            pool = self._pools[worker] = self._begun()
+            pool = self._pools[worker] = self._begun(worker)
             return pool.submit(handle, key, self.job, items, seconds)
 
     def renew(self, worker: int) -> None:
@@ -66,19 +67,25 @@ class _LocalPool:
         for pool in filter(None, self._pools):
             pool.shutdown()
 
-    def _begun(self) -> ProcessPoolExecutor:
+    def place_in_hand(self, worker: int) -> int | None:
+        """Return which item of its chunk a worker had in hand; -1 if it had come to none."""
+        return int(self._places[worker].value)
+
+    def _begun(self, worker: int) -> ProcessPoolExecutor:
+        self._places[worker].value = -1
         numbers = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
         return ProcessPoolExecutor(
             1,
             self._processes,
             initializer=_begin,
-            initargs=(self._root, numbers, self._stopped),
+            initargs=(self._root, numbers, self._stopped, self._places[worker]),
         )
 
 
-def _begin(root: Path, signals: list[int], stopped: Any) -> None:
+def _begin(root: Path, signals: list[int], stopped: Any, place: Place) -> None:
     """Begin a worker process."""
     begin_child(root, signals)
+    tell_place(place)
     follow(stopped.is_set)
 
 
@@ -108,6 +115,10 @@ class _DaskPool:
 
     def renew(self, worker: int) -> None:
         """Leave that to the cluster."""
+
+    def place_in_hand(self, worker: int) -> int | None:  # noqa: ARG002
+        """Return nothing: the cluster does not tell."""
+        return None
 
     def stop(self) -> None:
         """Tell the workers nothing: they are those of others, too."""

@@ -33,6 +33,8 @@ _CHUNK_SECONDS = 0.25
 _LONGEST_CHUNK_SECONDS = 0.5
 # An item has failed with which so many processes ended.
 _MOST_LOSSES = 3
+# The run has, with which so many ended one after the other before they came to an item.
+_MOST_IN_VAIN = 10
 _OUR_MODULES = "mpt_tool."
 
 # The worker, what it had in hand, and what came of that.
@@ -52,6 +54,9 @@ class Pool(Protocol):
 
     def renew(self, worker: int) -> None:
         """Let a worker have another process, as its own has ended."""
+
+    def place_in_hand(self, worker: int) -> int | None:
+        """Return which item of its chunk a worker had in hand; -1 for none, None if unknown."""
 
     def stop(self) -> None:
         """Tell the workers that the run is to stop."""
@@ -93,6 +98,7 @@ class Processes:
         self._line = deque[Task]()
         self._free = deque(range(workers))
         self._in_flight = 0
+        self._in_vain = 0
         self._key = os.urandom(8).hex()
         self._is_closed = False
         # Held where a chunk is sent, so that none is once this is closed.
@@ -228,7 +234,7 @@ class Processes:
             chunk[0].error = ScriptError(f"a worker process could not begin: {message_of(error)}")
             self.ended.put(chunk[0])
             return chunk[1:]
-        handled = came.handled
+        handled, self._in_vain = came.handled, 0
         for task, of_task in zip(chunk, handled, strict=False):
             task.losses = 0
             self._tell(task, of_task)
@@ -250,20 +256,36 @@ class Processes:
             chunk[0].error = ScriptError(f"a worker process could not begin: {message_of(error)}")
             self.ended.put(chunk[0])
             return chunk[1:]
+        place = self._pool.place_in_hand(worker)
         self._pool.renew(worker)
-        for task in chunk:
+        if not self._is_stopped():
+            log.warning("A worker process ended: what it had in hand is processed again")
+        if place is not None and place < 0:
+            return self._begun_in_vain(chunk)
+        suspects = chunk if place is None else [chunk[place]]
+        for task in suspects:
             task.losses += self._pool.deaths
-        first = chunk[0]
-        if len(chunk) > 1 or first.losses < _MOST_LOSSES:
-            if not self._is_stopped():
-                log.warning("A worker process ended: what it had in hand is processed again")
+        first = suspects[0]
+        if len(suspects) > 1 or first.losses < _MOST_LOSSES:
             return chunk
         first.error = WorkerLostError(
             f"the process that handled it ended, {first.losses} times: it was killed, as for want"
             " of memory, or the script ended it"
         )
         self.ended.put(first)
-        return ()
+        return [task for task in chunk if task is not first]
+
+    def _begun_in_vain(self, chunk: Sequence[Task]) -> Sequence[Task]:
+        """Return what is to go again of a chunk whose process ended before any of its items."""
+        self._in_vain += 1
+        if self._in_vain < _MOST_IN_VAIN:
+            return chunk
+        chunk[0].error = ScriptError(
+            f"{self._in_vain} worker processes ended before they came to an item: they were killed,"
+            " or the script ends them as it is loaded, or in prepare()"
+        )
+        self.ended.put(chunk[0])
+        return chunk[1:]
 
     @staticmethod
     def _is_out_of_reach(error: BaseException) -> bool:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from mpt_tool.batch.executors import Inline, Task, sound
 from mpt_tool.batch.items import finding, outcomes_of, processing
@@ -104,11 +104,24 @@ class _Work:
     job: Job
 
 
+class Place(Protocol):
+    """Where the one that drives sees which item of a chunk is in hand; -1 for none."""
+
+    value: int
+
+
 _works: dict[str, _Work] = {}
+_place: Place | None = None
 _beginning = threading.Lock()
 # Where what is logged is collected; threads of a script find the list that was begun last.
 _latest: list[Event] = []
 _events: ContextVar[list[Event] | None] = ContextVar("events", default=None)
+
+
+def tell_place(place: Place) -> None:
+    """Let this process tell from now on which item it has in hand, should it end."""
+    global _place  # noqa: PLW0603 - of the process
+    _place = place
 
 
 def handle(key: str, job: bytes, items: bytes, seconds: float) -> bytes:
@@ -128,7 +141,10 @@ def handle(key: str, job: bytes, items: bytes, seconds: float) -> bytes:
         given = pickle.loads(items)  # noqa: S301 - of the process that drives
     except BaseException as error:  # noqa: BLE001 - raised where the run is driven
         return pickle.dumps(Chunk((), packed(error)))
-    return pickle.dumps(Chunk(list(_handled(work, given, time.monotonic() + seconds))))
+    handled = list(_handled(work, given, time.monotonic() + seconds))
+    if _place:
+        _place.value = -1
+    return pickle.dumps(Chunk(handled))
 
 
 def _work_of(key: str, job: bytes) -> _Work:
@@ -160,7 +176,9 @@ def _handled(work: _Work, items: Sequence[Any], ends_at: float) -> Iterator[Hand
     process = finding(migration, loop) if job.finds else processing(migration)
     is_bundle = migration.handles_many() and not job.finds
     executor = Inline(process, loop, lambda _item, _cursor: "")
-    for item in items:
+    for place, item in enumerate(items):
+        if _place:
+            _place.value = place
         task = Task(item, None, [(part, None) for part in item] if is_bundle else ())
         began = time.monotonic()
         with _collected() as events:

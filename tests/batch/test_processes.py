@@ -261,6 +261,19 @@ def test_an_item_that_ends_its_process_each_time_has_failed(
         assert sorted(set(migration.processed)) == [each for each in ALL if each != 5]
 
 
+def test_workers_that_end_before_any_item_end_the_run(project: Project) -> None:
+    methods = """
+    def prepare(self):
+        os._exit(3) if Path("driven").exists() else Path("driven").touch()
+    """
+    migration = in_processes(project, workers=1, methods=methods)
+
+    result = project.run("migrate", "--data")
+
+    assert (result.exit_code, migration.processed) == (1, [])
+    assert "10 worker processes ended before they came to an item" in result.stderr
+
+
 def test_ctrl_c_on_the_terminal_stops_between_items_and_loses_none(
     project: Project, gate: Gate
 ) -> None:

@@ -169,7 +169,8 @@ def _list(session: "Session") -> Result:
     by_targets = session.output.verbose and not session.output.as_json
     shown = by_target(entries) if by_targets else entries
     notes = [*strays(project.folder), *project.store_notes(entries, snapshot.missing)]
-    return Result(Listing(shown, notes), standing(entries, snapshot.holder))
+    next_ = project.next_command(entries, snapshot.holder)
+    return Result(Listing(shown, notes), standing(entries, next_))
 
 
 def _check(session: "Session", *, strict: bool, missing_ok: bool) -> Result:

@@ -22,8 +22,8 @@ def pending(
 
     project = session.project
     snapshot = project.repository.load()
-    entries = project.plan(project.scripts(), snapshot)
+    entries = project.told_ends(project.plan(project.scripts(), snapshot))
     if waiting := plan.pending(entries, type_):
-        said = standing(entries, snapshot.holder)
+        said = standing(entries, project.next_command(entries, snapshot.holder))
         return Result(Pending(waiting), said, exit_code=ExitCode.PENDING)
     return Result(Pending([]), ["Nothing is pending."])

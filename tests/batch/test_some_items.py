@@ -114,7 +114,7 @@ def test_just_the_items_of_some_cursors_are_handled_and_no_cursor_moves(
 def test_items_may_be_handled_before_the_first_run_which_is_none(
     project: Project, targets: tuple[str, ...] | None
 ) -> None:
-    attributes = {"targets": targets} if targets else {}
+    attributes: dict[str, Any] = {"targets": targets} if targets else {}
     methods = f"{FIND}\ndef make(self): return 1"
     migration = numbers(project, "self.once('step', self.make)", methods=methods, **attributes)
     of_target = ("--target", "A") if targets else ()
@@ -134,15 +134,15 @@ def test_while_items_are_handled_it_runs_and_one_that_dies_is_told(
     project: Project, tmp_path: Path
 ) -> None:
     with Gate(tmp_path / "gate") as gate:
-        migration = numbers(project, f"self.log.info('is held')\n{gate.wait}", methods=FIND)
+        held = f"if not Path('free').exists():\n    self.log.info('is held')\n    {gate.wait}"
+        migration = numbers(project, held, methods=FIND)
         with Process(project, "batch", MIGRATION, "--only", "7") as run:
             run.wait_for("is held")
             [meanwhile] = project.run("status", "--json").json()["running"]
-            run.send(signal.SIGKILL)
-            run.wait()
-        gate.open()
-        [left] = project.run("status", "--json").json()["running"]
-        again = project.run("migrate", "--data")
+            run.kill()
+    [left] = project.run("status", "--json").json()["running"]
+    project.file("free", "")
+    again = project.run("migrate", "--data")
 
     assert (meanwhile["is_left"], left["is_left"]) == (False, True)
     assert "in a run that died: it runs again" in again.stderr

@@ -22,9 +22,6 @@ once, in `mpt_tool.cli.session`, which prints the message and exits with `exit_c
 from collections.abc import Mapping
 from enum import IntEnum
 
-# Where the documentation tells more of failures that have several causes, a section for a topic.
-FAILURES_PAGE = "docs/how-to/failures.md"
-
 
 class ExitCode(IntEnum):
     """What the process exits with, unless a script asked for a code of its own."""
@@ -42,7 +39,7 @@ class MptToolError(Exception):
 
     Args:
         message: what is wrong, where, and what to do next.
-        topic: the section of `FAILURES_PAGE` about it, if it can have more than one cause.
+        topic: what `mpt-tool explain` knows about it, if it can have more than one cause.
     """
 
     exit_code: int = ExitCode.FAILED

@@ -16,7 +16,6 @@ import typer
 
 from mpt_tool.enums import LogFormatEnum, MigrationTypeEnum
 from mpt_tool.errors import (
-    FAILURES_PAGE,
     ExitCode,
     MptToolError,
     ScriptFailedError,
@@ -278,7 +277,7 @@ def _write_error(
     if output.as_json:
         documents.write_json(command, {"error": message}, sys.stdout)
     if error.topic:
-        hints.append(f"More about this: {FAILURES_PAGE}#{error.topic}")
+        hints.append(f"More about this: mpt-tool explain {error.topic}")
     is_stop = isinstance(error, StoppedError) and error.keeps_progress
     ended = reason if is_stop else f"Error running {command} command: {reason}"
     if output.logs_json:

@@ -8,10 +8,9 @@ import pytest
 from support.project import Project
 
 import mpt_tool
-from mpt_tool.errors import FAILURES_PAGE
+from mpt_tool.view.topics import topics
 
 PACKAGE = Path(mpt_tool.__file__).parent
-PAGE = PACKAGE.parent / FAILURES_PAGE
 WITH_ID = [
     ["migrate", "--data"],
     ["migrate", "--schema"],
@@ -73,7 +72,7 @@ def test_of_an_id_like_no_other_nothing_is_guessed(project: Project) -> None:
     message = error_of(project, "history", "prices")
 
     assert "Did you mean" not in message
-    assert message.startswith(f"More about this: {FAILURES_PAGE}#not-found Error running history")
+    assert message.startswith("More about this: mpt-tool explain not-found Error running history")
 
 
 def test_a_new_id_that_is_none_is_answered_with_one(project: Project) -> None:
@@ -218,9 +217,6 @@ def test_a_key_that_is_nearly_one_is_answered_with_that(project: Project) -> Non
 
 
 def test_each_topic_of_an_error_has_its_section_and_each_section_its_topic() -> None:
-    sections = re.findall(r"^## (.*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    anchors = {heading.lower().replace(" ", "-") for heading in sections}
-
     named = {
         topic
         for path in PACKAGE.rglob("*.py")
@@ -228,7 +224,7 @@ def test_each_topic_of_an_error_has_its_section_and_each_section_its_topic() -> 
         if re.search(r"\btopic\b", line)
         for topic in re.findall(r'"([a-z-]+)"', line)
     }
-    assert named == anchors
+    assert named == topics().keys()
 
 
 def test_an_error_with_several_causes_leads_to_its_section(project: Project) -> None:
@@ -237,9 +233,26 @@ def test_an_error_with_several_causes_leads_to_its_section(project: Project) -> 
     result = project.run("migrate", "--data")
 
     *_, more, error, aborted = result.stderr.splitlines()
-    assert more == f"More about this: {FAILURES_PAGE}#cannot-be-loaded"
+    assert more == "More about this: mpt-tool explain cannot-be-loaded"
     assert error.startswith("Error running data command: migrations/20260101000000_first.py cannot")
     assert aborted == "Aborted."
+
+
+def test_each_topic_is_explained_wherever_one_is_and_whatever_is_wrong(project: Project) -> None:
+    project.file("pyproject.toml", "[tool.mpt-tool")
+
+    for topic, text in topics().items():
+        result = project.run("explain", topic)
+        assert (result.exit_code, result.stdout, result.stderr) == (0, f"{text}\n", "")
+        assert "](" not in text
+        assert max(map(len, text.splitlines())) < 80
+
+    assert project.run("explain").stdout.count("\n\n\n") == len(topics()) - 1
+
+
+def test_of_a_topic_that_is_none_those_that_are_like_it_are_told(project: Project) -> None:
+    assert "'lock' is no topic. Did you mean locked?" in error_of(project, "explain", "lock")
+    assert "'x' is no topic. Use one of nothing-found, " in error_of(project, "explain", "x")
 
 
 # --- told once

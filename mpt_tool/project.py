@@ -67,6 +67,10 @@ class Project:
         """Return all that the folder holds, in doubt or not; nothing if there is no folder."""
         return folder.find(self.folder) if os.path.lexists(self.folder) else []
 
+    def strays(self) -> list[str]:
+        """Return for each file what is odd that looks like a script but is not named like one."""
+        return folder.strays(self.folder)
+
     @property
     def is_elsewhere(self) -> bool:
         """Whether the scripts are not where the settings lead to from the working folder."""

@@ -23,7 +23,9 @@ def pending(
     project = session.project
     snapshot = project.repository.load()
     entries = project.plan(project.scripts(), snapshot)
+    strays = project.strays()
     if waiting := plan.pending(entries, type_):
-        said = standing(entries, snapshot.holder)
-        return Result(Pending(waiting), said, exit_code=ExitCode.PENDING)
-    return Result(Pending([]), ["Nothing is pending."])
+        said = standing(entries, snapshot.holder, strays)
+        return Result(Pending(waiting, strays), said, exit_code=ExitCode.PENDING)
+    none_yet = [] if entries else standing(entries, snapshot.holder, strays)
+    return Result(Pending([], strays), ["Nothing is pending.", *none_yet])

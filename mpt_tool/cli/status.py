@@ -35,8 +35,9 @@ def _look(project: "Project") -> Status:
 
     snapshot = project.repository.load()
     entries = project.plan(project.scripts_if_any(), snapshot)
-    next_ = next_command(entries, snapshot.holder)
-    return Status(now(), snapshot.holder, entries, project.last_failure(), next_)
+    strays = project.strays()
+    next_ = next_command(entries, snapshot.holder, strays)
+    return Status(now(), snapshot.holder, entries, project.last_failure(), next_, strays)
 
 
 def _watch(session: "Session") -> None:

@@ -27,7 +27,9 @@ class NextCommand:
         return f"{self.command} ({self.reason})"
 
 
-def next_command(entries: Sequence[Entry], holder: Holder | None = None) -> NextCommand | None:
+def next_command(
+    entries: Sequence[Entry], holder: Holder | None = None, strays: Sequence[str] = ()
+) -> NextCommand | None:
     """Return what to type next; None if nothing is to be done. Does no I/O.
 
     While a run goes on, that is to watch it. Else it is what goes on with what is pending: schema
@@ -36,9 +38,14 @@ def next_command(entries: Sequence[Entry], holder: Holder | None = None) -> Next
     Args:
         entries: the whole plan, as `Project.plan` returns it.
         holder: who holds the lock, as `Snapshot.holder` tells; None if nobody does.
+        strays: files that may be meant for migrations, as `Project.strays` tells.
     """
     if holder and holder is not UNTOLD and holder.is_alive is not False:
         return NextCommand("mpt-tool status --watch", f"{holder} is at work")
+    if strays and not entries:
+        return NextCommand(
+            "mpt-tool migrate --check", "no file in the folder is named as it should"
+        )
     if not entries:
         return NextCommand("mpt-tool migrate --new-data NAME", "there is no migration yet")
     if any(note in NAME_NOTES for entry in entries for note in entry.notes):

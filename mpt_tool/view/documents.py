@@ -79,7 +79,8 @@ def _(content: Listing) -> dict[str, Any]:
 
 @document.register(Pending)
 def _(content: Pending) -> dict[str, Any]:
-    return {"pending": [_of_entry(entry) for entry in content.entries]}
+    entries = [_of_entry(entry) for entry in content.entries]
+    return {"pending": entries, "notes": list(content.notes)}
 
 
 @document.register(History)
@@ -197,6 +198,7 @@ def _(status: Status) -> dict[str, Any]:
         "counts": counts,
         "last_failure": failure and failure.document(),
         "next": next_ and asdict(next_),
+        "notes": list(status.strays),
     }
 
 

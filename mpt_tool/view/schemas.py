@@ -77,6 +77,8 @@ class PendingDocument(Envelope):
 
     pending: list[ListedMigration]
     """Those that a run would run, in that order."""
+    notes: list[str]
+    """What is odd about the files beside them."""
 
 
 @_described
@@ -171,6 +173,8 @@ class StatusDocument(Envelope):
     last_failure: Attempt | None
     next: NextCommandDocument | None
     """Null if nothing is to be done."""
+    notes: list[str]
+    """What is odd about the files beside the scripts."""
 
 
 @_described

@@ -40,17 +40,21 @@ type _Rows = list[tuple[str, str]]
 """Each line with its label, which only the first of a part has."""
 
 
-def standing(entries: Sequence[Entry], holder: "Holder | None") -> list[str]:
+def standing(
+    entries: Sequence[Entry], holder: "Holder | None", strays: Sequence[str] = ()
+) -> list[str]:
     """Return, below a blank line, how many there are of each status, and what to type next."""
     total = len(entries)
     noun = "migration" if total == 1 else "migrations"
     counts = [f"{total:,} {noun}: {_in_statuses(entries)}."] if entries else []
-    return ["", *counts, *next_lines(entries, holder)]
+    return ["", *counts, *next_lines(entries, holder, strays)]
 
 
-def next_lines(entries: Sequence[Entry], holder: "Holder | None") -> list[str]:
+def next_lines(
+    entries: Sequence[Entry], holder: "Holder | None", strays: Sequence[str] = ()
+) -> list[str]:
     """Return what to type next, and below it why; nothing if nothing is to be done."""
-    next_ = next_command(entries, holder)
+    next_ = next_command(entries, holder, strays)
     return [f"Next: {next_.command}", f"      {next_.reason}"] if next_ else []
 
 
@@ -110,7 +114,7 @@ def _rows(status: Status) -> _Rows:
         "Status": [f"at {timestamp(status.at)}"],
         "Lock": _lock(status.holder),
         "Running": list(_running(status)),
-        "Migrations": list(_counts(status.entries)) or ["none"],
+        "Migrations": [*(list(_counts(status.entries)) or ["none"]), *status.strays],
         "Last failure": _failure(status.last_failure),
         _COMMAND: ["nothing is to be done"],
     }

@@ -5,7 +5,7 @@ here: counted, or noted among the failures, and the checkpoint moves past it.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ from mpt_tool.errors import ScriptError, StorageError
 from mpt_tool.migration import BatchMigration
 from mpt_tool.migration.steps import attach
 from mpt_tool.process.unawaited import require_awaited
-from mpt_tool.records import Checkpoint, FailedItem, KeptStep
+from mpt_tool.records import Checkpoint, FailedItem
 from mpt_tool.redaction import Redact
 from mpt_tool.reporting import Reporter, Silent
 from mpt_tool.wording import as_text, in_items
@@ -260,9 +260,9 @@ def preview(
         checkpoint: where it begins; None at its first item.
         failures: the failed items, if they are wanted; the migration has to have a `find`.
     """
-    of_failed = [step for failure in failures for step in failure.steps]
     begin = begin_at(checkpoint, datetime.now(UTC), None)
-    checkpoints = Checkpoints(begin, Tally(), lambda *_: None, math.inf, math.inf, of_failed)
+    not_passed = dict(enumerate(failures, begin.retried))
+    checkpoints = Checkpoints(begin, Tally(), lambda *_: None, math.inf, math.inf, not_passed)
     with EventLoop() as loop:
         batch = Batch(migration, checkpoints, loop, lambda: False, redact=str)
         batch.prepare()
@@ -290,7 +290,7 @@ def preview(
 def begin_at(checkpoint: Checkpoint | None, now: datetime, checksum: str | None) -> Checkpoint:
     """Return where a run begins of the script of this checksum: at the checkpoint, if any."""
     begin = checkpoint or Checkpoint(cursor=None, processed=0, since=now)
-    return begin.model_copy(update={"checksum": checksum, "done": False})
+    return begin.model_copy(update={"checksum": checksum})
 
 
 def checkpoints_of(
@@ -298,7 +298,7 @@ def checkpoints_of(
     begin: Checkpoint,
     tally: Tally,
     save: Save,
-    of_failed: Iterable[KeptStep] = (),
+    not_passed: Mapping[int, FailedItem] | None = None,
     *,
     by_time_alone: bool = False,
 ) -> Checkpoints:
@@ -309,13 +309,13 @@ def checkpoints_of(
         begin: where it begins.
         tally: what counts its items.
         save: keeps a checkpoint.
-        of_failed: the durable steps of items that failed before.
+        not_passed: the items that failed before and whose durable steps still hold, by number.
         by_time_alone: whether a save is too dear for one every `batch_size` items.
     """
     # A kill replays what is done beyond the checkpoint, in the window too.
     beyond = window_size(migration) * bundle_size(migration) - 1
     every = math.inf if by_time_alone else max(1, migration.batch_size - beyond)
-    return Checkpoints(begin, tally, save, every, migration.checkpoint_seconds, of_failed)
+    return Checkpoints(begin, tally, save, every, migration.checkpoint_seconds, not_passed)
 
 
 def _has_failed_too_often(migration: BatchMigration[Any], tally: Tally) -> bool:

@@ -167,9 +167,9 @@ def _list(session: "Session") -> Result:
     entries = project.plan(scripts, snapshot, project.attempts_if_any())
     by_targets = session.output.verbose and not session.output.as_json
     shown = by_target(entries) if by_targets else entries
-    strays = project.strays()
-    notes = [*strays, *project.store_notes(entries, snapshot.missing)]
-    return Result(Listing(shown, notes), standing(entries, snapshot.holder, strays))
+    notes = [*project.strays(), *project.store_notes(entries, snapshot.missing)]
+    next_ = project.next_command(entries, snapshot.holder)
+    return Result(Listing(shown, notes), standing(entries, next_))
 
 
 def _check(session: "Session", *, strict: bool, missing_ok: bool) -> Result:

@@ -22,10 +22,10 @@ def pending(
 
     project = session.project
     snapshot = project.repository.load()
-    entries = project.plan(project.scripts(), snapshot)
-    strays = project.strays()
+    entries = project.told_ends(project.plan(project.scripts(), snapshot))
+    strays, next_ = project.strays(), project.next_command(entries, snapshot.holder)
     if waiting := plan.pending(entries, type_):
-        said = standing(entries, snapshot.holder, strays)
+        said = standing(entries, next_)
         return Result(Pending(waiting, strays), said, exit_code=ExitCode.PENDING)
-    none_yet = [] if entries else standing(entries, snapshot.holder, strays)
+    none_yet = [] if entries else standing(entries, next_)
     return Result(Pending([], strays), ["Nothing is pending.", *none_yet])

@@ -77,13 +77,15 @@ def _next(
 ) -> list[str]:
     """Return what to type next after a run that failed; none if its error says that.
 
-    Nothing is read again for it: the run knows what it left behind.
+    No record is read again for it: the run knows what it left behind.
     """
     if isinstance(outcome.failure, StorageError):
         return []
     records = {**snapshot.records, **outcome.records}
     left = replace(snapshot, records=records, holder=None)
-    return next_lines(session.project.plan(scripts, left), None)
+    project = session.project
+    entries = project.told_ends(project.plan(scripts, left))
+    return next_lines(project.next_command(entries, None))
 
 
 def handle_some(

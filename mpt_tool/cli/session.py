@@ -151,17 +151,15 @@ class Session:
         )
 
     def _advice(self) -> str:
-        """Return what to type next; nothing if the store does not tell now."""
-        from mpt_tool.scripts.next_command import next_command
-
+        """Return what to type next after the run; nothing if the store does not tell now."""
         # Of its own: what it reads does not mix with what the run saves.
         project = replace(self.project)
         try:
             snapshot = project.repository.load()
-            entries = project.plan(project.scripts_if_any(), snapshot)
+            entries = project.told_ends(project.plan(project.scripts_if_any(), snapshot))
         except MptToolError:
             return ""
-        return str(next_command(entries, snapshot.holder) or "")
+        return str(project.next_command(entries, snapshot.holder) or "")
 
     def context(self, reporter: "Reporter") -> "Context":
         """Return what a run needs of the world around it."""

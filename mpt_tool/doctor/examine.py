@@ -15,6 +15,7 @@ from mpt_tool.doctor.settings import checks_of_files, checks_of_settings
 from mpt_tool.doctor.sources import find_values
 from mpt_tool.doctor.versions import checks_of_versions
 from mpt_tool.errors import MptToolError, ScriptError, SettingsError
+from mpt_tool.process.signals import start_aside
 from mpt_tool.project import Project
 from mpt_tool.scripts.check import check
 from mpt_tool.scripts.folder import find
@@ -149,7 +150,7 @@ def _begun(look: Look) -> SimpleQueue[Check | None]:
             arriving.put(wrong("examination", told, "It ended here: tell those who made it"))
         arriving.put(None)
 
-    Thread(target=work, daemon=True).start()
+    start_aside(Thread(target=work, daemon=True))
     return arriving
 
 

@@ -39,7 +39,8 @@ def observing(
         environment: the variables of the process, those of OpenTelemetry among them.
         where: where it runs.
         redact: takes secrets out of what is told.
-        advise: returns what to type next; reads the store, and may be called in any thread.
+        advise: returns what to type next, after the run; reads the store, and may be called in any
+            thread.
     """
     with Deliveries() as deliveries:
         others: list[Reporter] = []

@@ -16,6 +16,7 @@ from mpt_tool.scripts.load import load, make
 from mpt_tool.scripts.plan import Entry
 from mpt_tool.scripts.syntax import checksum
 from mpt_tool.scripts.targets import require_targets
+from mpt_tool.wording import in_items
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +201,10 @@ def _work(
 
 
 def begin_anew(checkpoint: Checkpoint | None) -> Checkpoint | None:
-    """Return the checkpoint of a run that begins anew: what was made once is not made again."""
+    """Return the checkpoint of a run that begins anew.
+
+    What was made once is not made again, but for items that were passed.
+    """
     if checkpoint is None or not (checkpoint.steps or checkpoint.next_failure):
         return None
     return Checkpoint(
@@ -209,6 +213,7 @@ def begin_anew(checkpoint: Checkpoint | None) -> Checkpoint | None:
         since=checkpoint.since,
         retried=checkpoint.next_failure,
         steps=checkpoint.steps,
+        unpassed=checkpoint.not_passed,
     )
 
 
@@ -218,15 +223,20 @@ def _require_unchanged(checkpoint: Checkpoint, script: Script, source: str | Non
     Raises:
         SelectionError: it is of another, and it is not said what to do with it.
     """
-    migration_id = script.migration_id
-    if checkpoint.is_to_be_verified or not checkpoint.handled:
+    if not checkpoint.is_of_another(source):
         return
-    if checkpoint.checksum not in (None, source):
+    batch = f"mpt-tool batch {script.migration_id}"
+    changed = f"{script.path.name} was changed since it came to"
+    if checkpoint.is_of_failed_items:
+        failed = in_items(checkpoint.failed)
         raise SelectionError(
-            f"{script.path.name} was changed since it came to {checkpoint.in_items}. Begin anew:"
-            f" mpt-tool batch {migration_id} --restart; or go on from there with the changed"
-            f" script: mpt-tool batch {migration_id} --resume-anyway"
+            f"{changed} its end, where {failed} had failed. Handle those: {batch} --retry-failed;"
+            f" or begin anew: {batch} --restart"
         )
+    raise SelectionError(
+        f"{changed} {checkpoint.in_items}. Begin anew: {batch} --restart; or go on from there with"
+        f" the changed script: {batch} --resume-anyway"
+    )
 
 
 def _require_required(entries: Sequence[Entry], steps: Sequence[Step]) -> None:

@@ -26,14 +26,13 @@ from mpt_tool.records import (
     Checkpoint,
     FailedItem,
     FailedItems,
-    KeptStep,
     RunRecord,
 )
 from mpt_tool.reporting import FoundDead, Saving
 from mpt_tool.runner.attempts import attempt_at, known_end, report_of
 from mpt_tool.runner.context import Context
 from mpt_tool.runner.ledger import Ledger
-from mpt_tool.storage.repository import StateRepository, failures_of, steps_of_failures
+from mpt_tool.storage.repository import StateRepository, failures_of, not_passed
 from mpt_tool.wording import name_of, timestamp
 
 log = get_log(__name__)
@@ -207,17 +206,17 @@ class Recorder:
         except NoHistoryError:
             return []
 
-    def steps_of_failures(self, checkpoint: Checkpoint) -> list[KeptStep]:
-        """Return the durable steps of all items that failed up to a checkpoint.
+    def not_passed(self, checkpoint: Checkpoint) -> dict[int, FailedItem]:
+        """Return the failed items with durable steps that still hold, by their numbers.
 
         Raises:
             StorageError: they cannot be read.
         """
         try:
-            return steps_of_failures(self._repository, self.migration_id, self._target, checkpoint)
+            return not_passed(self._repository, self.migration_id, self._target, checkpoint)
         except NoHistoryError:
             # Where there is no place for any, none was lost: the run ended instead.
-            return []
+            return {}
 
     def note(self, checkpoint: Checkpoint) -> None:
         """Note how far the migration came, to be saved with its end."""

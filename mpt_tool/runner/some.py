@@ -47,8 +47,8 @@ def handle_some(
         before = work.checkpoint or begin
         recorder.reach(before.model_copy(update={"steps": reached.steps}))
 
-    of_failed = recorder.steps_of_failures(begin)
-    checkpoints = Checkpoints(begin, tally, save, math.inf, math.inf, of_failed)
+    not_passed = recorder.not_passed(begin)
+    checkpoints = Checkpoints(begin, tally, save, math.inf, math.inf, not_passed)
     with (
         context.reporter.during(Running(recorder.migration_id, target, 1, 1, tally)),
         context.stop.deferred(),

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from mpt_tool.enums import MigrationStatusEnum, MigrationTypeEnum
 from mpt_tool.errors import MptToolError, SelectionError
-from mpt_tool.records import MigrationRecord, RunRecord
+from mpt_tool.records import Checkpoint, MigrationRecord, RunRecord
 from mpt_tool.scripts.folder import Script
 from mpt_tool.scripts.syntax import Syntax
 from mpt_tool.storage.repository import UNTOLD, Holder
@@ -15,6 +15,7 @@ from mpt_tool.wording import did_you_mean, in_items, in_outcomes, in_targets, na
 
 MALFORMED_NAME, DUPLICATE_ID = NAME_NOTES = ("malformed name", "duplicate id")
 LEFT_RUNNING = "left running by a dead run"
+STOPPED = "stopped"
 # By how much the clocks of a run and of the store may differ.
 _CLOCKS_DIFFER = timedelta(minutes=1)
 
@@ -65,8 +66,18 @@ class Entry:
     @property
     def is_stopped(self) -> bool:
         """Whether it is failed for it was stopped from outside, as far as the history tells."""
-        is_failed = self.status is MigrationStatusEnum.FAILED
-        return is_failed and (self.target in self.stopped if self.target else bool(self.stopped))
+        if self.status is not MigrationStatusEnum.FAILED:
+            return False
+        runs = zip(self.targets or (), self._runs(), strict=False)
+        failed = [target for target, run in runs if run and run.status is self.status]
+        if failed or self.target:
+            return all(target in self.stopped for target in failed or [self.target])
+        return bool(self.stopped)
+
+    @property
+    def state(self) -> str:
+        """Where the migration stands, for people: a stop is no failure."""
+        return STOPPED if self.is_stopped else self.status
 
     @property
     def name(self) -> str:
@@ -80,6 +91,19 @@ class Entry:
         if not runs or self.is_applied:
             return ""
         return in_targets(sum(1 for run in runs if run and run.applied_at), len(runs))
+
+    @property
+    def checkpoints(self) -> list[Checkpoint]:
+        """How far the migration is, or each of its targets that is not at its end."""
+        runs = self._runs() or [self.record]
+        return [run.checkpoint for run in runs if run and run.checkpoint]
+
+    @property
+    def changed_since(self) -> list[Checkpoint]:
+        """The checkpoints from which no run goes on by itself, as the script was changed since."""
+        # Without a checksum it was not asked for, or the script is broken, which is said.
+        checksum = self.syntax.checksum
+        return [each for each in self.checkpoints if checksum and each.is_of_another(checksum)]
 
     def _runs(self) -> list[RunRecord | None]:
         """Return the records of its targets; none if it has no target, or they are not kept."""

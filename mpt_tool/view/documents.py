@@ -162,6 +162,8 @@ def _of_entry(entry: "Entry") -> "ListedMigration":
         "file": str(entry.script.path) if entry.script else None,
         "notes": list(entry.notes),
     }
+    if entry.is_stopped:
+        document["is_stopped"] = True
     if entry.outcomes:
         document["outcomes"] = dict(entry.outcomes)
     if entry.target:

@@ -55,6 +55,8 @@ class ListedMigration(TypedDict):
     """Null if the file is gone; a whole path if the command was typed below the root."""
     notes: list[str]
     """What is odd about it."""
+    is_stopped: NotRequired[bool]
+    """True if its status is `failed` because it was stopped; left out elsewhere."""
     outcomes: NotRequired[dict[str, int]]
     """How many items of a batch migration came to each outcome."""
     target: NotRequired[str]

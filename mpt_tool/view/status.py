@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from mpt_tool.enums import MigrationStatusEnum, MigrationTypeEnum
 from mpt_tool.records import ErrorReport
-from mpt_tool.scripts.next_command import next_command
-from mpt_tool.scripts.plan import Entry, running
+from mpt_tool.scripts.next_command import NextCommand
+from mpt_tool.scripts.plan import STOPPED, Entry, running
 from mpt_tool.storage.repository import UNTOLD
 from mpt_tool.view.results import Status
 from mpt_tool.view.terminal import console_for, is_coloured, is_live, width_of
@@ -40,21 +40,16 @@ type _Rows = list[tuple[str, str]]
 """Each line with its label, which only the first of a part has."""
 
 
-def standing(
-    entries: Sequence[Entry], holder: "Holder | None", strays: Sequence[str] = ()
-) -> list[str]:
+def standing(entries: Sequence[Entry], next_: NextCommand | None) -> list[str]:
     """Return, below a blank line, how many there are of each status, and what to type next."""
     total = len(entries)
     noun = "migration" if total == 1 else "migrations"
     counts = [f"{total:,} {noun}: {_in_statuses(entries)}."] if entries else []
-    return ["", *counts, *next_lines(entries, holder, strays)]
+    return ["", *counts, *next_lines(next_)]
 
 
-def next_lines(
-    entries: Sequence[Entry], holder: "Holder | None", strays: Sequence[str] = ()
-) -> list[str]:
+def next_lines(next_: NextCommand | None) -> list[str]:
     """Return what to type next, and below it why; nothing if nothing is to be done."""
-    next_ = next_command(entries, holder, strays)
     return [f"Next: {next_.command}", f"      {next_.reason}"] if next_ else []
 
 
@@ -188,12 +183,13 @@ def _counts(entries: Sequence[Entry]) -> Iterator[str]:
 
 
 def _in_statuses(entries: Sequence[Entry]) -> str:
-    counted = Counter(entry.status for entry in entries)
+    counted = Counter(entry.state for entry in entries)
     order = (
         MigrationStatusEnum.APPLIED,
         MigrationStatusEnum.FAKED,
         MigrationStatusEnum.RUNNING,
         MigrationStatusEnum.FAILED,
+        STOPPED,
         MigrationStatusEnum.NOT_APPLIED,
     )
     return ", ".join(f"{counted[status]:,} {status}" for status in order if counted[status])

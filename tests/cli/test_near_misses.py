@@ -101,6 +101,25 @@ def test_a_migration_in_a_file_of_another_name_is_left_alone_and_told(
     assert told in project.run("migrate", "--list", "--json").json()["notes"]
     checked = project.run("migrate", "--check")
     assert (checked.exit_code, f"Note: {told}.\n" in checked.stdout) == (0, True)
+    status, pending = project.run("status").stdout, project.run("pending").stdout
+    assert f"{told}\n" in status
+    assert re.search(r"^Next +mpt-tool migrate --check$", status, re.MULTILINE)
+    assert f"Note: {told}.\n" in pending
+    assert "Next: mpt-tool migrate --check\n" in pending
+    for command in ("status", "pending"):
+        assert project.run(command, "--json").json()["notes"] == [told]
+
+
+def test_where_there_is_no_migration_each_command_says_how_to_create_one(project: Project) -> None:
+    create = "mpt-tool migrate --new-data NAME"
+    searching = [["migrate", "--data"], ["migrate", "--check"], ["pending"], ["verify"]]
+    missing = [error_of(project, *each) for each in searching]
+    project.migrations.mkdir()
+    nothing = [project.run(*each).stdout for each in (["migrate", "--list"], ["status"])]
+
+    assert all(f"; create one by {create} Aborted." in each for each in missing)
+    assert f"; create one by {create} Aborted." in error_of(project, "migrate", "--data")
+    assert all(create in each for each in [*nothing, project.run("pending").stdout])
 
 
 def test_other_files_beside_the_scripts_are_not_spoken_of(project: Project) -> None:

@@ -425,9 +425,12 @@ def test_a_batch_has_a_checkpoint_for_each_target(project: Project) -> None:
     targets = project.state()["setup"]["targets"]
     assert targets["A"]["checkpoint"]["cursor"] == 2
     assert "checkpoint" not in targets["B"]
-    (first, second) = listed(project, of_products("A", "B"))["targets"]
+    whole = listed(project, of_products("A", "B"))
+    (first, second) = whole["targets"]
     assert first["notes"] == ["resumes after 2 (2 changed)"]
     assert second["status"] == "applied"
+    of_second = project.attempts()[-1]["outcomes"]["changed"]
+    assert whole["outcomes"] == {"changed": 2 + of_second}
 
 
 def test_the_failed_items_name_their_target(project: Project) -> None:

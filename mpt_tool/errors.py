@@ -40,14 +40,16 @@ class MptToolError(Exception):
     Args:
         message: what is wrong, where, and what to do next.
         topic: what `mpt-tool explain` knows about it, if it can have more than one cause.
+        then: the command to type next, if one is known.
     """
 
     exit_code: int = ExitCode.FAILED
     topic: str = ""
 
-    def __init__(self, message: str, topic: str = "") -> None:
+    def __init__(self, message: str, topic: str = "", then: str = "") -> None:
         super().__init__(message)
         self.topic = topic or self.topic
+        self.then = then
 
 
 class SettingsError(MptToolError, ValueError):

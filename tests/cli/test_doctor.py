@@ -821,7 +821,7 @@ def test_people_read_a_line_a_check_and_what_is_not_right_at_the_end(project: Pr
     assert lines[0] == "Versions"
     assert "  wrong     DATA_TIME_LIMIT: ten (environment: DATA_TIME_LIMIT)" in lines
     assert r"  right     SERVICE_VERSION: 1\x1b[2K (environment: SERVICE_VERSION)" in lines
-    assert any(line.startswith("            → Input should be a valid number") for line in lines)
+    assert any(line.startswith("            → Use a number") for line in lines)
     assert lines[-3].startswith("Wrong: DATA_TIME_LIMIT")
     assert lines[-1].endswith(" wrong.")
 

@@ -113,13 +113,13 @@ def test_a_migration_in_a_file_of_another_name_is_left_alone_and_told(
 def test_where_there_is_no_migration_each_command_says_how_to_create_one(project: Project) -> None:
     create = "mpt-tool migrate --new-data NAME"
     searching = [["migrate", "--data"], ["migrate", "--check"], ["pending"], ["verify"]]
-    missing = [error_of(project, *each) for each in searching]
+    missing = [project.run(*each).stdout for each in searching]
     project.migrations.mkdir()
-    nothing = [project.run(*each).stdout for each in (["migrate", "--list"], ["status"])]
+    showing = [["migrate", "--list"], ["pending"], ["migrate", "--data"]]
+    nothing = [project.run(*each).stdout for each in showing]
 
-    assert all(f"; create one by {create} Aborted." in each for each in missing)
-    assert f"; create one by {create} Aborted." in error_of(project, "migrate", "--data")
-    assert all(create in each for each in [*nothing, project.run("pending").stdout])
+    assert all(f"Next: {create}\n" in each for each in [*missing, *nothing])
+    assert re.search(rf"^Next +{create}$", project.run("status").stdout, re.MULTILINE)
 
 
 def test_other_files_beside_the_scripts_are_not_spoken_of(project: Project) -> None:
@@ -197,6 +197,8 @@ def test_a_base_that_brings_its_own_run_is_believed(project: Project) -> None:
         (["migrate", "--type", "data"], "mpt-tool pending --type TYPE"),
         (["batch", "--data"], "mpt-tool migrate --data"),
         (["migrate", "data"], "--data"),
+        (["--log-format", "json", "migrate", "--list"], "mpt-tool COMMAND --log-format FORM"),
+        (["--json", "status"], "mpt-tool COMMAND --json"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -102,8 +102,8 @@ class ItemsFailedError(MptToolError):
 class SeveralFailedError(MptToolError):
     """Several of those failed that had their turn whatever became of the others.
 
-    Its cause is what scripts raised in them, its exit code that of the last that was not stopped:
-    a failure is no less one because of a stop after it.
+    Its cause is what scripts raised in them. If one was stopped with its progress kept, the exit
+    code says so, for all of it has to go on; else it is that of the last that was not stopped.
 
     Args:
         message: for the user.
@@ -112,8 +112,7 @@ class SeveralFailedError(MptToolError):
 
     def __init__(self, message: str, failures: Mapping[str, MptToolError]) -> None:
         super().__init__(message)
-        by_weight = sorted(failures.values(), key=lambda error: not isinstance(error, StoppedError))
-        self.exit_code = by_weight[-1].exit_code
+        self.exit_code = max(reversed([*failures.values()]), key=_weight).exit_code
         causes = {
             name: error.__cause__
             for name, error in failures.items()
@@ -121,6 +120,13 @@ class SeveralFailedError(MptToolError):
         }
         if causes:
             self.__cause__ = BaseExceptionGroup(", ".join(causes), list(causes.values()))
+
+
+def _weight(error: MptToolError) -> int:
+    """Return how much what one of several ended with weighs for the exit code of all."""
+    if isinstance(error, StoppedError):
+        return 2 if error.keeps_progress else 0
+    return 1
 
 
 class LockedError(MptToolError):
@@ -131,16 +137,28 @@ class LockedError(MptToolError):
 
 
 class StoppedError(MptToolError):
-    """A run was stopped from outside, between two migrations or two items: by what, before what."""
+    """A run was stopped from outside: by what, before or in what.
 
-    def __init__(self, message: str, exit_code: int) -> None:
+    Args:
+        message: for the user.
+        exit_code: what the process exits with.
+        cause: what tells where in a script it was, if it was in one.
+    """
+
+    def __init__(self, message: str, exit_code: int, cause: BaseException | None = None) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+        self.__cause__ = cause
 
     @property
     def keeps_progress(self) -> bool:
         """Whether nothing is lost: the run was stopped on request, and goes on when run again."""
         return self.exit_code == ExitCode.TRY_LATER
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether it was stopped on request, and not because its lock was lost."""
+        return self.exit_code != ExitCode.FAILED
 
 
 class StorageError(MptToolError):

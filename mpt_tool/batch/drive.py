@@ -280,7 +280,8 @@ def preview(
             process = partial(_process_alone, migration)
             for item in items_after(migration, begin.cursor, loop):
                 task = Task(item, migration.cursor(item))
-                yield Previewed(str(migration.describe(item)), partial(handle, process, task))
+                name = name_of(migration, item, task.cursor)
+                yield Previewed(name, partial(handle, process, task))
             for task in _tasks_of([failure.cursor for failure in failures]):
                 again = partial(handle, _finding(batch), task)
                 yield Previewed(as_text(task.cursor), again, has_failed=True)

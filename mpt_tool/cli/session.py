@@ -17,6 +17,7 @@ import typer
 from mpt_tool.enums import LogFormatEnum, MigrationTypeEnum
 from mpt_tool.errors import (
     ExitCode,
+    LockedError,
     MptToolError,
     ScriptFailedError,
     SettingsError,
@@ -137,12 +138,15 @@ class Session:
                 held.enter_context(self.stop.asked_by(repository.is_asked_to_stop))
             yield
 
-    def observed(self, command: str, shown: "Reporter") -> AbstractContextManager["Reporter"]:
+    def observed(
+        self, command: str, shown: "Reporter", *, just_looks: bool = False
+    ) -> AbstractContextManager["Reporter"]:
         """Return a context in which a run goes on, with the reporter to tell of it.
 
         Args:
             command: what runs migrations, as it was typed.
             shown: what shows it here.
+            just_looks: whether it changes nothing, so that nobody is notified.
         """
         from mpt_tool.observers import observing
         from mpt_tool.observers.whereabouts import Whereabouts
@@ -150,9 +154,8 @@ class Session:
 
         project, origin = self.project, self.origin
         where = Whereabouts(project.name, project.root, origin)
-        return observing(
-            Run(command), shown, project.settings, os.environ, where, self.redact, self._advice
-        )
+        run, settings = Run(command, just_looks), project.settings
+        return observing(run, shown, settings, os.environ, where, self.redact, self._advice)
 
     def _advice(self) -> str:
         """Return what to type next after the run; nothing if the store does not tell now."""
@@ -280,7 +283,7 @@ def _write_error(
         documents.write_json(command, {"error": message}, sys.stdout)
     if error.topic:
         hints.append(f"More about this: mpt-tool explain {error.topic}")
-    is_stop = isinstance(error, StoppedError) and error.keeps_progress
+    is_stop = isinstance(error, StoppedError) and error.is_asked_for
     ended = reason if is_stop else f"Error running {command} command: {reason}"
     if output.logs_json:
         level = logging.INFO if is_stop else logging.ERROR
@@ -304,7 +307,8 @@ def _marks(error: MptToolError, message: str, migrations: Path | None) -> list[M
     """Return what a pipeline is to show of an error; a warning, where it only has to go on."""
     from mpt_tool.process.tracebacks import places_in
 
-    is_error = error.exit_code != ExitCode.TRY_LATER
+    goes_on = isinstance(error, StoppedError | LockedError)
+    is_error = not (goes_on and error.exit_code == ExitCode.TRY_LATER)
     places = places_in(error, migrations) if migrations else []
     if not places:
         return [Mark(message, is_error=is_error)]

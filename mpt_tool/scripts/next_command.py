@@ -112,7 +112,8 @@ def _go_on(type_: MigrationTypeEnum, waiting: Sequence[Entry]) -> NextCommand:
     if changed := next((entry for entry in waiting if entry.changed_since), None):
         return _resume_changed(changed)
     # One that was begun tells more than those before it that wait for their turn.
-    telling = next((entry for entry in waiting if entry.record), waiting[0])
+    begun = (entry for entry in waiting if entry.status is not MigrationStatusEnum.NOT_APPLIED)
+    telling = next(begun, waiting[0])
     if any(checkpoint.is_of_failed_items for checkpoint in telling.checkpoints):
         return _retry(telling)
     return NextCommand(run, _why(telling, len(waiting)))

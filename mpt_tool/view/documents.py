@@ -215,6 +215,8 @@ def _of_running(entry: "Entry") -> dict[str, Any]:
 
 def _of_sight(sight: "Sight") -> dict[str, Any]:
     document = {**asdict(sight), "kinds": sight.kinds}
+    if not sight.is_to_verify:
+        del document["is_to_verify"]
     if sight.rehearsed:
         document["rehearsed"] |= {"outcomes": sight.rehearsed.outcomes}
     return document

@@ -286,6 +286,8 @@ class SightDocument(TypedDict):
     """How many items a run would handle, as far as was looked."""
     is_all: bool
     """Whether there are no more beyond the limit."""
+    is_to_verify: NotRequired[bool]
+    """True if none is left, and a run would just verify; left out elsewhere."""
     shown: list[str]
     """The first few."""
     refused: list[str]

@@ -158,6 +158,8 @@ def _dry_run(shown: DryRun) -> list[str]:
 
 def _seen(sight: "Sight") -> list[str]:
     """Return what a dry run saw of a batch migration."""
+    if sight.is_to_verify:
+        return ["No item is left: a run just verifies what earlier ones did."]
     lines = [("" if sight.is_all else "More than ") + in_items(sight.items)]
     if sight.rehearsed:
         lines += chain(*(_of_item(item) for item in sight.rehearsed.items[: len(sight.shown)]))

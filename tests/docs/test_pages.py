@@ -11,6 +11,8 @@ CHANGELOG = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
 IS_RELEASED = f"## [{PROJECT['version']}] - unreleased" not in CHANGELOG
 # What gets the tool from an index, be it a command or a step in prose.
 INSTALLS = re.compile(r"(pip install|uv add) .*(?<![/.])mpt-tool|\*\*Install\*\* 7")
+# All commands that write to the store.
+WRITING = ("--data", "--schema", "--fake", "--init", "batch", "stop", "unlock")
 NOT_YET = re.compile(r"#before-the-release\)|not released yet")
 
 
@@ -35,3 +37,13 @@ def test_the_table_of_commands_has_all_of_them() -> None:
     table = text_of("usage").partition("| Command |")[2].partition("\n\n")[0]
 
     assert re.findall(r"^\| \[`(\w+)", table, re.MULTILINE) == [*GROUP.commands]
+
+
+def test_each_list_of_scopes_names_the_same_commands_that_write() -> None:
+    rows = [
+        re.search(r"^\| `data.records:write` \| (.*) \|$", text_of(name), re.MULTILINE)
+        for name in ("airtable", "stores")
+    ]
+
+    listed = [set(re.findall(r"`([^`]+)`", row[1])) for row in rows if row]
+    assert listed[0] == listed[1] == {*WRITING}

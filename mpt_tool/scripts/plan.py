@@ -94,6 +94,18 @@ class Entry:
         return in_targets(sum(1 for run in runs if run and run.applied_at), len(runs))
 
     @property
+    def seconds(self) -> float | None:
+        """How long the run took that applied it; None if none did.
+
+        Of one that has targets that is the sum of theirs: they may be of runs far apart.
+        """
+        if not (self.record and self.record.applied_at):
+            return None
+        runs = self._runs() or [*(self.record.targets or {}).values()] or [self.record]
+        known = [run.seconds for run in runs if run and run.seconds is not None]
+        return sum(known) if known else None
+
+    @property
     def checkpoints(self) -> list[Checkpoint]:
         """How far the migration is, or each of its targets that is not at its end."""
         runs = self._runs() or [self.record]

@@ -157,7 +157,7 @@ def _of_entry(entry: "Entry") -> "ListedMigration":
         "status": entry.status,
         "started_at": _isoformat(record.started_at) if record else None,
         "applied_at": _isoformat(record.applied_at) if record else None,
-        "seconds": record.seconds if record else None,
+        "seconds": entry.seconds,
         "version": record.version if record else None,
         "file": str(entry.script.path) if entry.script else None,
         "notes": list(entry.notes),

@@ -47,3 +47,44 @@ def test_each_list_of_scopes_names_the_same_commands_that_write() -> None:
 
     listed = [set(re.findall(r"`([^`]+)`", row[1])) for row in rows if row]
     assert listed[0] == listed[1] == {*WRITING}
+
+
+CONTRIBUTING = text_of("contributing")
+
+
+def test_the_drawing_of_the_house_is_that_which_lint_holds_the_code_against() -> None:
+    """Each group between two strokes is a layer, from above downwards."""
+    drawing = CONTRIBUTING.partition("```text\n")[2].partition("```")[0]
+    drawn = [
+        set(re.findall(r"^(\w+)/? {2,}", group, re.MULTILINE))
+        for group in re.split(r"^ │\n", drawing, flags=re.MULTILINE)
+    ]
+    contracts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    [layers] = [
+        each["layers"] for each in contracts["importlinter"]["contracts"] if each["id"] == "layers"
+    ]
+
+    assert drawn == [set(layer.split(" | ")) for layer in layers]
+
+
+def test_the_sessions_are_those_of_the_noxfile() -> None:
+    defined = re.findall(
+        r"^@nox\.session.*\ndef (\w+)", (REPOSITORY / "noxfile.py").read_text(), re.MULTILINE
+    )
+    table = CONTRIBUTING.partition("| Session |")[2].partition("\n\n")[0]
+
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == defined
+
+
+def test_whatever_the_way_of_a_run_names_is_there() -> None:
+    way = CONTRIBUTING.partition("This is how `migrate --data` goes")[2].partition("\n## ")[0]
+    code = "\n".join(
+        path.read_text(encoding="utf-8") for path in (REPOSITORY / "mpt_tool").rglob("*.py")
+    )
+    for name in re.findall(r"`([A-Za-z_.]+)`", way):
+        *modules, last = name.split(".")
+        folder = REPOSITORY.joinpath("mpt_tool", *(each for each in modules if each.islower()))
+        is_there = folder.with_suffix(".py").exists() or folder.is_dir()
+        is_module = folder.joinpath(f"{last}.py").exists() or folder.joinpath(last).is_dir()
+        assert is_there, name
+        assert is_module or re.search(rf"^ *(class|def) {last}\b|\b{last}\b = ", code, re.MULTILINE)

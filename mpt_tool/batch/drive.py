@@ -292,7 +292,7 @@ def preview(
 def begin_at(checkpoint: Checkpoint | None, now: datetime, checksum: str | None) -> Checkpoint:
     """Return where a run begins of the script of this checksum: at the checkpoint, if any."""
     begin = checkpoint or Checkpoint(cursor=None, processed=0, since=now)
-    return begin.model_copy(update={"checksum": checksum})
+    return begin.model_copy(update={"checksum": checksum, "tried": False})
 
 
 def checkpoints_of(

@@ -130,6 +130,19 @@ def test_items_may_be_handled_before_the_first_run_which_is_none(
     assert len(migration.processed) == 1 + TOTAL * len(targets or [""])
 
 
+def test_a_run_that_fails_after_items_were_tried_has_failed(project: Project) -> None:
+    numbers(project, "assert number != 3", methods=FIND)
+    project.run("batch", MIGRATION, "--only", "7")
+
+    assert project.run("migrate", "--data").exit_code == 1
+
+    [listed] = project.run("migrate", "--list", "--json").json()["migrations"]
+    assert (listed["status"], "tried" in project.state()[MIGRATION]["checkpoint"]) == (
+        "failed",
+        False,
+    )
+
+
 def test_while_items_are_handled_it_runs_and_one_that_dies_is_told(
     project: Project, tmp_path: Path
 ) -> None:

@@ -314,8 +314,7 @@ def test_a_stop_that_was_asked_for_is_listed_as_one(project: Project) -> None:
     project.run("migrate", "--data", "stopped")
     project.run("migrate", "--data", "broken")
 
-    _, heading, stopped, broken, *_ = project.run("migrate", "--list").stdout.splitlines()
+    _, _, stopped, broken, *_ = project.run("migrate", "--list").stdout.splitlines()
 
-    assert heading.endswith("note")
-    assert (stopped.split()[-1], broken.split()[-1]) == ("stopped", "-")
-    assert "  failed  " in stopped
+    assert "  stopped  " in stopped
+    assert "  failed  " in broken

@@ -310,7 +310,10 @@ def test_a_missing_folder_is_an_error(project: Project, migration_type: str) -> 
     result = project.run("migrate", f"--{migration_type}")
 
     assert result.exit_code == 1
-    assert result.stdout == f"Running {migration_type} migrations...\n"
+    assert result.stdout.splitlines() == [
+        f"Running {migration_type} migrations...",
+        "Next: mpt-tool migrate --new-data NAME",
+    ]
     assert result.error.startswith(
         f"Error running {migration_type} command: Migration folder not found: migrations ("
     )

@@ -102,8 +102,8 @@ class ItemsFailedError(MptToolError):
 class SeveralFailedError(MptToolError):
     """Several of those failed that had their turn whatever became of the others.
 
-    Its cause is what scripts raised in them. If one was stopped with its progress kept, the exit
-    code says so, for all of it has to go on; else it is that of the last that was not stopped.
+    Its cause is what scripts raised in them. The exit code is that of the last; but if one was
+    stopped on request it is that one's, for all of it has to go on.
 
     Args:
         message: for the user.
@@ -112,7 +112,8 @@ class SeveralFailedError(MptToolError):
 
     def __init__(self, message: str, failures: Mapping[str, MptToolError]) -> None:
         super().__init__(message)
-        self.exit_code = max(reversed([*failures.values()]), key=_weight).exit_code
+        *_, last = sorted(failures.values(), key=_is_asked_for)
+        self.exit_code = last.exit_code
         causes = {
             name: error.__cause__
             for name, error in failures.items()
@@ -122,11 +123,8 @@ class SeveralFailedError(MptToolError):
             self.__cause__ = BaseExceptionGroup(", ".join(causes), list(causes.values()))
 
 
-def _weight(error: MptToolError) -> int:
-    """Return how much what one of several ended with weighs for the exit code of all."""
-    if isinstance(error, StoppedError):
-        return 2 if error.keeps_progress else 0
-    return 1
+def _is_asked_for(error: MptToolError) -> bool:
+    return isinstance(error, StoppedError) and error.is_asked_for
 
 
 class LockedError(MptToolError):

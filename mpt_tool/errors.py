@@ -22,9 +22,6 @@ once, in `mpt_tool.cli.session`, which prints the message and exits with `exit_c
 from collections.abc import Mapping
 from enum import IntEnum
 
-# Where the documentation tells more of failures that have several causes, a section for a topic.
-FAILURES_PAGE = "docs/how-to/failures.md"
-
 
 class ExitCode(IntEnum):
     """What the process exits with, unless a script asked for a code of its own."""
@@ -42,15 +39,17 @@ class MptToolError(Exception):
 
     Args:
         message: what is wrong, where, and what to do next.
-        topic: the section of `FAILURES_PAGE` about it, if it can have more than one cause.
+        topic: what `mpt-tool explain` knows about it, if it can have more than one cause.
+        then: the command to type next, if one is known.
     """
 
     exit_code: int = ExitCode.FAILED
     topic: str = ""
 
-    def __init__(self, message: str, topic: str = "") -> None:
+    def __init__(self, message: str, topic: str = "", then: str = "") -> None:
         super().__init__(message)
         self.topic = topic or self.topic
+        self.then = then
 
 
 class SettingsError(MptToolError, ValueError):

@@ -79,6 +79,10 @@ class Project:
         """Return all that the folder holds, in doubt or not; nothing if there is no folder."""
         return folder.find(self.folder) if os.path.lexists(self.folder) else []
 
+    def strays(self) -> list[str]:
+        """Return for each file what is odd that looks like a script but is not named like one."""
+        return folder.strays(self.folder)
+
     @property
     def is_elsewhere(self) -> bool:
         """Whether the scripts are not where the settings lead to from the working folder."""
@@ -182,7 +186,8 @@ class Project:
 
     def next_command(self, entries: Sequence[Entry], holder: Holder | None) -> NextCommand | None:
         """Return what to type next, of this plan and who holds the lock; None if nothing."""
-        return next_command(entries, holder, self.given_folder)
+        strays = () if entries else self.strays()
+        return next_command(entries, holder, self.given_folder, strays)
 
     def told_ends(self, entries: Sequence[Entry]) -> list[Entry]:
         """Return the entries, of which those that failed tell whether they were stopped.

@@ -33,12 +33,14 @@ class Tally:
         failed: how many failed for good.
         total: how many there are in all, if that is known.
         outcomes: how many came to each outcome that `process` returned.
+        last_error: what the last one raised that failed for good in this run, if any did.
     """
 
     processed: int = 0
     failed: int = 0
     total: int | None = None
     outcomes: Counter[str] = field(default_factory=Counter)
+    last_error: Exception | None = None
 
     @classmethod
     def since(cls, checkpoint: Checkpoint | None) -> Self:

@@ -107,7 +107,7 @@ def all_items(batch: Batch, budget: Budget) -> Iterator[Walk]:
         name = name_of(migration, *(task.parts[0] if task.parts else (task.item, task.cursor)))
         if not collects:
             raise ItemError(name) from task.error
-        checkpoints.move_past_failed(_failed(task, task.error, name, log_failure, batch.redact))
+        checkpoints.move_past_failed(_failed(batch, task, task.error, name, log_failure))
         if _has_failed_too_often(migration, checkpoints.tally):
             many = f"{in_items(checkpoints.tally.failed)} failed, more than max_failures"
             raise ItemError(f"{name}, as {many}") from task.error
@@ -134,7 +134,7 @@ def failed_items(batch: Batch, failures: Sequence[FailedItem]) -> Iterator[Walk]
             outcomes = outcomes_of(task, batch.redact)
             checkpoints.settle_first_failure(task.cursor, None, outcomes)
             return
-        failed = _failed(task, task.error, as_text(task.cursor), log_failure, batch.redact)
+        failed = _failed(batch, task, task.error, as_text(task.cursor), log_failure)
         checkpoints.settle_first_failure(task.cursor, failed, ())
 
     tasks = _tasks_of([failure.cursor for failure in failures])
@@ -160,7 +160,7 @@ def some_items(batch: Batch, cursors: Sequence[Any], failures: list[FailedItem])
             batch.checkpoints.count(outcomes_of(task, batch.redact))
             return
         name = as_text(task.cursor)
-        failures.append(_failed(task, task.error, name, log_failure, batch.redact))
+        failures.append(_failed(batch, task, task.error, name, log_failure))
         batch.checkpoints.tally.failed += 1
 
     with _walk(batch, _tasks_of(cursors), _finding(batch), settle, True) as walk:
@@ -215,11 +215,11 @@ def _process_alone(migration: BatchMigration[Any], item: Any) -> Any:
 
 
 def _failed(
+    batch: Batch,
     task: Task,
     error: BaseException,
     name: str,
     log_failure: Callable[[str, BaseException], None],
-    redact: Redact,
 ) -> FailedItem:
     """Return what is kept of an item that failed, having logged it.
 
@@ -229,7 +229,8 @@ def _failed(
     if isinstance(error, ScriptError | StorageError) or not isinstance(error, Exception):
         raise ItemError(name) from error
     log_failure(name, error)
-    return failed_item(task.cursor, error, redact)
+    batch.checkpoints.tally.last_error = error
+    return failed_item(task.cursor, error, batch.redact)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from mpt_tool.runner import run as runs
 from mpt_tool.runner import some
 from mpt_tool.runner.prepare import Prepared, Selection, Step, prepare
 from mpt_tool.runner.work import BatchWork
-from mpt_tool.scripts.folder import Script, strays
+from mpt_tool.scripts.folder import CREATE_ONE, Script
 from mpt_tool.scripts.plan import RunResult
 from mpt_tool.settings import env_file_exported
 from mpt_tool.storage.repository import Snapshot, failures_of
@@ -209,8 +209,13 @@ def _scripts(session: Session) -> list[Script]:
     if scripts := session.project.scripts():
         return scripts
     folder = session.project.folder
-    left_alone = "".join(f"; {stray}" for stray in strays(folder))
-    raise ScriptError(f"No migration files found in {folder}{left_alone}", topic="nothing-found")
+    strays = session.project.strays()
+    left_alone = "".join(f"; {stray}" for stray in strays)
+    raise ScriptError(
+        f"No migration files found in {folder}{left_alone}",
+        topic="nothing-found",
+        then="mpt-tool migrate --check" if strays else CREATE_ONE,
+    )
 
 
 def _prepared(

@@ -16,7 +16,6 @@ import typer
 
 from mpt_tool.enums import LogFormatEnum, MigrationTypeEnum
 from mpt_tool.errors import (
-    FAILURES_PAGE,
     ExitCode,
     LockedError,
     MptToolError,
@@ -97,7 +96,10 @@ class Session:
     def write(self, result: Result) -> None:
         """Write what the command came to, in the form that was asked for, and end it.
 
-        It ends by the failure, unless a document tells that, or `typer.Exit` if the code is not 0.
+        The failure comes after what is reported, and before what is said besides.
+
+        Raises:
+            typer.Exit: the exit code is not 0.
         """
         exit_code = result.failure.exit_code if result.failure else result.exit_code
         if self.output.as_json:
@@ -112,12 +114,13 @@ class Session:
             text.write(result.content, sys.stdout)
             # Before what goes to stderr, where both end in one log.
             sys.stdout.flush()
-            for message in result.said:
-                _say(message, self.output, self.redact)
             if self.output.pipeline:
                 self.output.pipeline.write(self._marks(result), sys.stderr)
             if result.failure:
-                raise result.failure
+                folder = self.project.folder.absolute()
+                _write_error(self.command, result.failure, self.output, self.redact, folder)
+            for message in result.said:
+                _say(message, self.output, self.redact)
         if exit_code:
             raise typer.Exit(exit_code)
 
@@ -279,7 +282,7 @@ def _write_error(
     if output.as_json:
         documents.write_json(command, {"error": message}, sys.stdout)
     if error.topic:
-        hints.append(f"More about this: {FAILURES_PAGE}#{error.topic}")
+        hints.append(f"More about this: mpt-tool explain {error.topic}")
     is_stop = isinstance(error, StoppedError) and error.is_asked_for
     ended = reason if is_stop else f"Error running {command} command: {reason}"
     if output.logs_json:
@@ -296,6 +299,8 @@ def _write_error(
     typer.echo(printable(ended), err=True)
     if not is_stop:
         typer.echo("Aborted.", err=True)
+    if error.then:
+        _say(f"Next: {error.then}", output, redact)
 
 
 def _marks(error: MptToolError, message: str, migrations: Path | None) -> list[Mark]:

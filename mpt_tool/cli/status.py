@@ -35,7 +35,7 @@ def _look(project: "Project") -> Status:
     snapshot = project.repository.load()
     entries = project.told_ends(project.plan(project.scripts_if_any(), snapshot))
     next_ = project.next_command(entries, snapshot.holder)
-    return Status(now(), snapshot.holder, entries, project.last_failure(), next_)
+    return Status(now(), snapshot.holder, entries, project.last_failure(), next_, project.strays())
 
 
 def _watch(session: "Session") -> None:

@@ -145,6 +145,19 @@ class Notifier(Silent):
             self._deliveries.begin(f"the notification{of_several}", partial(send, url))
 
 
+def unknown_addresses(urls: str) -> tuple[list[int], int]:
+    """Return which of the addresses are none that Apprise knows, from 1 on, and how many all are.
+
+    Needs Apprise.
+    """
+    from apprise import Apprise
+
+    _listen_to_apprise()
+    given = _BETWEEN_URLS.split(urls)
+    unknown = [number for number, url in enumerate(given, start=1) if not Apprise().add(url)]
+    return unknown, len(given)
+
+
 class _LastWarning(logging.Handler):
     """Keeps what was warned of last: by a thread of Apprise's own, for all that it tells."""
 
@@ -152,6 +165,14 @@ class _LastWarning(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.message = record.getMessage()
+
+
+def _listen_to_apprise() -> _LastWarning:
+    """Have what it says of an address kept for the warning of a delivery, and written nowhere."""
+    logger = logging.getLogger("apprise")
+    last_warning = _LastWarning(logging.WARNING)
+    logger.handlers, logger.propagate = [last_warning], False
+    return last_warning
 
 
 def _send(url: str, title: str, body: str, kind: str) -> None:
@@ -163,10 +184,7 @@ def _send(url: str, title: str, body: str, kind: str) -> None:
     """
     from apprise import Apprise
 
-    # What it says of an address is for the warning of a delivery that fails, without the address.
-    logger = logging.getLogger("apprise")
-    last_warning = _LastWarning(logging.WARNING)
-    logger.handlers, logger.propagate = [last_warning], False
+    last_warning = _listen_to_apprise()
     service = Apprise()
     if not service.add(url):
         raise UnusableError("NOTIFY_URLS: Apprise knows no service of such an address")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mpt_tool.batch.checkpoints import Tally
 from mpt_tool.enums import OutcomeEnum
-from mpt_tool.errors import ItemsFailedError, StorageError, said_by
+from mpt_tool.errors import StorageError, said_by
 from mpt_tool.process.tracebacks import chain_of, frames_in
 from mpt_tool.records import Attempt, ErrorReport, MigrationRecord, Origin, seconds_between
 from mpt_tool.redaction import Redact
@@ -96,9 +96,6 @@ def _unended(entry: Entry, holder: Holder | None) -> Attempt:
 
 def report_of(error: BaseException, path: Path, redact: Redact) -> ErrorReport:
     """Return what the history keeps of an error that came out of the script at this path."""
-    if isinstance(error, ItemsFailedError):
-        # Which ones, `failures` tells.
-        return ErrorReport(kind=type(error).__qualname__, message=redact(error.failed))
     report, chain = None, chain_of(error)
     half = _LONGEST_CHAIN // 2
     kept = chain if len(chain) <= _LONGEST_CHAIN else chain[:half] + chain[-half:]

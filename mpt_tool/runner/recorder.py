@@ -26,6 +26,7 @@ from mpt_tool.process.log import get_log
 from mpt_tool.records import (
     Attempt,
     Checkpoint,
+    ErrorReport,
     FailedItem,
     FailedItems,
     RunRecord,
@@ -403,9 +404,22 @@ class Recorder:
             outcome,
             ended_at,
             tally,
-            report_of(cause, self._path, self._context.redact) if cause else None,
+            self._report_of(cause, tally) if cause else None,
         )
         append(attempt, self._repository)
+
+    def _report_of(self, error: BaseException, tally: Tally | None) -> ErrorReport:
+        """Return what the history keeps of an error; of failed items, of the last one of them."""
+        path, redact = self._path, self._context.redact
+        if not isinstance(error, ItemsFailedError):
+            return report_of(error, path, redact)
+        # Which ones, and the errors of all, `failures` tells.
+        last = tally.last_error if tally else None
+        return ErrorReport(
+            kind=type(error).__qualname__,
+            message=redact(error.failed),
+            cause=report_of(last, path, redact) if last else None,
+        )
 
 
 def append(attempt: Attempt, repository: StateRepository) -> None:

@@ -1,7 +1,7 @@
 """Tells which command to type next, of where the migrations stand and who holds the lock."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,10 @@ def to_watch(who: object) -> NextCommand:
 
 
 def next_command(
-    entries: Sequence[Entry], holder: Holder | None = None, folder: Path | None = None
+    entries: Sequence[Entry],
+    holder: Holder | None = None,
+    folder: Path | None = None,
+    strays: Collection[str] = (),
 ) -> NextCommand | None:
     """Return what to type next; None if nothing is to be done. Does no I/O.
 
@@ -48,8 +51,9 @@ def next_command(
         entries: the whole plan, as `Project.plan` returns it.
         holder: who holds the lock, as `Snapshot.holder` tells; None if nobody does.
         folder: that of the migrations, if it was given in place of the setting's.
+        strays: files in it that may be meant for migrations.
     """
-    next_ = _next(entries, holder)
+    next_ = _next(entries, holder, strays)
     if next_ is None or folder is None:
         return next_
     given = shlex.quote(str(folder))
@@ -61,10 +65,14 @@ def next_command(
     )
 
 
-def _next(entries: Sequence[Entry], holder: Holder | None) -> NextCommand | None:
+def _next(
+    entries: Sequence[Entry], holder: Holder | None, strays: Collection[str]
+) -> NextCommand | None:
     """Return what to type next, where the settings say where the migrations are."""
     if holder and holder is not UNTOLD and holder.is_alive is not False:
         return to_watch(holder)
+    if strays and not entries:
+        return NextCommand(f"{_MIGRATE} --check", "no file in the folder is named as it should be")
     if not entries:
         return NextCommand(f"{_MIGRATE} --new-data NAME", "there is no migration yet")
     if any(note in NAME_NOTES for entry in entries for note in entry.notes):

@@ -79,6 +79,8 @@ class PendingDocument(Envelope):
 
     pending: list[ListedMigration]
     """Those that a run would run, in that order."""
+    notes: list[str]
+    """What is odd about the files beside them."""
 
 
 @_described
@@ -173,6 +175,8 @@ class StatusDocument(Envelope):
     last_failure: Attempt | None
     next: NextCommandDocument | None
     """Null if nothing is to be done."""
+    notes: list[str]
+    """What is odd about the files beside the scripts."""
 
 
 @_described

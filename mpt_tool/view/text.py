@@ -52,6 +52,7 @@ def _(content: Listing, stream: TextIO) -> None:
 @write.register(Pending)
 def _(content: Pending, stream: TextIO) -> None:
     tables.entries_table(content.entries, ("started",), stream)
+    _write_lines((f"Note: {note}." for note in content.notes), stream)
 
 
 @write.register(History)

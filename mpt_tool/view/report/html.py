@@ -239,7 +239,7 @@ def _migration(entry: Entry, marks: Marks) -> str:
         f"<th scope=row>{text(entry.migration_id)}<td>{text(entry.type or '-')}"
         f"<td class=state>{entry.state}<td>{moment(record.started_at)}"
         f"<td>{moment(record.applied_at)}"
-        f"<td>{'' if record.seconds is None else duration(record.seconds)}"
+        f"<td>{'' if entry.seconds is None else duration(entry.seconds)}"
         f"<td>{text(record.version or '')}<td>{_notes(entry)}"
     )
 

@@ -41,6 +41,7 @@ STORES = "mpt_tool.storage"
 _NEWER = ("MPT_TOOL_", "MPT_TOOL_STORAGE_")
 # The secrets of our own parts, and their variables: refused also where the part is not used.
 _OUR_TABLES: Mapping[str, Mapping[str, str]] = {
+    "local": {},
     "airtable": {"api_key": "AIRTABLE_API_KEY"},
     "mpt": {"api_token": "MPT_API_TOKEN"},
 }

@@ -30,7 +30,7 @@ from mpt_tool.project import Project, find_root, open_project
 from mpt_tool.records import Origin
 from mpt_tool.redaction import Redact, make_redact, secrets_in
 from mpt_tool.settings import read_env_file, working_folder
-from mpt_tool.storage.repository import Stoppable
+from mpt_tool.storage.repository import StateRepository, Stoppable, warnings_of
 from mpt_tool.view import documents, text
 from mpt_tool.view.logs import start_logs, teller
 from mpt_tool.view.pipelines import Mark, Pipeline, code_quality, marks_of, pipeline_in
@@ -93,6 +93,17 @@ class Session:
             raise self.opened
         return self.opened
 
+    @cached_property
+    def store(self) -> StateRepository:
+        """The project's store, to be written to: what has to be known of it first is logged.
+
+        `SettingsError` if a setting is wrong, `StorageError` if it cannot be written to.
+        """
+        repository = self.project.repository
+        for warning in warnings_of(repository):
+            log.warning("%s", warning)
+        return repository
+
     def write(self, result: Result) -> None:
         """Write what the command came to, in the form that was asked for, and end it.
 
@@ -127,7 +138,7 @@ class Session:
     @contextmanager
     def lock(self, wait: float | None) -> Iterator[None]:
         """Hold the store's lock, for which it waits so many seconds, and stop if that is asked."""
-        repository = self.project.repository
+        repository = self.store
         with ExitStack() as held:
             held.enter_context(repository.lock(self.origin, wait or 0, self.stop.lose_lock))
             if isinstance(repository, Stoppable):

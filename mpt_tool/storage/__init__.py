@@ -21,9 +21,9 @@ def open_repository(name: str, root: Path) -> StateRepository:
     """
     match name:
         case "local":
-            from mpt_tool.storage.local import LocalRepository
+            from mpt_tool.storage.local import open_local
 
-            return LocalRepository(root)
+            return open_local(root)
         case "airtable":
             from mpt_tool.storage.airtable.repository import open_airtable
 
@@ -52,7 +52,9 @@ def settings_of(name: str) -> type[Section] | None:
     """
     match name:
         case "local":
-            return None
+            from mpt_tool.storage.local_settings import LocalSettings
+
+            return LocalSettings
         case "airtable":
             from mpt_tool.storage.airtable.settings import StoreSettings
 

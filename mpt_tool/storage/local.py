@@ -8,37 +8,43 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from mpt_tool.checks import Check, right, wrong
 from mpt_tool.errors import LockedError, LockLostError, StorageError
+from mpt_tool.process.container import loss_of, mount_of
 from mpt_tool.process.log import get_log
 from mpt_tool.records import Attempt, FailedItems, MigrationRecord, Origin, describe
+from mpt_tool.settings import load_settings
+from mpt_tool.storage.local_files import explaining, flush_folder, require_regular
+from mpt_tool.storage.local_history import HISTORY_FILE, append, entries
 from mpt_tool.storage.local_lock import (
     HOLDER_FILE,
     LOCK_FILE,
     STOP_FILE,
     UNKNOWN,
     is_locked,
-    require_regular,
     run_to_stop,
     told_holder,
 )
+from mpt_tool.storage.local_settings import LocalSettings
 from mpt_tool.storage.repository import Holder, Snapshot
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 STATE_FILE = ".migrations-state.json"
-HISTORY_FILE = ".migrations-history.jsonl"
 # Whoever asks who holds the lock takes it for an instant.
 _LOOK_SECONDS = 0.2
-# In which the history is read, from its end.
-_BLOCK_SIZE = 64 * 1024
 
 log = get_log(__name__)
+
+
+def open_local(root: Path) -> "LocalRepository":
+    """Return the repository in the files of a project; `SettingsError` if a setting is wrong."""
+    return LocalRepository(root, is_ephemeral=load_settings(LocalSettings, root).ephemeral)
 
 
 class LocalRepository:
@@ -46,11 +52,17 @@ class LocalRepository:
 
     The file is replaced as a whole: at every instant it holds either the old state or the new. The
     history is in `.migrations-history.jsonl` beside it, an attempt a line.
+
+    Args:
+        root: of the project.
+        is_ephemeral: whether the state is meant to be lost with the container that it is in.
+        system: the root of the file system that tells whether it is in one, and what is mounted.
     """
 
     is_remote = False
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, is_ephemeral: bool = False, system: Path = Path("/")) -> None:
+        self._is_ephemeral, self._system = is_ephemeral, system
         # Resolved, so that a link to a file elsewhere stays a link when the file is replaced.
         self._path = Path(os.path.realpath(root / STATE_FILE))
         self._documents: dict[str, Any] | None = None
@@ -63,13 +75,35 @@ class LocalRepository:
         self._holder: object = None
         self._run_id: str | None = None
 
+    def warnings(self) -> Sequence[str]:
+        """Return what becomes of the state, if it does not outlast the container.
+
+        Raises:
+            StorageError: the file is a mount of its own. Written in place it could be left half
+                written; and the lock, the history and the failed items beside it would be those of
+                this container alone.
+        """
+        mount = mount_of(self._path, self._system)
+        if mount and mount.point == self._path:
+            raise StorageError(
+                f"{self._path} is mounted as a single file: it cannot be replaced by a new state,"
+                " and the lock, the history and the failed items beside it would be those of this"
+                f" container alone. Mount a folder, and let {STATE_FILE} be a link into it"
+            )
+        loss = "" if self._is_ephemeral else loss_of(self._path, os.environ, self._system)
+        advice = (
+            "whatever is applied would run again. Mount a volume at its folder, or set STORAGE_TYPE"
+            " to another store; if it is meant to be lost, set STORAGE_LOCAL_EPHEMERAL=true"
+        )
+        return [f"The state {self._path} is {loss}: {advice}"] if loss else []
+
     def load(self) -> Snapshot:
         """Return what the file holds; without a file that is nothing.
 
         Raises:
             StorageError: the file cannot be read as state; the message names the key or position.
         """
-        with _explaining(self._path, "read"):
+        with explaining(self._path, "read"):
             try:
                 self._known = _identity(self._path)
                 text = self._path.read_bytes()
@@ -192,7 +226,7 @@ class LocalRepository:
                 f"Which run holds the lock cannot be told: {path.with_name(HOLDER_FILE)} is gone or"
                 " torn. End it by SIGTERM"
             )
-        with _explaining(path, "written"):
+        with explaining(path, "written"):
             path.write_text(json.dumps({"run_id": holder.run_id}))
 
     def is_asked_to_stop(self) -> bool:
@@ -201,21 +235,16 @@ class LocalRepository:
 
     def append(self, entry: Attempt | FailedItems) -> None:
         """Add a line to the history file, on a line of its own even after one that was torn."""
-        path = self._beside(HISTORY_FILE)
-        line = json.dumps(entry.document()).encode() + b"\n"
-        with _explaining(path, "written"), path.open("ab+", buffering=0) as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                line = line if file.read(1) == b"\n" else b"\n" + line
-            file.write(line)
+        append(entry, self._beside(HISTORY_FILE))
 
     def attempts(self) -> Iterator[Attempt]:
         """Return all attempts, the newest first; a line that is none is left out."""
-        return self._history(Attempt)
+        return entries(Attempt, self._beside(HISTORY_FILE))
 
     def failed_items(self, migration_id: str) -> Iterator[FailedItems]:
         """Return the failed items of a migration, those added last first."""
-        return (each for each in self._history(FailedItems) if each.migration_id == migration_id)
+        kept = entries(FailedItems, self._beside(HISTORY_FILE))
+        return (each for each in kept if each.migration_id == migration_id)
 
     def checks(self) -> Iterator[Check]:
         """Yield whether the state can be read and written, and whether it lasts."""
@@ -231,16 +260,8 @@ class LocalRepository:
             is_new = f"{self._path} is not there yet: nothing was applied"
             yield right("state", is_there if self._path.exists() else is_new)
         others = (LOCK_FILE, HOLDER_FILE, HISTORY_FILE)
-        yield from checks_of_files(self._path, [self._beside(each) for each in others])
-
-    def _history[Entry: BaseModel](self, kind: type[Entry]) -> Iterator[Entry]:
-        """Return the entries of a kind in the history, the newest first."""
-        path = self._beside(HISTORY_FILE)
-        with _explaining(path, "read"):
-            try:
-                return _entries(path.open("rb"), kind)
-            except FileNotFoundError:
-                return iter(())
+        beside = [self._beside(each) for each in others]
+        yield from checks_of_files(self._path, beside, is_ephemeral=self._is_ephemeral)
 
     def _who(self) -> Holder:
         """Return who took the lock last, as far as that can be told."""
@@ -270,7 +291,7 @@ class LocalRepository:
         """Write who holds the lock, and return which file tells it."""
         path = self._beside(HOLDER_FILE)
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        with _explaining(path, "written"):
+        with explaining(path, "written"):
             path.write_text(json.dumps({**origin.model_dump(mode="json"), "since": since}))
         return _identity(path)
 
@@ -278,7 +299,7 @@ class LocalRepository:
         """Replace the file by one with these members, formatted as `_member` does."""
         temporary = self._beside(f"{self._path.name}.{os.urandom(4).hex()}.tmp")
         lines = ",\n  ".join(members)
-        with _explaining(self._path, "written"):
+        with explaining(self._path, "written"):
             try:
                 with temporary.open("x", encoding="utf-8") as file:
                     file.write(f"{{\n  {lines}\n}}" if lines else "{}")
@@ -289,21 +310,11 @@ class LocalRepository:
                 temporary.replace(self._path)
                 # Before what a time limit may cut short.
                 self._known = _identity(self._path)
-                _flush_folder(self._path.parent)
+                flush_folder(self._path.parent)
             except BaseException:
                 with suppress(OSError):
                     temporary.unlink()
                 raise
-
-
-@contextmanager
-def _explaining(path: Path, done: str) -> Iterator[None]:
-    """Raise what keeps a file from being read or written as a `StorageError` that names it."""
-    try:
-        require_regular(path)
-        yield
-    except OSError as error:
-        raise StorageError(f"{path} cannot be {done}: {error.strerror}") from error
 
 
 def _identity(path: Path) -> object:
@@ -332,34 +343,6 @@ def _member(key: str, document: object) -> str:
     return f"{json.dumps(key)}: {json.dumps(document, indent=2)}".replace("\n", "\n  ")
 
 
-def _entries[Entry: BaseModel](file: BinaryIO, kind: type[Entry]) -> Iterator[Entry]:
-    """Yield the entries of a kind in an open file, the last one first, and close it."""
-    with file:
-        for line in filter(None, _lines_from_end(file)):
-            entry = _entry(line)
-            if isinstance(entry, kind):
-                yield entry
-            elif entry is None:
-                log.debug("A line of %s is no attempt: left out", file.name)
-
-
-def _entry(line: bytes) -> Attempt | FailedItems | None:
-    for kind in (Attempt, FailedItems):
-        with suppress(ValidationError):
-            return kind.model_validate_json(line)
-    return None
-
-
-def _lines_from_end(file: BinaryIO) -> Iterator[bytes]:
-    position, first = file.seek(0, os.SEEK_END), b""
-    while position:
-        size = min(_BLOCK_SIZE, position)
-        position = file.seek(position - size)
-        first, *lines = (file.read(size) + first).split(b"\n")
-        yield from reversed(lines)
-    yield first
-
-
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return an object's members; a name that stands twice would lose one of them."""
     members = dict(pairs)
@@ -368,13 +351,3 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in members if names.count(name) > 1)
         raise ValueError(f"the key {twice} stands in it twice")
     return members
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a move within the folder outlast a power cut, where folders can be opened."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

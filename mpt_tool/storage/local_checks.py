@@ -12,12 +12,13 @@ from mpt_tool.process.container import container, mount_of
 _LITTLE_ROOM = 10 * 1024 * 1024
 
 
-def checks_of_files(state: Path, others: Sequence[Path]) -> Iterator[Check]:
+def checks_of_files(state: Path, others: Sequence[Path], *, is_ephemeral: bool) -> Iterator[Check]:
     """Yield whether the state can be written, by this user, and whether it lasts.
 
     Args:
         state: the file of the state, which need not be there.
         others: the files beside it that are written, which need not be there either.
+        is_ephemeral: whether the state is meant to be lost with the container that it is in.
     """
     folder = state.parent
     if not folder.is_dir():
@@ -29,7 +30,7 @@ def checks_of_files(state: Path, others: Sequence[Path]) -> Iterator[Check]:
         if path.exists() and not os.access(path, os.R_OK | os.W_OK):
             advice = f"Give it to {_user()}: another user may have written it"
             yield wrong(path.name, f"{_user()} cannot read and write it", advice)
-    yield from _lasting(state)
+    yield from _lasting(state, is_ephemeral=is_ephemeral)
 
 
 def _writing(state: Path) -> Check:
@@ -48,25 +49,23 @@ def _writing(state: Path) -> Check:
     return right("state folder", f"{_user()} can write to {folder}")
 
 
-def _lasting(state: Path) -> Iterator[Check]:
+def _lasting(state: Path, *, is_ephemeral: bool) -> Iterator[Check]:
     """Yield whether the state outlasts the container, if this is one."""
     mount = mount_of(state)
     if mount and mount.point == state:
-        yield wrong(
-            "mount",
-            f"{state} is a mount of its own, and cannot be replaced by a new state",
-            "Mount its folder instead of the file",
-        )
+        advice = "Mount its folder instead of the file, and let the state file be a link into it"
+        yield wrong("mount", f"{state} is mounted as a single file, and cannot be replaced", advice)
     elif mount and container(os.environ):
-        if mount.loss:
-            yield wrong(
-                "mount",
-                f"{state.parent} is {mount.loss}",
-                "Mount a volume there, or set STORAGE_TYPE=airtable: without the state, whatever"
-                " is applied would run again",
-            )
-        else:
+        if not mount.loss:
             yield right("mount", f"{mount.point} ({mount.kind}), which outlasts the container")
+        elif is_ephemeral:
+            yield right("mount", f"{state.parent} is {mount.loss}, as is meant")
+        else:
+            advice = (
+                "Mount a volume there, or set STORAGE_TYPE to another store: without the state,"
+                " whatever is applied would run again"
+            )
+            yield wrong("mount", f"{state.parent} is {mount.loss}", advice)
 
 
 def _user() -> str:

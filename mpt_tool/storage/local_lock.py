@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mpt_tool.errors import StorageError
+from mpt_tool.storage.local_files import require_regular
 from mpt_tool.storage.repository import Holder
 
 LOCK_FILE = ".migrations-state.lock"
@@ -58,9 +59,3 @@ def run_to_stop(path: Path) -> str | None:
         return str(json.loads(path.read_bytes())["run_id"])
     except (OSError, ValueError, LookupError, TypeError, StorageError):
         return None
-
-
-def require_regular(path: Path) -> None:
-    """Refuse a pipe or a device in the place of a file: reading it might never end."""
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise StorageError(f"{path} is no regular file: put it out of the way")

@@ -20,7 +20,7 @@ from support.terminal import Terminal
 import mpt_tool
 from mpt_tool.doctor.versions import NEWEST_TESTED
 
-IN_CONTAINER = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+IN_CONTAINER = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "STORAGE_LOCAL_EPHEMERAL": "false"}
 # Not the one of the tests: where it is hidden, so is all that begins as it does.
 KEY = "patOfTheTests.0123456789"
 # Nobody without a name and without any right, in whose eyes root is somebody else.
@@ -83,7 +83,8 @@ def test_each_setting_is_told_with_where_it_stands(project: Project) -> None:
     )
     project.file("pyproject.toml", '[tool.mpt-tool]\nfolder = "migrations"\ndata-time-limit = 5\n')
 
-    result = examine(project, {"MPT_TOOL_STORAGE_TYPE": "local", "STORAGE_TYPE": "local"})
+    environment = {"MPT_TOOL_STORAGE_TYPE": "local", "STORAGE_TYPE": "local"}
+    result = examine(project, {**environment, "STORAGE_LOCAL_EPHEMERAL": ""})
 
     settings = {
         each["name"]: each["value"]
@@ -105,6 +106,7 @@ def test_each_setting_is_told_with_where_it_stands(project: Project) -> None:
         "NOTIFY_ON": "failed, stalled (default)",
         "NOTIFY_STALLED_SECONDS": "900 (default)",
         "NOTIFY_PING_URL": "not set",
+        "STORAGE_LOCAL_EPHEMERAL": "False (default)",
         "MPT_API_TOKEN": "*** of 5 characters (.env: MPT_API_TOKEN)",
         "MPT_API_BASE_URL": "not set",
     }
@@ -266,6 +268,7 @@ def test_a_state_that_is_gone_with_its_container_is_wrong(project: Project) -> N
         inside = examine(project, IN_CONTAINER)
         project.state_file.symlink_to(mounted / STATE_FILE)
         in_memory = examine(project, IN_CONTAINER)
+        meant = examine(project, IN_CONTAINER | {"STORAGE_LOCAL_EPHEMERAL": "true"})
     finally:
         shutil.rmtree(mounted)
 
@@ -276,6 +279,7 @@ def test_a_state_that_is_gone_with_its_container_is_wrong(project: Project) -> N
     [(verdict, value)] = checks(in_memory, "mount")
     assert verdict == "wrong"
     assert "in memory" in value
+    assert [verdict for verdict, _ in checks(meant, "mount")] == ["right"]
 
 
 def mounted(project: Project, mount: str) -> Result:

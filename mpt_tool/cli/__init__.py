@@ -11,6 +11,7 @@ from mpt_tool.cli.batch import EXAMPLES as OF_BATCH
 from mpt_tool.cli.batch import batch
 from mpt_tool.cli.command import Command, Group
 from mpt_tool.cli.completion import offer_no_files
+from mpt_tool.cli.copy_state import copy_state
 from mpt_tool.cli.demo import demo
 from mpt_tool.cli.doctor import doctor
 from mpt_tool.cli.failures import failures
@@ -34,7 +35,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 _COMMANDS: Mapping[str, Sequence[Callable[..., None]]] = {
-    "Commands that run": (migrate, batch, stop, unlock),
+    "Commands that run": (migrate, batch, stop, unlock, copy_state),
     "Commands that show": (status, pending, history, failures, report, verify, doctor, demo),
 }
 _EXAMPLES = {migrate: OF_MIGRATE, batch: OF_BATCH}

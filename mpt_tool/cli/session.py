@@ -100,9 +100,13 @@ class Session:
         `SettingsError` if a setting is wrong, `StorageError` if it cannot be written to.
         """
         repository = self.project.repository
+        self.warn_of(repository)
+        return repository
+
+    def warn_of(self, repository: StateRepository) -> None:
+        """Log what has to be known of a store first; `StorageError` if it cannot be written to."""
         for warning in warnings_of(repository):
             log.warning("%s", warning)
-        return repository
 
     def write(self, result: Result) -> None:
         """Write what the command came to, in the form that was asked for, and end it.
@@ -135,10 +139,13 @@ class Session:
         found = result.content.findings if isinstance(result.content, Findings) else ()
         return marks_of(found, self.project.folder)
 
+    def lock(self, wait: float | None) -> AbstractContextManager[None]:
+        """Return a context that holds the lock of the project's store, as `lock_of` does."""
+        return self.lock_of(self.store, wait)
+
     @contextmanager
-    def lock(self, wait: float | None) -> Iterator[None]:
-        """Hold the store's lock, for which it waits so many seconds, and stop if that is asked."""
-        repository = self.store
+    def lock_of(self, repository: StateRepository, wait: float | None) -> Iterator[None]:
+        """Hold a store's lock, for which it waits so many seconds, and stop if that is asked."""
         with ExitStack() as held:
             held.enter_context(repository.lock(self.origin, wait or 0, self.stop.lose_lock))
             if isinstance(repository, Stoppable):

@@ -19,7 +19,7 @@ from mpt_tool.process.log import get_log
 from mpt_tool.records import Attempt, FailedItems, MigrationRecord, Origin, describe
 from mpt_tool.settings import load_settings
 from mpt_tool.storage.local_files import explaining, flush_folder, require_regular
-from mpt_tool.storage.local_history import HISTORY_FILE, append, entries
+from mpt_tool.storage.local_history import HISTORY_FILE, append, append_all, entries
 from mpt_tool.storage.local_lock import (
     HOLDER_FILE,
     LOCK_FILE,
@@ -132,13 +132,27 @@ class LocalRepository:
             StorageError: the file cannot be written, or something else changed it since it was
                 read; it is as it was.
         """
+        self._save([record])
+
+    def keep_all(
+        self, entries: Sequence[Attempt | FailedItems], records: Sequence[MigrationRecord]
+    ) -> None:
+        """Add the entries to the history, and then put all records into the file at once."""
+        self.require_lock()
+        if entries:
+            append_all(entries, self._beside(HISTORY_FILE))
+        self._save(records)
+
+    def _save(self, records: Sequence[MigrationRecord]) -> None:
         if self._documents is None:
             self.load()
         if self._members is None:
             documents = self._documents or {}
             self._members = {key: _member(key, each) for key, each in documents.items()}
-        key = record.migration_id
-        members = {**self._members, key: _member(key, record.document())}
+        members = {
+            **self._members,
+            **{each.migration_id: _member(each.migration_id, each.document()) for each in records},
+        }
         self.require_lock()
         if _identity(self._path) != self._known:
             raise StorageError(

@@ -30,6 +30,9 @@ class DirectoryLock:
         gives_up_at = time.monotonic() + max(wait_seconds, _SHORTEST_WAIT_SECONDS)
         try:
             file = self._path.open("r+")
+        except FileNotFoundError as error:
+            advice = "mpt-tool migrate --init creates it"
+            raise StorageError(f"{self._path} is not there: {advice}") from error
         except OSError as error:
             raise StorageError(f"{self._path} cannot be locked: {error.strerror}") from error
         with file:

@@ -1,0 +1,286 @@
+"""`mpt-tool copy-state`: from any store to any other, whole, and once."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from support.airtable_server import BASE, HISTORY_TABLE, TABLE, AirtableServer
+from support.batches import MIGRATION, numbers
+from support.histories import write_history
+from support.process import Process
+from support.project import HISTORY_FILE, STATE_FILE, Project, record
+from support.terminal import Gate
+
+MOMENT = "2026-01-13T18:05:20.123456+00:00"
+TO_AIRTABLE = ("copy-state", "--from", "local", "--to", "airtable")
+FROM_AIRTABLE = ("copy-state", "--from", "airtable", "--to", "local")
+BEFORE = "Error running copy-state command: Nothing was copied: "
+# What shows all that a store holds.
+LOOKS = (
+    ("migrate", "--list", "--json"),
+    ("history", "--json"),
+    ("failures", MIGRATION, "--json"),
+    ("pending", "--json"),
+)
+
+
+@pytest.fixture
+def base() -> Iterator[AirtableServer]:
+    """An Airtable whose base has no table yet."""
+    # Where the token of the other tests is hidden, so is the name of the store.
+    with AirtableServer(token="patOfTheTests.0123456789") as server:
+        server.add_base(BASE)
+        yield server
+
+
+@pytest.fixture
+def both(project: Project, base: AirtableServer) -> Project:
+    """A project with a local state of all there is, and an Airtable that has its tables."""
+    write_history(project, 20)
+    numbers(project, "if number % 2: raise ValueError('odd')", total=5, on_error="'collect'")
+    assert project.run("migrate", "--data", MIGRATION).exit_code == 1
+    records = project.state()
+    of_targets = record("of_targets", targets={"PRD-1": {"started_at": MOMENT, "applied_at": None}})
+    project.write_state(*records.values(), of_targets)
+    project.environment = {**base.settings, "STORAGE_TYPE": "local"}
+    assert project.run("migrate", "--init", env={"STORAGE_TYPE": "airtable"}).exit_code == 0
+    return project
+
+
+def shown(project: Project, storage_type: str) -> list[str]:
+    """Return what commands show of a store, without the digits that Airtable does not keep."""
+    written = [project.run(*words, env={"STORAGE_TYPE": storage_type}).stdout for words in LOOKS]
+    return [re.sub(r"(\.\d{3})\d*(?=[+,\n])", r"\1", text) for text in written]
+
+
+def without_files(project: Project) -> None:
+    """Delete the local state and its history."""
+    for name in (STATE_FILE, HISTORY_FILE):
+        (project.root / name).unlink()
+
+
+def test_all_that_a_store_holds_is_copied_there_and_back(
+    both: Project, base: AirtableServer
+) -> None:
+    there = both.run(*TO_AIRTABLE)
+    assert there.exit_code == 0, there.stderr
+    local = shown(both, "local")
+    assert shown(both, "airtable") == local
+    without_files(both)
+
+    back = both.run(*FROM_AIRTABLE)
+
+    assert back.exit_code == 0, back.stderr
+    assert shown(both, "local") == local
+    assert there.stdout == (
+        "Copying the state from local to airtable...\n"
+        "Copied 9 records, 21 attempts and 3 failed items, and read all of it back.\n"
+        "Set STORAGE_TYPE=airtable to go on with it; local stays as it is.\n"
+    )
+    assert base.claims() == []
+    # What was stopped goes on there.
+    assert both.run("batch", MIGRATION, "--retry-failed", env=base.settings).exit_code == 1
+
+
+def test_a_target_with_records_is_refused_unless_they_are_to_be_merged(
+    both: Project, base: AirtableServer
+) -> None:
+    base.add_row(BASE, TABLE, record("of_another", applied_at=MOMENT))
+    before = [base.rows(BASE, each) for each in (TABLE, HISTORY_TABLE)]
+
+    refused = both.run(*TO_AIRTABLE)
+    after = [base.rows(BASE, each) for each in (TABLE, HISTORY_TABLE)]
+    merged = both.run(*TO_AIRTABLE, "--merge")
+
+    assert refused.exit_code == 1
+    assert f"{BEFORE}airtable has 1 record already, 1 record of which local has" in refused.stderr
+    assert after == before
+    assert merged.exit_code == 0, merged.stderr
+    assert base.records().keys() == {*both.state(), "of_another"}
+    assert base.records()["of_another"]["applied_at"]
+
+
+def test_a_dry_run_writes_nothing_and_says_what_a_copy_would_do(
+    both: Project, base: AirtableServer
+) -> None:
+    base.clear_requests()
+    before = both.tree()
+
+    would = both.run(*TO_AIRTABLE, "--dry-run")
+
+    assert would.stdout == (
+        "Would copy 9 records, 21 attempts and 3 failed items from local to airtable.\n"
+    )
+    assert {each.method for each in base.requests()} == {"GET"}
+    assert both.tree() == before
+    base.add_row(BASE, TABLE, record("of_another"))
+    refused = both.run(*TO_AIRTABLE, "--dry-run")
+    assert (refused.exit_code, BEFORE in refused.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("held", ["local", "airtable"])
+def test_both_locks_are_needed(both: Project, base: AirtableServer, gate: Gate, held: str) -> None:
+    both.script("holds", body=f"self.log.info('holds it')\n{gate.wait}")
+    command = ("migrate", "--data", "holds")
+    with Process(both, *command, env={"STORAGE_TYPE": held}) as holder:
+        holder.wait_for("holds it")
+
+        result = both.run(*TO_AIRTABLE)
+
+        gate.open()
+        holder.wait()
+    assert result.exit_code == 75
+    assert f"Error running copy-state command: {held}: Locked by process {holder.pid} on" in (
+        result.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("lacks", "words"),
+    [("checkpoint", "airtable has no checkpoint"), (HISTORY_TABLE, "airtable has no history")],
+)
+def test_a_target_that_lacks_a_place_is_refused_before_anything_is_written(
+    both: Project, base: AirtableServer, lacks: str, words: str
+) -> None:
+    if lacks == HISTORY_TABLE:
+        both.environment["STORAGE_AIRTABLE_HISTORY_TABLE_NAME"] = "Elsewhere"
+    else:
+        base.remove_column(BASE, TABLE, lacks)
+
+    refused = both.run(*TO_AIRTABLE)
+    command = ["migrate", "--init"]
+    assert f"{words}: STORAGE_TYPE=airtable mpt-tool {' '.join(command)} creates it" in (
+        refused.stderr
+    )
+    assert base.records() == {}
+    both.run(*command, env={"STORAGE_TYPE": "airtable"})
+
+    assert both.run(*TO_AIRTABLE).exit_code == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        # Killed while the history is written there is no record yet: it is only run again.
+        ("History", ""),
+        ("Migrations$", "airtable has 4 records already, of 9 in local, as a copy leaves them"),
+    ],
+)
+def test_a_copy_that_was_killed_is_completed_and_adds_nothing_twice(
+    both: Project, base: AirtableServer, path: str, words: str
+) -> None:
+    """Of records the fourth is written, but its reply never comes."""
+    both.environment["STORAGE_AIRTABLE_LEASE_SECONDS"] = "5"
+    with Process(both, *TO_AIRTABLE) as killed:
+        killed.wait_for("Copying 9 records")
+        already = len(base.requests("PATCH", path))
+        killed.wait_until(lambda: len(base.requests("PATCH", path)) >= already + 3, 0.001)
+        base.delay(60, method="PATCH", path=path)
+        count = len(base.requests("PATCH", path))
+        killed.wait_until(lambda: len(base.requests("PATCH", path)) > count, 0.001)
+        killed.kill()
+    left = base.records()
+    wait = ("--wait", "30")
+
+    again = both.run(*TO_AIRTABLE, *wait)
+    if left:
+        assert again.exit_code == 1
+        assert f"{BEFORE}airtable has {len(left)} records already, of 9 in local, as a" in (
+            again.stderr
+        )
+        assert "Go on with --merge\n" in again.stderr
+        again = both.run(*TO_AIRTABLE, *wait, "--merge")
+
+    assert bool(left) is bool(words)
+    assert again.exit_code == 0, again.stderr
+    assert ", which airtable lacks\n" in again.stderr
+    assert shown(both, "airtable") == shown(both, "local")
+    assert len(base.rows(BASE, HISTORY_TABLE)) == len(both.history())
+
+
+def test_a_local_target_has_all_of_the_records_or_none(both: Project) -> None:
+    """Of a copy that ends between the history and the records the next one makes the rest."""
+    assert both.run(*TO_AIRTABLE).exit_code == 0
+    local = shown(both, "local")
+    lines = (both.root / HISTORY_FILE).read_text().splitlines(keepends=True)
+    without_files(both)
+    # As it is found after a kill in the midst of the history.
+    both.file(HISTORY_FILE, "".join(lines[:9]) + lines[9][:40])
+
+    result = both.run(*FROM_AIRTABLE)
+
+    assert result.exit_code == 0
+    assert "Copying 9 records, 12 attempts and 3 failed items, which local lacks" in result.stderr
+    assert shown(both, "local") == local
+
+
+def test_a_store_that_does_not_keep_what_it_is_given_is_found_out(project: Project) -> None:
+    project.file(
+        "installed/forgetful.py",
+        """
+        from mpt_tool.storage.local import LocalRepository
+
+        class Forgetful(LocalRepository):
+            def __init__(self, root):
+                super().__init__(root / "elsewhere")
+
+            def keep_all(self, entries, records):
+                forgotten = {"version": None}
+                super().keep_all(entries, [each.model_copy(update=forgotten) for each in records])
+        """,
+    )
+    entry_points = "[mpt_tool.storage]\nforgetful = forgetful:Forgetful\n"
+    project.file("installed/forgetful-1.0.dist-info/entry_points.txt", entry_points)
+    project.file("installed/forgetful-1.0.dist-info/METADATA", "Name: forgetful\nVersion: 1.0\n")
+    project.file("elsewhere/.keep", "")
+    project.environment["PYTHONPATH"] = str(project.root / "installed")
+    project.write_state(record("first", applied_at=MOMENT, version="1.0"), record("second"))
+
+    result = project.run("copy-state", "--from", "local", "--to", "forgetful")
+
+    assert result.exit_code == 1
+    assert (
+        "What was copied to forgetful does not read back as it was: first. Do not use forgetful"
+        in result.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("stores", "exit_code", "words"),
+    [
+        (("local", "local"), 2, "--from and --to are both local: name two stores"),
+        (("local", "airtabel"), 2, "--to is 'airtabel': use one of local, airtable"),
+        (("sqll", "local"), 2, "--from is 'sqll': use one of local, airtable"),
+        (("local", "airtable"), 2, "AIRTABLE_API_KEY"),
+    ],
+)
+def test_what_is_no_pair_of_stores_is_refused(
+    project: Project, stores: tuple[str, str], exit_code: int, words: str
+) -> None:
+    result = project.run("copy-state", "--from", stores[0], "--to", stores[1])
+
+    assert result.exit_code == exit_code
+    assert words in result.stderr
+
+
+def test_unknown_keys_are_copied_to_a_store_that_keeps_them_and_told_by_others(
+    both: Project,
+) -> None:
+    first, *others = both.state().values()
+    both.write_state({**first, "owner": "ana"}, *others)
+
+    result = both.run(*TO_AIRTABLE)
+
+    assert result.exit_code == 1
+    assert f"does not read back as it was: {first['migration_id']}." in result.stderr
+
+
+def test_a_copy_to_a_local_state_in_a_container_warns_first(both: Project) -> None:
+    assert both.run(*TO_AIRTABLE).exit_code == 0
+    without_files(both)
+    in_pod = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "STORAGE_LOCAL_EPHEMERAL": "false"}
+
+    result = both.run(*FROM_AIRTABLE, env=in_pod)
+
+    assert "in the container itself, and gone with it" in result.stderr.splitlines()[0]

@@ -12,9 +12,9 @@ from mpt_tool.wording import did_you_mean
 def open_repository(name: str, root: Path) -> StateRepository:
     """Return the repository of the store of this name for the project in `root`.
 
-    `local` and `airtable` are built in. Others come from installed packages, as entry points of the
-    group `mpt_tool.storage`. Each is opened by the project's root alone, and loads its own
-    settings.
+    `local`, `airtable` and `sql` are built in. Others come from installed packages, as entry
+    points of the group `mpt_tool.storage`. Each is opened by the project's root alone, and loads
+    its own settings.
 
     Raises:
         SettingsError: there is no such store, or a setting that it needs is missing or wrong.
@@ -28,12 +28,14 @@ def open_repository(name: str, root: Path) -> StateRepository:
             from mpt_tool.storage.airtable.repository import open_airtable
 
             return open_airtable(root)
+        case "sql":
+            return _open_sql(root)
     from importlib.metadata import entry_points
 
     setting = variables(Settings, "storage_type")
     installed = entry_points(group=STORES)
     if name not in installed.names:
-        known = ["local", "airtable", *sorted(installed.names)]
+        known = ["local", "airtable", "sql", *sorted(installed.names)]
         hint = did_you_mean(name, known)
         raise SettingsError(f"{setting} is {name!r}: use one of {', '.join(known)}{hint}")
     try:
@@ -43,6 +45,19 @@ def open_repository(name: str, root: Path) -> StateRepository:
             f"{setting} is {name!r}, whose package cannot be loaded: {error}"
         ) from error
     return opener(root)
+
+
+def _open_sql(root: Path) -> StateRepository:
+    try:
+        from mpt_tool.storage.sql.repository import open_sql
+    except ModuleNotFoundError as missing:
+        if missing.name != "sqlalchemy":
+            raise
+        raise SettingsError(
+            f"{variables(Settings, 'storage_type')} is 'sql', which needs a package:"
+            " pip install 'mpt-tool[sql]'"
+        ) from missing
+    return open_sql(root)
 
 
 def settings_of(name: str) -> type[Section] | None:
@@ -57,6 +72,10 @@ def settings_of(name: str) -> type[Section] | None:
             from mpt_tool.storage.airtable.settings import StoreSettings
 
             return StoreSettings
+        case "sql":
+            from mpt_tool.storage.sql.settings import DatabaseSettings
+
+            return DatabaseSettings
     from importlib.metadata import entry_points
 
     installed = entry_points(group=STORES)

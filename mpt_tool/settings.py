@@ -44,6 +44,7 @@ _OUR_TABLES: Mapping[str, Mapping[str, str]] = {
     "local": {},
     "airtable": {"api_key": "AIRTABLE_API_KEY"},
     "mpt": {"api_token": "MPT_API_TOKEN"},
+    "sql": {"database_url": "STORAGE_DATABASE_URL"},
 }
 # In seconds; no thread can wait for longer.
 _Limit = Annotated[float, Field(ge=0, le=1e9)]

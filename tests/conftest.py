@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from support.airtable_server import BASE, TABLE, AirtableServer
+from support.postgresql import Postgresql, postgresql
 from support.project import Project
 from support.terminal import Gate
 
@@ -41,3 +42,19 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
     """What holds up a script until the test lets it pass."""
     with Gate(tmp_path / "gate") as gate:
         yield gate
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgresql]:
+    """A PostgreSQL, the same for all workers."""
+    folder = tmp_path_factory.getbasetemp()
+    is_worker = folder.name.startswith("popen-")
+    with postgresql((folder.parent if is_worker else folder) / "postgresql") as running:
+        yield running
+
+
+@pytest.fixture
+def schema(database: Postgresql) -> Iterator[str]:
+    """The name of a schema in it that is not there yet."""
+    with database.schema() as name:
+        yield name

@@ -3,28 +3,12 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
 
 import typer
 
-from mpt_tool.cli.batch import EXAMPLES as OF_BATCH
-from mpt_tool.cli.batch import batch
-from mpt_tool.cli.command import Command, Group
 from mpt_tool.cli.completion import offer_no_files
-from mpt_tool.cli.copy_state import copy_state
-from mpt_tool.cli.demo import demo
-from mpt_tool.cli.doctor import doctor
-from mpt_tool.cli.failures import failures
-from mpt_tool.cli.history import history
-from mpt_tool.cli.migrate import EXAMPLES as OF_MIGRATE
-from mpt_tool.cli.migrate import migrate
+from mpt_tool.cli.group import Group
 from mpt_tool.cli.options import NO_COLOR, VERSION
-from mpt_tool.cli.pending import pending
-from mpt_tool.cli.report import report
-from mpt_tool.cli.status import status
-from mpt_tool.cli.stop import stop
-from mpt_tool.cli.unlock import unlock
-from mpt_tool.cli.verify import verify
 from mpt_tool.errors import ExitCode
 from mpt_tool.process.streams import lost_output, prepare_streams
 
@@ -34,14 +18,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-_COMMANDS: Mapping[str, Sequence[Callable[..., None]]] = {
-    "Commands that run": (migrate, batch, stop, unlock, copy_state),
-    "Commands that show": (status, pending, history, failures, report, verify, doctor, demo),
-}
-_EXAMPLES = {migrate: OF_MIGRATE, batch: OF_BATCH}
-for _panel, _commands in _COMMANDS.items():
-    for _command in _commands:
-        app.command(cls=Command, rich_help_panel=_panel, epilog=_EXAMPLES.get(_command))(_command)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
 
 
-OURS = ("local", "airtable")
+OURS = ("local", "airtable", "sql")
 """The names of the stores that are built in."""
 
 
@@ -38,6 +38,7 @@ def open_repository(name: str, root: Path, named_by: str = "") -> StateRepositor
     Raises:
         SettingsError: there is no such store, or a setting that it needs is missing or wrong.
     """
+    setting = named_by or variables(Settings, "storage_type")
     match name:
         case "local":
             from mpt_tool.storage.local import open_local
@@ -47,7 +48,9 @@ def open_repository(name: str, root: Path, named_by: str = "") -> StateRepositor
             from mpt_tool.storage.airtable.repository import open_airtable
 
             return open_airtable(root)
-    setting, others = named_by or variables(Settings, "storage_type"), installed()
+        case "sql":
+            return _open_sql(root, setting)
+    others = installed()
     if name not in others.names:
         known = [*OURS, *sorted(others.names)]
         hint = did_you_mean(name, known)
@@ -59,6 +62,18 @@ def open_repository(name: str, root: Path, named_by: str = "") -> StateRepositor
             f"{setting} is {name!r}, whose package cannot be loaded: {error}"
         ) from error
     return opener(root)
+
+
+def _open_sql(root: Path, setting: str) -> StateRepository:
+    try:
+        from mpt_tool.storage.sql.repository import open_sql
+    except ModuleNotFoundError as missing:
+        if missing.name != "sqlalchemy":
+            raise
+        raise SettingsError(
+            f"{setting} is 'sql', which needs a package: pip install 'mpt-tool[sql]'"
+        ) from missing
+    return open_sql(root)
 
 
 def settings_of(name: str) -> type[Section] | None:
@@ -75,6 +90,10 @@ def settings_of(name: str) -> type[Section] | None:
             from mpt_tool.storage.airtable.settings import StoreSettings
 
             return StoreSettings
+        case "sql":
+            from mpt_tool.storage.sql.settings import DatabaseSettings
+
+            return DatabaseSettings
     others = installed()
     if name in others.names:
         try:

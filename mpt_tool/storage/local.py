@@ -4,42 +4,23 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
-from datetime import UTC, datetime
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
 from mpt_tool.checks import Check, right, wrong
-from mpt_tool.errors import LockedError, LockLostError, StorageError
+from mpt_tool.errors import StorageError
 from mpt_tool.process.container import loss_of, mount_of
-from mpt_tool.process.log import get_log
 from mpt_tool.records import Attempt, FailedItems, MigrationRecord, Origin, describe
 from mpt_tool.settings import load_settings
-from mpt_tool.storage.local_files import explaining, flush_folder, require_regular
+from mpt_tool.storage.file_lock import FileLock, explaining_files, identity
 from mpt_tool.storage.local_history import HISTORY_FILE, append, append_all, entries
-from mpt_tool.storage.local_lock import (
-    HOLDER_FILE,
-    LOCK_FILE,
-    STOP_FILE,
-    UNKNOWN,
-    is_locked,
-    run_to_stop,
-    told_holder,
-)
 from mpt_tool.storage.local_settings import LocalSettings
 from mpt_tool.storage.repository import Holder, Snapshot
 
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
-
 STATE_FILE = ".migrations-state.json"
-# Whoever asks who holds the lock takes it for an instant.
-_LOOK_SECONDS = 0.2
-
-log = get_log(__name__)
 
 
 def open_local(root: Path) -> "LocalRepository":
@@ -71,9 +52,7 @@ class LocalRepository:
         self._members: dict[str, str] | None = None
         # Which file `load` read, or `save` wrote.
         self._known: object = None
-        # Which holder's file was written, and of which run, while this repository holds the lock.
-        self._holder: object = None
-        self._run_id: str | None = None
+        self._lock = FileLock(self._path, ".migrations-state")
 
     def warnings(self) -> Sequence[str]:
         """Return what becomes of the state, if it does not outlast the container.
@@ -103,9 +82,9 @@ class LocalRepository:
         Raises:
             StorageError: the file cannot be read as state; the message names the key or position.
         """
-        with explaining(self._path, "read"):
+        with explaining_files(self._path, "read"):
             try:
-                self._known = _identity(self._path)
+                self._known = identity(self._path)
                 text = self._path.read_bytes()
             except FileNotFoundError:
                 text = b"{}"
@@ -138,7 +117,7 @@ class LocalRepository:
         self, entries: Sequence[Attempt | FailedItems], records: Sequence[MigrationRecord]
     ) -> None:
         """Add the entries to the history, and then put all records into the file at once."""
-        self.require_lock()
+        self._lock.require()
         if entries:
             append_all(entries, self._beside(HISTORY_FILE))
         self._save(records)
@@ -153,8 +132,8 @@ class LocalRepository:
             **self._members,
             **{each.migration_id: _member(each.migration_id, each.document()) for each in records},
         }
-        self.require_lock()
-        if _identity(self._path) != self._known:
+        self._lock.require()
+        if identity(self._path) != self._known:
             raise StorageError(
                 f"{self._path} was changed by something else since it was read: it is left alone",
                 topic="state-changed",
@@ -169,83 +148,31 @@ class LocalRepository:
         self._write([])
         return [STATE_FILE]
 
-    @contextmanager
-    def lock(self, origin: Origin, wait_seconds: float, lost: Callable[[], None]) -> Iterator[None]:
+    def lock(
+        self, origin: Origin, wait_seconds: float, lost: Callable[[], None]
+    ) -> AbstractContextManager[None]:
         """Hold the lock on a file beside the state; the system frees it when the process dies."""
-        if not self._path.parent.is_dir():
-            # Not created on the way, as filelock would.
-            raise StorageError(f"{self._path} cannot be written: its folder is not there")
-        require_regular(self._path)
-        lock = self._lock_file(_LOOK_SECONDS)
-        if not lock and wait_seconds:
-            log.info("Waiting for the lock, held by %s", self._who())
-            lock = self._lock_file(wait_seconds)
-        if not lock:
-            raise LockedError(
-                f"Locked by {self._who()}. Try again later, or wait for it with"
-                " --wait SECONDS. The system frees the lock when that process ends"
-            )
-        try:
-            self._holder, self._run_id = self._write_holder(origin), origin.run_id
-            yield
-        finally:
-            with suppress(LockLostError, OSError):
-                # If the lock was lost, it is another run's by now.
-                self.require_lock()
-                self._beside(STOP_FILE).unlink(missing_ok=True)
-                self._beside(HOLDER_FILE).unlink()
-            self._holder = self._run_id = None
-            try:
-                lock.release()
-            except OSError:
-                log.warning("The lock was lost during the run: a script closed its file")
+        return self._lock.hold(origin, wait_seconds, lost)
 
     def require_lock(self) -> None:
         """Return if the file that names this holder is the one that it wrote."""
-        path = self._beside(HOLDER_FILE)
-        if self._holder and _identity(path) != self._holder:
-            raise LockLostError(
-                f"The lock was lost: somebody deleted or replaced {path};"
-                " this run changes no record any more"
-            )
+        self._lock.require()
 
     def unlock(self, name: str) -> None:
         """Refuse, with the process to end: what holds a lock of the system is one that lives."""
-        # Where it was never locked, no file is left behind.
-        if self._beside(LOCK_FILE).exists():
-            lock = self._lock_file(0)
-            if not lock:
-                raise StorageError(
-                    f"The lock cannot be taken from {name!r}, only from a process that ended. It is"
-                    f" held by {self._who()}: end that one"
-                )
-            lock.release()
-        raise StorageError("Nothing to unlock: nobody holds the lock")
+        self._lock.unlock(name)
 
     def holder(self) -> Holder | None:
         """Return who holds the lock, or was killed while it did; None if that is nobody."""
-        # Its own lock is not looked at: some network drives would free it with that.
-        is_held = self._holder is not None or is_locked(self._beside(LOCK_FILE))
-        told = told_holder(self._beside(HOLDER_FILE))
-        if told is None:
-            return UNKNOWN if is_held else None
-        is_to_stop = run_to_stop(self._beside(STOP_FILE)) == told.run_id
-        return replace(told, is_alive=is_held, is_to_stop=is_to_stop)
+        return self._lock.holder()
 
     def ask_to_stop(self, holder: Holder) -> None:
         """Write which run is to stop to a file beside the state, which that run looks for."""
-        path = self._beside(STOP_FILE)
-        if not holder.run_id:
-            raise StorageError(
-                f"Which run holds the lock cannot be told: {path.with_name(HOLDER_FILE)} is gone or"
-                " torn. End it by SIGTERM"
-            )
-        with explaining(path, "written"):
-            path.write_text(json.dumps({"run_id": holder.run_id}))
+        self._lock.ask_to_stop(holder)
 
     def is_asked_to_stop(self) -> bool:
         """Whether the file is there that asks a run to stop, and means this one."""
-        return self._run_id is not None and run_to_stop(self._beside(STOP_FILE)) == self._run_id
+        return self._lock.is_asked_to_stop()
 
     def append(self, entry: Attempt | FailedItems) -> None:
         """Add a line to the history file, on a line of its own even after one that was torn."""
@@ -273,47 +200,17 @@ class LocalRepository:
             is_there = f"{self._path}, {count:,} {'record' if count == 1 else 'records'}"
             is_new = f"{self._path} is not there yet: nothing was applied"
             yield right("state", is_there if self._path.exists() else is_new)
-        others = (LOCK_FILE, HOLDER_FILE, HISTORY_FILE)
-        beside = [self._beside(each) for each in others]
+        beside = [*self._lock.files, self._beside(HISTORY_FILE)]
         yield from checks_of_files(self._path, beside, is_ephemeral=self._is_ephemeral)
-
-    def _who(self) -> Holder:
-        """Return who took the lock last, as far as that can be told."""
-        return told_holder(self._beside(HOLDER_FILE)) or UNKNOWN
 
     def _beside(self, name: str) -> Path:
         return self._path.with_name(name)
-
-    def _lock_file(self, seconds: float) -> "BaseFileLock | None":
-        """Return the lock once it is taken; None if another holds it for so long.
-
-        Raises:
-            StorageError: the file cannot be locked.
-        """
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self._beside(LOCK_FILE))
-        try:
-            lock.acquire(timeout=seconds)
-        except Timeout:
-            return None
-        except (OSError, NotImplementedError) as error:
-            raise StorageError(f"{lock.lock_file} cannot be locked: {error}") from error
-        return lock
-
-    def _write_holder(self, origin: Origin) -> object:
-        """Write who holds the lock, and return which file tells it."""
-        path = self._beside(HOLDER_FILE)
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        with explaining(path, "written"):
-            path.write_text(json.dumps({**origin.model_dump(mode="json"), "since": since}))
-        return _identity(path)
 
     def _write(self, members: Iterable[str]) -> None:
         """Replace the file by one with these members, formatted as `_member` does."""
         temporary = self._beside(f"{self._path.name}.{os.urandom(4).hex()}.tmp")
         lines = ",\n  ".join(members)
-        with explaining(self._path, "written"):
+        with explaining_files(self._path, "written"):
             try:
                 with temporary.open("x", encoding="utf-8") as file:
                     file.write(f"{{\n  {lines}\n}}" if lines else "{}")
@@ -323,21 +220,12 @@ class LocalRepository:
                     shutil.copymode(self._path, temporary)
                 temporary.replace(self._path)
                 # Before what a time limit may cut short.
-                self._known = _identity(self._path)
-                flush_folder(self._path.parent)
+                self._known = identity(self._path)
+                _flush_folder(self._path.parent)
             except BaseException:
                 with suppress(OSError):
                     temporary.unlink()
                 raise
-
-
-def _identity(path: Path) -> object:
-    """Return what differs between a file and any that replaces it; None if it cannot be seen."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _record(key: str, document: object) -> MigrationRecord:
@@ -365,3 +253,13 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in members if names.count(name) > 1)
         raise ValueError(f"the key {twice} stands in it twice")
     return members
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a move within the folder outlast a power cut, where folders can be opened."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

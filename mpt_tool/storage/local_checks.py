@@ -12,7 +12,9 @@ from mpt_tool.process.container import container, mount_of
 _LITTLE_ROOM = 10 * 1024 * 1024
 
 
-def checks_of_files(state: Path, others: Sequence[Path], *, is_ephemeral: bool) -> Iterator[Check]:
+def checks_of_files(
+    state: Path, others: Sequence[Path], *, is_ephemeral: bool = False
+) -> Iterator[Check]:
     """Yield whether the state can be written, by this user, and whether it lasts.
 
     Args:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from mpt_tool.process.log import get_log
 from mpt_tool.records import Attempt, FailedItems
-from mpt_tool.storage.local_files import explaining
+from mpt_tool.storage.file_lock import explaining_files
 
 HISTORY_FILE = ".migrations-history.jsonl"
 # In which the history is read, from its end.
@@ -27,7 +27,7 @@ def append(entry: Attempt | FailedItems, path: Path) -> None:
         StorageError: it cannot be written.
     """
     line = json.dumps(entry.document()).encode() + b"\n"
-    with explaining(path, "written"), path.open("ab+", buffering=0) as file:
+    with explaining_files(path, "written"), path.open("ab+", buffering=0) as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             line = line if file.read(1) == b"\n" else b"\n" + line
@@ -37,7 +37,7 @@ def append(entry: Attempt | FailedItems, path: Path) -> None:
 def append_all(added: Sequence[Attempt | FailedItems], path: Path) -> None:
     """Add many lines, which a power cut does not take away; raises as `append` does."""
     lines = b"".join(json.dumps(each.document()).encode() + b"\n" for each in added)
-    with explaining(path, "written"), path.open("ab+") as file:
+    with explaining_files(path, "written"), path.open("ab+") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             lines = lines if file.read(1) == b"\n" else b"\n" + lines
@@ -52,7 +52,7 @@ def entries[Entry: BaseModel](kind: type[Entry], path: Path) -> Iterator[Entry]:
     Raises:
         StorageError: it cannot be read.
     """
-    with explaining(path, "read"):
+    with explaining_files(path, "read"):
         try:
             return _entries(path.open("rb"), kind)
         except FileNotFoundError:

@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from mpt_tool.scripts.check import Finding
 from mpt_tool.wording import printable
+
+if TYPE_CHECKING:
+    from mpt_tool.scripts.check import Finding
 
 
 class ServiceEnum(StrEnum):
@@ -106,7 +108,7 @@ def pipeline_in(environment: Mapping[str, str]) -> Pipeline | None:
     return None
 
 
-def marks_of(findings: Sequence[Finding], folder: Path) -> list[Mark]:
+def marks_of(findings: "Sequence[Finding]", folder: Path) -> list[Mark]:
     """Return what is wrong with scripts of a folder as marks; what has no script is in no file."""
     return [
         Mark(each.message, path if path.suffix == ".py" else None, each.line)

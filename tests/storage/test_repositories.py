@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from support.airtable_server import BASE, AirtableServer
 from support.pages import blocks, section, text_of
+from support.postgresql import Postgresql
 from support.project import HISTORY_FILE, Project
 from support.simulation import Clock
 
 from mpt_tool.clients.airtable import open_api
+from mpt_tool.storage import open_repository
 from mpt_tool.storage.airtable.repository import AirtableRepository, open_airtable
 from mpt_tool.storage.airtable.settings import StoreSettings
 from mpt_tool.storage.lease import Pace
@@ -76,6 +78,23 @@ class TestAirtableRepository(StateRepositoryContract):
             connect = partial(open_api, settings)
             pace = Pace(settings.lease_seconds, lambda: clock.now, clock.sleep, lambda: 0.5)
             yield lambda: AirtableRepository(settings, connect, pace)
+
+
+class TestPostgresqlRepository(StateRepositoryContract):
+    @pytest.fixture
+    def open_repository(
+        self, project: Project, database: Postgresql, schema: str, monkeypatch: pytest.MonkeyPatch
+    ) -> OpenRepository:
+        monkeypatch.setenv("STORAGE_DATABASE_URL", database.url)
+        monkeypatch.setenv("STORAGE_DATABASE_SCHEMA", schema)
+        return lambda: open_repository("sql", project.root)
+
+
+class TestSqliteRepository(StateRepositoryContract):
+    @pytest.fixture
+    def open_repository(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> OpenRepository:
+        monkeypatch.setenv("STORAGE_DATABASE_URL", "sqlite:///state.db")
+        return lambda: open_repository("sql", project.root)
 
 
 # What opens each of ours, as what opens that of an installed package.
@@ -214,4 +233,4 @@ def test_an_unknown_storage_is_refused_with_all_there_are(installed: Project) ->
 
     assert result.exit_code == 2
     assert "STORAGE_TYPE" in result.stderr
-    assert "'airtabel': use one of local, airtable, shared" in result.stderr
+    assert "'airtabel': use one of local, airtable, sql, shared" in result.stderr

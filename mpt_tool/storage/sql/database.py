@@ -1,0 +1,122 @@
+"""One connection to a database, opened when it is needed, and again where it was lost."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, Executable, Row, Table
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from mpt_tool.errors import StorageError
+from mpt_tool.process.log import get_log
+from mpt_tool.storage.sql.errors import explaining_errors, where
+
+# Before each attempt to go on over another connection, in seconds.
+_PAUSES = (0.0, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0)
+
+type Rows = Sequence[Row[*tuple[Any, ...]]]
+
+log = get_log(__name__)
+
+
+class Database:
+    """The one connection of a repository, which threads use in turn.
+
+    Each statement stands for itself, and does no harm if it is run twice: it is, where the
+    connection was lost.
+
+    Args:
+        engine: makes connections.
+        sleep: waits for so many seconds.
+    """
+
+    def __init__(self, engine: Engine, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._engine = engine
+        self._sleep = sleep
+        self._connection: Connection | None = None
+        self._was_connected = False
+        self._turn = threading.RLock()
+        self.connected: Callable[[Connection], None] = lambda _connection: None
+        """Called with each new connection, before it is used."""
+
+    @property
+    def url(self) -> URL:
+        """The address, with what is secret of it."""
+        return self._engine.url
+
+    @property
+    def is_postgresql(self) -> bool:
+        """Whether it is PostgreSQL, and not a file of SQLite."""
+        return self._engine.dialect.name == "postgresql"
+
+    def name_of(self, table: Table) -> str:
+        """Return the whole name of a table, as the database reads it."""
+        return self._engine.dialect.identifier_preparer.format_table(table)
+
+    def rows(self, statement: Executable) -> Rows:
+        """Return all rows of a SELECT.
+
+        Raises:
+            StorageError: the database cannot be reached, or refuses the statement.
+        """
+        return self._run(lambda connection: connection.execute(statement).all())
+
+    def change(self, statement: Executable) -> int:
+        """Run what changes rows, and return how many; raises as `rows` does."""
+        return self._run(lambda connection: connection.execute(statement).rowcount)
+
+    def use[Value](self, work: Callable[[Connection], Value]) -> Value:
+        """Return what is made with the connection, in one go; raises as `rows` does."""
+        return self._run(work)
+
+    def create_file(self) -> None:
+        """Create the file of SQLite, if it is not there; a database of a server has to be.
+
+        Raises:
+            StorageError: it cannot be created.
+        """
+        if not self.is_postgresql:
+            path = Path(str(self.url.database))
+            try:
+                path.touch()
+            except OSError as error:
+                raise StorageError(f"{path} cannot be created: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        with self._turn:
+            if self._connection is not None:
+                with suppress(SQLAlchemyError):
+                    self._connection.close()
+                self._connection = None
+
+    def _run[Value](self, work: Callable[[Connection], Value]) -> Value:
+        with self._turn, explaining_errors(self.url):
+            for pause in _PAUSES:
+                try:
+                    return work(self._open())
+                except DBAPIError as error:
+                    if not self._is_lost(error):
+                        raise
+                    log.warning("The connection to the %s was lost: trying anew", where(self.url))
+                self.close()
+                self._sleep(pause)
+            return work(self._open())
+
+    def _open(self) -> Connection:
+        # A signal that comes while a statement is under way costs its connection.
+        if self._connection is not None and self._connection.invalidated:
+            self.close()
+        connection = self._connection
+        if connection is None:
+            connection = self._engine.connect()
+            self._was_connected, self._connection = True, connection
+            self.connected(connection)
+        return connection
+
+    def _is_lost(self, error: DBAPIError) -> bool:
+        """Whether another connection may help: not where there never was one."""
+        return error.connection_invalidated or (self._connection is None and self._was_connected)

@@ -50,7 +50,7 @@ def measure(
     variables = {
         "PATH": os.environ["PATH"],
         "LANG": "C.UTF-8",
-        "STORAGE_LOCAL_EPHEMERAL": "true",
+        "STORAGE_EPHEMERAL": "true",
         **(environment or {}),
     }
     with tempfile.TemporaryFile("w+", encoding="utf-8") as output:

@@ -41,7 +41,6 @@ STORES = "mpt_tool.storage"
 _NEWER = ("MPT_TOOL_", "MPT_TOOL_STORAGE_")
 # The secrets of our own parts, and their variables: refused also where the part is not used.
 _OUR_TABLES: Mapping[str, Mapping[str, str]] = {
-    "local": {},
     "airtable": {"api_key": "AIRTABLE_API_KEY"},
     "mpt": {"api_token": "MPT_API_TOKEN"},
     "sql": {"database_url": "STORAGE_DATABASE_URL"},
@@ -155,6 +154,7 @@ class Settings(Section):
         "migrations"
     )
     storage_type: Annotated[str, variable("STORAGE_TYPE")] = "local"
+    storage_ephemeral: Annotated[bool, variable("STORAGE_EPHEMERAL")] = False
     schema_time_limit: Annotated[_Limit, variable("SCHEMA_TIME_LIMIT")] = 15 * 60
     data_time_limit: Annotated[_Limit, variable("DATA_TIME_LIMIT")] = 0
     service_version: Annotated[str | None, variable("SERVICE_VERSION", None)] = None

@@ -83,9 +83,7 @@ def settings_of(name: str) -> type[Section] | None:
     """
     match name:
         case "local":
-            from mpt_tool.storage.local_settings import LocalSettings
-
-            return LocalSettings
+            return None
         case "airtable":
             from mpt_tool.storage.airtable.settings import StoreSettings
 

@@ -12,12 +12,10 @@ from pydantic import ValidationError
 
 from mpt_tool.checks import Check, right, wrong
 from mpt_tool.errors import StorageError
-from mpt_tool.process.container import loss_of, mount_of
 from mpt_tool.records import Attempt, FailedItems, MigrationRecord, Origin, describe
-from mpt_tool.settings import load_settings
 from mpt_tool.storage.file_lock import FileLock, explaining_files, identity
 from mpt_tool.storage.local_history import HISTORY_FILE, append, append_all, entries
-from mpt_tool.storage.local_settings import LocalSettings
+from mpt_tool.storage.outlasting import StateFile, is_ephemeral
 from mpt_tool.storage.repository import Holder, Snapshot
 
 STATE_FILE = ".migrations-state.json"
@@ -25,7 +23,7 @@ STATE_FILE = ".migrations-state.json"
 
 def open_local(root: Path) -> "LocalRepository":
     """Return the repository in the files of a project; `SettingsError` if a setting is wrong."""
-    return LocalRepository(root, is_ephemeral=load_settings(LocalSettings, root).ephemeral)
+    return LocalRepository(root, is_ephemeral=is_ephemeral(root))
 
 
 class LocalRepository:
@@ -43,9 +41,9 @@ class LocalRepository:
     is_remote = False
 
     def __init__(self, root: Path, *, is_ephemeral: bool = False, system: Path = Path("/")) -> None:
-        self._is_ephemeral, self._system = is_ephemeral, system
         # Resolved, so that a link to a file elsewhere stays a link when the file is replaced.
         self._path = Path(os.path.realpath(root / STATE_FILE))
+        self._file = StateFile(self._path, is_ephemeral, system)
         self._documents: dict[str, Any] | None = None
         # Kept as text, so that a save formats its own record alone: of 1,000 records that takes
         # 0.03 ms, a dump of all 2.3 ms on Python 3.12, and a run saves twice a migration.
@@ -55,26 +53,8 @@ class LocalRepository:
         self._lock = FileLock(self._path, ".migrations-state")
 
     def warnings(self) -> Sequence[str]:
-        """Return what becomes of the state, if it does not outlast the container.
-
-        Raises:
-            StorageError: the file is a mount of its own. Written in place it could be left half
-                written; and the lock, the history and the failed items beside it would be those of
-                this container alone.
-        """
-        mount = mount_of(self._path, self._system)
-        if mount and mount.point == self._path:
-            raise StorageError(
-                f"{self._path} is mounted as a single file: it cannot be replaced by a new state,"
-                " and the lock, the history and the failed items beside it would be those of this"
-                f" container alone. Mount a folder, and let {STATE_FILE} be a link into it"
-            )
-        loss = "" if self._is_ephemeral else loss_of(self._path, os.environ, self._system)
-        advice = (
-            "whatever is applied would run again. Mount a volume at its folder, or set STORAGE_TYPE"
-            " to another store; if it is meant to be lost, set STORAGE_LOCAL_EPHEMERAL=true"
-        )
-        return [f"The state {self._path} is {loss}: {advice}"] if loss else []
+        """Return what becomes of the state; `StorageError` if the file is a mount of its own."""
+        return self._file.warnings()
 
     def load(self) -> Snapshot:
         """Return what the file holds; without a file that is nothing.
@@ -189,7 +169,7 @@ class LocalRepository:
 
     def checks(self) -> Iterator[Check]:
         """Yield whether the state can be read and written, and whether it lasts."""
-        from mpt_tool.storage.local_checks import checks_of_files
+        from mpt_tool.storage.file_checks import checks_of_files
 
         try:
             count = len(self.load().records)
@@ -201,7 +181,7 @@ class LocalRepository:
             is_new = f"{self._path} is not there yet: nothing was applied"
             yield right("state", is_there if self._path.exists() else is_new)
         beside = [*self._lock.files, self._beside(HISTORY_FILE)]
-        yield from checks_of_files(self._path, beside, is_ephemeral=self._is_ephemeral)
+        yield from checks_of_files(self._file, beside)
 
     def _beside(self, name: str) -> Path:
         return self._path.with_name(name)

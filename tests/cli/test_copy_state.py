@@ -279,7 +279,7 @@ def test_unknown_keys_are_copied_to_a_store_that_keeps_them_and_told_by_others(
 def test_a_copy_to_a_local_state_in_a_container_warns_first(both: Project) -> None:
     assert both.run(*TO_AIRTABLE).exit_code == 0
     without_files(both)
-    in_pod = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "STORAGE_LOCAL_EPHEMERAL": "false"}
+    in_pod = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "STORAGE_EPHEMERAL": "false"}
 
     result = both.run(*FROM_AIRTABLE, env=in_pod)
 

@@ -11,9 +11,9 @@ from mpt_tool.errors import StorageError
 from mpt_tool.process.container import loss_of
 from mpt_tool.storage.local import LocalRepository
 
-IN_POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "STORAGE_LOCAL_EPHEMERAL": "false"}
+IN_POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "STORAGE_EPHEMERAL": "false"}
 IN_THE_CONTAINER = "in the container itself, and gone with it"
-ALONE = "is mounted as a single file: it cannot be replaced by a new state"
+ALONE = "is mounted as a single file: what belongs beside it, such as the lock, would be"
 BATCH = """
 from mpt_tool.migration import BatchDataMigration
 class Migration(BatchDataMigration):
@@ -122,7 +122,7 @@ def test_commands_that_read_say_nothing_of_it(project: Project) -> None:
 @pytest.mark.parametrize("is_meant", [False, True])
 def test_a_strict_check_objects_to_a_state_that_is_lost(project: Project, is_meant: bool) -> None:
     project.script("first")
-    meant = {"STORAGE_LOCAL_EPHEMERAL": str(is_meant)}
+    meant = {"STORAGE_EPHEMERAL": str(is_meant)}
 
     strict = project.run("migrate", "--check", "--strict", "--json", env=IN_POD | meant)
     plain = project.run("migrate", "--check", env=IN_POD)
@@ -171,7 +171,7 @@ def test_a_state_file_that_is_really_mounted_is_read_but_not_written(project: Pr
 
     assert (ran.exit_code, shown.exit_code, checked.exit_code) == (1, 0, 1)
     assert f"Error running data command: {project.state_file} {ALONE}" in ran.stderr
-    assert "Mount a folder, and let .migrations-state.json be a link into it\n" in ran.stderr
+    assert "Mount a folder, and let it be a link into that\n" in ran.stderr
     assert "ran" not in ran.stdout.splitlines()
     assert (project.root / "elsewhere.json").read_text() == "{}"
     assert ALONE in checked.stderr

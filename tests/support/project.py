@@ -196,7 +196,7 @@ class Project:
         """Return all variables of a run, those of `env` among them; for runs on a terminal too."""
         kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
         # The tests themselves may run in a container.
-        return {**kept, "STORAGE_LOCAL_EPHEMERAL": "true", **self.environment, **(env or {})}
+        return {**kept, "STORAGE_EPHEMERAL": "true", **self.environment, **(env or {})}
 
     def state(self) -> dict[str, dict[str, Any]]:
         """Return what the state file holds: records by migration id."""

@@ -1,5 +1,6 @@
 """Keeps the state in tables of a SQL database, a row a migration."""
 
+import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -17,6 +18,7 @@ from mpt_tool.process.log import get_log
 from mpt_tool.records import COLUMNS, Attempt, FailedItems, MigrationRecord, Origin, describe
 from mpt_tool.settings import load_settings
 from mpt_tool.storage.file_lock import FileLock
+from mpt_tool.storage.outlasting import StateFile, is_ephemeral
 from mpt_tool.storage.repository import Holder, Snapshot
 from mpt_tool.storage.sql.connecting import address, make_engine
 from mpt_tool.storage.sql.database import Database
@@ -44,8 +46,9 @@ def open_sql(root: Path) -> "SqlRepository":
     tables = Tables.named(settings.schema_name, settings.table_prefix)
     if database.is_postgresql:
         return SqlRepository(database, tables, SessionLock(database, tables, Pace()))
-    file = Path(str(url.database))
-    return SqlRepository(database, tables, FileLock(file, file.name))
+    path = Path(os.path.realpath(str(url.database)))
+    file = StateFile(path, is_ephemeral(root))
+    return SqlRepository(database, tables, FileLock(path, path.name), file)
 
 
 class SqlRepository:
@@ -58,16 +61,28 @@ class SqlRepository:
         database: where the tables are.
         tables: those of the state.
         lock: that of a session of PostgreSQL, or one on a file beside that of SQLite.
+        file: that of SQLite.
     """
 
     is_remote = False
 
-    def __init__(self, database: Database, tables: Tables, lock: SessionLock | FileLock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        tables: Tables,
+        lock: SessionLock | FileLock,
+        file: StateFile | None = None,
+    ) -> None:
         self._database = database
+        self._file = file
         self._tables = tables
         self._lock = lock
         # What a save asks for in the statement that writes; a lock of the system cannot be lost so.
         self._guard = lock if isinstance(lock, SessionLock) else None
+
+    def warnings(self) -> Sequence[str]:
+        """Return what becomes of a file of SQLite; `StorageError` if it is a mount of its own."""
+        return self._file.warnings() if self._file else ()
 
     def load(self) -> Snapshot:
         """Return what the table of records holds.
@@ -177,7 +192,7 @@ class SqlRepository:
         from mpt_tool.storage.sql.examination import checks_of_database
 
         beside = self._lock.files if isinstance(self._lock, FileLock) else ()
-        return checks_of_database(self._database, self._tables, beside, self.load)
+        return checks_of_database(self._database, self._tables, self._file, beside, self.load)
 
     def _entries[Entry: BaseModel](
         self, kind: type[Entry], query: Select[Any], at_once: int = _ROWS

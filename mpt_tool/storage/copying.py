@@ -96,9 +96,9 @@ def read(name: str, repository: StateRepository, source: Contents | None = None)
     snapshot = repository.load()
     try:
         attempts = [*repository.attempts()][::-1]
-        ids = dict.fromkeys(_with_failures(snapshot.records.values(), attempts))
-        ids |= dict.fromkeys(each.migration_id for each in (source.failed if source else ()))
-        failed = [each for key in ids for each in [*repository.failed_items(key)][::-1]]
+        ids = {*_with_failures(snapshot.records.values(), attempts)}
+        ids |= {each.migration_id for each in (source.failed if source else ())}
+        failed = [each for key in sorted(ids) for each in [*repository.failed_items(key)][::-1]]
     except NoHistoryError:
         return Contents(name, snapshot.records, missing=snapshot.missing, has_history=False)
     return Contents(name, snapshot.records, attempts, failed, snapshot.missing)

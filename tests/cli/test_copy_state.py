@@ -7,6 +7,7 @@ import pytest
 from support.airtable_server import BASE, HISTORY_TABLE, TABLE, AirtableServer
 from support.batches import MIGRATION, numbers
 from support.histories import write_history
+from support.postgresql import Postgresql
 from support.process import Process
 from support.project import HISTORY_FILE, STATE_FILE, Project, record
 from support.terminal import Gate
@@ -80,6 +81,72 @@ def test_all_that_a_store_holds_is_copied_there_and_back(
     assert base.claims() == []
     # What was stopped goes on there.
     assert both.run("batch", MIGRATION, "--retry-failed", env=base.settings).exit_code == 1
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def with_sql(request: pytest.FixtureRequest, both: Project) -> Project:
+    """The same with a database that has its tables."""
+    if request.param == "sqlite":
+        settings = {"STORAGE_DATABASE_URL": "sqlite:///state.db"}
+    else:
+        server: Postgresql = request.getfixturevalue("database")
+        schema: str = request.getfixturevalue("schema")
+        settings = {"STORAGE_DATABASE_URL": server.url, "STORAGE_DATABASE_SCHEMA": schema}
+    both.environment |= settings
+    assert both.run("migrate", "--init", env={"STORAGE_TYPE": "sql"}).exit_code == 0
+    return both
+
+
+def test_a_database_is_copied_to_and_from_as_any_store(
+    with_sql: Project, base: AirtableServer
+) -> None:
+    """From the local store to the database, from there to Airtable, and back."""
+    local = shown(with_sql, "local")
+    without_version, *others = with_sql.state().values()
+    with_sql.write_state(without_version | {"owner": "ana"}, *others)
+    assert with_sql.run("copy-state", "--from", "local", "--to", "sql").exit_code == 0
+    assert shown(with_sql, "sql") == local
+    again = with_sql.run("copy-state", "--from", "local", "--to", "sql")
+    without_files(with_sql)
+
+    back = with_sql.run("copy-state", "--from", "sql", "--to", "local")
+    on = with_sql.run("copy-state", "--from", "sql", "--to", "airtable")
+
+    assert f"{BEFORE}sql has 9 records already, all as in local. Verify" in again.stderr
+    assert back.exit_code == 0, back.stderr
+    assert shown(with_sql, "local") == local
+    assert with_sql.state()[without_version["migration_id"]]["owner"] == "ana"
+    # Airtable has no column for that.
+    assert f"read back as it was: {without_version['migration_id']}." in on.stderr
+    assert shown(with_sql, "airtable") == local
+
+
+@pytest.mark.slow
+def test_a_database_has_all_of_a_copy_that_was_killed_or_none(
+    both: Project, database: Postgresql, schema: str
+) -> None:
+    both.environment |= {"STORAGE_DATABASE_URL": database.url, "STORAGE_DATABASE_SCHEMA": schema}
+    assert both.run("migrate", "--init", env={"STORAGE_TYPE": "sql"}).exit_code == 0
+    copy = ("copy-state", "--from", "local", "--to", "sql")
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    with (
+        database.connection() as connection,
+        connection.transaction(),
+        Process(both, *copy) as killed,
+    ):
+        # The last rows are those of the failed items: all others are written by then.
+        connection.execute(f'LOCK TABLE "{schema}".mpt_migrations_failed_items IN SHARE MODE')
+        with database.connection() as looking:
+            killed.wait_until(lambda: looking.execute(waiting).fetchone() != (0,), 0.02)
+        assert killed.is_running, killed.stderr
+        killed.kill()
+    left = both.run("migrate", "--list", "--json", env={"STORAGE_TYPE": "sql"}).json()
+
+    again = both.run(*copy, "--wait", "30")
+
+    assert [each for each in left["migrations"] if each["status"] != "not applied"] == []
+    assert again.exit_code == 0, again.stderr
+    assert shown(both, "sql") == shown(both, "local")
 
 
 def test_a_target_with_records_is_refused_unless_they_are_to_be_merged(
@@ -250,8 +317,12 @@ def test_a_store_that_does_not_keep_what_it_is_given_is_found_out(project: Proje
     ("stores", "exit_code", "words"),
     [
         (("local", "local"), 2, "--from and --to are both local: name two stores"),
-        (("local", "airtabel"), 2, "--to is 'airtabel': use one of local, airtable"),
-        (("sqll", "local"), 2, "--from is 'sqll': use one of local, airtable"),
+        (("local", "airtabel"), 2, "--to is 'airtabel': use one of local, airtable, sql"),
+        (
+            ("sqll", "local"),
+            2,
+            "--from is 'sqll': use one of local, airtable, sql. Did you mean sql?",
+        ),
         (("local", "airtable"), 2, "AIRTABLE_API_KEY"),
     ],
 )

@@ -1,5 +1,6 @@
 """A local state in a container: whether it outlasts that is told before anything is done."""
 
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -81,6 +82,21 @@ def test_a_state_file_that_is_a_mount_is_refused(tmp_path: Path, is_ephemeral: b
 
     with pytest.raises(StorageError, match=ALONE):
         repository.warnings()
+
+
+def test_a_file_of_sqlite_is_as_lost_as_that_of_the_local_store(project: Project) -> None:
+    project.script("first")
+    environment = IN_POD | {"STORAGE_TYPE": "sql", "STORAGE_DATABASE_URL": "sqlite:///state.db"}
+
+    created, ran = (
+        project.run("migrate", action, env=environment) for action in ("--init", "--data")
+    )
+    examined = project.run("doctor", env=environment)
+
+    for result in (created, ran):
+        assert result.exit_code == 0
+        assert f"{project.root / 'state.db'} is {IN_THE_CONTAINER}" in result.stderr.splitlines()[0]
+    assert re.search(rf"wrong +mount: {project.root} is {IN_THE_CONTAINER}", examined.stdout)
 
 
 @pytest.mark.parametrize(

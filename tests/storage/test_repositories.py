@@ -21,6 +21,7 @@ from mpt_tool.storage.airtable.settings import StoreSettings
 from mpt_tool.storage.lease import Pace
 from mpt_tool.storage.local import LocalRepository, open_local
 from mpt_tool.storage.repository import StateRepository
+from mpt_tool.storage.sql.repository import open_sql
 from mpt_tool.testing import OpenRepository, StateRepositoryContract, open_memory
 from mpt_tool.testing.storage import ATTEMPT
 
@@ -102,6 +103,7 @@ OPENED_BY: Mapping[str, Callable[[Path], StateRepository]] = {
     "memory": open_memory,
     "local": open_local,
     "airtable": open_airtable,
+    "sql": open_sql,
 }
 
 
@@ -111,6 +113,7 @@ def test_each_store_is_opened_by_the_root_of_the_project_alone(
 ) -> None:
     for variable, value in server.settings.items():
         monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("STORAGE_DATABASE_URL", "sqlite:///state.db")
 
     OPENED_BY[name](tmp_path).initialize()
 

@@ -68,6 +68,24 @@ class Database:
         """Run what changes rows, and return how many; raises as `rows` does."""
         return self._run(lambda connection: connection.execute(statement).rowcount)
 
+    def change_all(self, statements: Sequence[Executable]) -> Sequence[int]:
+        """Run what changes rows, all of it or nothing, and return how many each statement changed.
+
+        Raises as `rows` does.
+        """
+
+        def work(connection: Connection) -> Sequence[int]:
+            connection.exec_driver_sql("BEGIN" if self.is_postgresql else "BEGIN IMMEDIATE")
+            try:
+                changed = [connection.execute(each).rowcount for each in statements]
+            except BaseException:
+                connection.exec_driver_sql("ROLLBACK")
+                raise
+            connection.exec_driver_sql("COMMIT")
+            return changed
+
+        return self._run(work)
+
     def use[Value](self, work: Callable[[Connection], Value]) -> Value:
         """Return what is made with the connection, in one go; raises as `rows` does."""
         return self._run(work)

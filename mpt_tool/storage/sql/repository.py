@@ -5,10 +5,10 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
-from sqlalchemy import ColumnElement, Select, Table, literal, select, true
+from sqlalchemy import ColumnElement, Executable, Select, Table, literal, select, true
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mpt_tool.checks import Check
@@ -106,22 +106,36 @@ class SqlRepository:
 
     def save(self, record: MigrationRecord) -> None:
         """Write the row of the record, in one statement that only the holder of a lock can make."""
+        self._lock.require()
+        if not self._database.change(self._saving(record)) and self._guard:
+            self._guard.lose()
+
+    def keep_all(
+        self, entries: Sequence[Attempt | FailedItems], records: Sequence[MigrationRecord]
+    ) -> None:
+        """Add the entries and write the rows of all records, all of it or nothing."""
+        self._lock.require()
+        statements = [*map(self._saving, records), *map(self._adding, entries)]
+        changed = self._database.change_all(statements)
+        if self._guard and not all(changed[: len(records)]):
+            self._guard.lose()
+
+    def _saving(self, record: MigrationRecord) -> Executable:
+        """Return the statement that writes the row of a record."""
         document = record.document()
         known = {name: document.pop(name, None) for name in (*COLUMNS, *_OPTIONAL)}
         moments = {"started_at": record.started_at, "applied_at": record.applied_at}
         values = {**known, **moments, "further": document or None}
-        self._lock.require()
         table = self._tables.records
         row = select(*(literal(values[each.name], each.type) for each in table.columns))
         # SQLite would take what follows for the condition of a join without a WHERE.
         row = row.where(self._guard.is_held() if self._guard else true())
         written = self._insert(table).from_select(list(table.columns), row)
         replaced = {name: written.excluded[name] for name in values if name != "migration_id"}
-        written = written.on_conflict_do_update(
-            index_elements=[table.c.migration_id], set_=replaced
+        return cast(
+            Executable,
+            written.on_conflict_do_update(index_elements=[table.c.migration_id], set_=replaced),
         )
-        if not self._database.change(written) and self._guard:
-            self._guard.lose()
 
     def initialize(self) -> Sequence[str]:
         """Create what is missing, and bring the tables up to date; `StorageError` if they are."""
@@ -160,13 +174,17 @@ class SqlRepository:
 
     def append(self, entry: Attempt | FailedItems) -> None:
         """Add a row to the history, once, also if it is sent again."""
+        self._database.change(self._adding(entry))
+
+    def _adding(self, entry: Attempt | FailedItems) -> Executable:
+        """Return the statement that adds a row to the history."""
         is_attempt = isinstance(entry, Attempt)
         table = self._tables.attempts if is_attempt else self._tables.failed_items
         told = {each.name: getattr(entry, each.name, None) for each in table.columns}
         del told["id"]
         told |= {"key": secrets.token_hex(12), "document": entry.document()}
         row = self._insert(table).values(told)
-        self._database.change(row.on_conflict_do_nothing(index_elements=["key"]))
+        return cast(Executable, row.on_conflict_do_nothing(index_elements=["key"]))
 
     def attempts(self) -> Iterator[Attempt]:
         """Return all attempts, the newest first; what is none is left out."""

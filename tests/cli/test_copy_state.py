@@ -1,6 +1,7 @@
 """`mpt-tool copy-state`: from any store to any other, whole, and once."""
 
 import re
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -264,6 +265,18 @@ def test_a_copy_that_was_killed_is_completed_and_adds_nothing_twice(
     assert ", which airtable lacks\n" in again.stderr
     assert shown(both, "airtable") == shown(both, "local")
     assert len(base.rows(BASE, HISTORY_TABLE)) == len(both.history())
+
+
+def test_a_copy_that_is_stopped_gives_both_locks_back(both: Project, base: AirtableServer) -> None:
+    base.delay(60, method="PATCH", path="History")
+    with Process(both, *TO_AIRTABLE) as copying:
+        copying.wait_until(lambda: bool(base.requests("PATCH", "History")), 0.01)
+        copying.send(signal.SIGTERM)
+        stopped = copying.wait()
+
+    assert stopped.exit_code == 143
+    assert base.claims() == []
+    assert both.run(*TO_AIRTABLE).exit_code == 0
 
 
 def test_a_local_target_has_all_of_the_records_or_none(both: Project) -> None:

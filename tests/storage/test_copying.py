@@ -136,6 +136,15 @@ def test_a_copy_that_is_made_again_adds_nothing(
     assert told(target) == told(source)
 
 
+def test_what_is_merged_comes_after_what_was_there() -> None:
+    own = ATTEMPT.model_copy(update={"run_id": "own"})
+    target = holding(OTHER, history=(own,))
+
+    copied(holding(DONE, history=(ATTEMPT,)), target, merges=True)
+
+    assert list(target.attempts()) == [ATTEMPT, own]
+
+
 @pytest.mark.parametrize(
     ("there", "words"),
     [

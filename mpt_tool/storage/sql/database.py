@@ -16,6 +16,8 @@ from mpt_tool.storage.sql.errors import explaining_errors, where
 
 # Before each attempt to go on over another connection, in seconds.
 _PAUSES = (0.0, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0)
+# What a server says that takes connections again in a moment.
+_COMES_BACK = ("terminating connection", "is starting up", "is shutting down")
 
 type Rows = Sequence[Row[*tuple[Any, ...]]]
 
@@ -118,5 +120,7 @@ class Database:
         return connection
 
     def _is_lost(self, error: DBAPIError) -> bool:
-        """Whether another connection may help: not where there never was one."""
-        return error.connection_invalidated or (self._connection is None and self._was_connected)
+        """Whether another connection may help: where none ever was, only if a server answered."""
+        if error.connection_invalidated or self._connection is not None:
+            return error.connection_invalidated
+        return self._was_connected or any(said in str(error.orig) for said in _COMES_BACK)

@@ -38,7 +38,11 @@ def open_sql(root: Path) -> "SqlRepository":
     Raises:
         SettingsError: the address of the database is not set, or a setting is wrong.
     """
-    settings = load_settings(DatabaseSettings, root)
+    return repository_of(load_settings(DatabaseSettings, root), root)
+
+
+def repository_of(settings: DatabaseSettings, root: Path) -> "SqlRepository":
+    """Return the repository in the database of these settings; raises as `open_sql` does."""
     url = address(settings, root)
     database = Database(make_engine(url, settings))
     tables = Tables.named(settings.schema_name, settings.table_prefix)

@@ -9,8 +9,9 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool
 
-from mpt_tool.errors import SettingsError
+from mpt_tool.errors import SettingsError, StorageError
 from mpt_tool.settings import variables
+from mpt_tool.storage.sql.errors import no_tables
 from mpt_tool.storage.sql.settings import DatabaseSettings
 
 _POSTGRESQL, _SQLITE = "postgresql+mpt_tool", "sqlite"
@@ -81,6 +82,8 @@ def make_engine(url: URL, settings: DatabaseSettings) -> Engine:
 
 def _open_file(path: str) -> sqlite3.Connection:
     # Not created on the way: who asks what there is leaves nothing behind.
+    if not Path(path).exists():
+        raise StorageError(no_tables(f"database {path}"))
     return sqlite3.connect(
         f"{Path(path).as_uri()}?mode=rw",
         uri=True,

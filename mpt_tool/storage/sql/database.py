@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -66,9 +66,12 @@ class Database:
         """
         return self._run(lambda connection: connection.execute(statement).all())
 
-    def change(self, statement: Executable) -> int:
-        """Run what changes rows, and return how many; raises as `rows` does."""
-        return self._run(lambda connection: connection.execute(statement).rowcount)
+    def change(self, statement: Executable, values: Mapping[str, Any] | None = None) -> int:
+        """Run what changes rows, with values by name, and return how many it did.
+
+        It raises as `rows` does.
+        """
+        return self._run(lambda connection: connection.execute(statement, values).rowcount)
 
     def use[Value](self, work: Callable[[Connection], Value]) -> Value:
         """Return what is made with the connection, in one go; raises as `rows` does."""
@@ -86,6 +89,8 @@ class Database:
                 path.touch()
             except OSError as error:
                 raise StorageError(f"{path} cannot be created: {error.strerror}") from error
+            # Kept in the file: then a save flushes one file once, and not three times several.
+            self._run(lambda connection: connection.exec_driver_sql("PRAGMA journal_mode=WAL"))
 
     def close(self) -> None:
         """Close the connection, if there is one."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from sqlalchemy import ColumnElement, Select, Table, literal, select, true
+from sqlalchemy import ColumnElement, Select, Table, bindparam, select, true
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mpt_tool.checks import Check
@@ -70,8 +70,15 @@ class SqlRepository:
         self._database = database
         self._tables = tables
         self._lock = lock
-        # What a save asks for in the statement that writes; a lock of the system cannot be lost so.
+        # A lock of the system cannot be lost while its holder lives.
         self._guard = lock if isinstance(lock, SessionLock) else None
+        # Made once: to make one takes longer than to run it.
+        self._save = self._upsert(true())
+        self._save_held = self._upsert(self._guard.is_held() if self._guard else true())
+        self._appends = {
+            Attempt: self._insertion(tables.attempts),
+            FailedItems: self._insertion(tables.failed_items),
+        }
 
     def load(self) -> Snapshot:
         """Return what the table of records holds.
@@ -100,16 +107,11 @@ class SqlRepository:
         moments = {"started_at": record.started_at, "applied_at": record.applied_at}
         values = {**known, **moments, "further": document or None}
         self._lock.require()
-        table = self._tables.records
-        row = select(*(literal(values[each.name], each.type) for each in table.columns))
-        # SQLite would take what follows for the condition of a join without a WHERE.
-        row = row.where(self._guard.is_held() if self._guard else true())
-        written = self._insert(table).from_select(list(table.columns), row)
-        replaced = {name: written.excluded[name] for name in values if name != "migration_id"}
-        written = written.on_conflict_do_update(
-            index_elements=[table.c.migration_id], set_=replaced
-        )
-        if not self._database.change(written) and self._guard:
+        token = self._guard.token if self._guard else ""
+        statement = self._save_held if token else self._save
+        new = {f"new_{name}": value for name, value in values.items()}
+        if not self._database.change(statement, {**new, **({"token": token} if token else {})}):
+            assert self._guard
             self._guard.lose()
 
     def initialize(self) -> Sequence[str]:
@@ -149,13 +151,11 @@ class SqlRepository:
 
     def append(self, entry: Attempt | FailedItems) -> None:
         """Add a row to the history, once, also if it is sent again."""
-        is_attempt = isinstance(entry, Attempt)
-        table = self._tables.attempts if is_attempt else self._tables.failed_items
+        table = self._tables.attempts if isinstance(entry, Attempt) else self._tables.failed_items
         told = {each.name: getattr(entry, each.name, None) for each in table.columns}
         del told["id"]
         told |= {"key": secrets.token_hex(12), "document": entry.document()}
-        row = self._insert(table).values(told)
-        self._database.change(row.on_conflict_do_nothing(index_elements=["key"]))
+        self._database.change(self._appends[type(entry)], told)
 
     def attempts(self) -> Iterator[Attempt]:
         """Return all attempts, the newest first; what is none is left out."""
@@ -202,6 +202,21 @@ class SqlRepository:
                 except ValidationError:
                     log.debug("Entry %s of the history is none: left out", row.id)
             rows = self._database.rows(page.where(number < rows[-1].id))
+
+    def _upsert(self, condition: ColumnElement[bool]) -> Any:
+        """Return what writes a record if that is so, over the one that there may be."""
+        table = self._tables.records
+        row = select(*(bindparam(f"new_{each.name}", type_=each.type) for each in table.columns))
+        # SQLite would take what follows for the condition of a join without a WHERE.
+        written = self._insert(table).from_select(list(table.columns), row.where(condition))
+        key = table.c.migration_id
+        replaced = {each.name: written.excluded[each.name] for each in table.columns}
+        del replaced[key.name]
+        return written.on_conflict_do_update(index_elements=[key], set_=replaced)
+
+    def _insertion(self, table: Table) -> Any:
+        """Return what adds a row to a table of the history, unless it is there."""
+        return self._insert(table).on_conflict_do_nothing(index_elements=[table.c.key])
 
     def _insert(self, table: Table) -> Any:
         """Return an INSERT that may meet a row that is there, in the database's own form."""

@@ -1,8 +1,10 @@
 """Fixtures that tests share."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 from hypothesis import settings
@@ -45,11 +47,11 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
 
 
 @pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgresql]:
+def database() -> Iterator[Postgresql]:
     """A PostgreSQL, the same for all workers."""
-    folder = tmp_path_factory.getbasetemp()
-    is_worker = folder.name.startswith("popen-")
-    with postgresql((folder.parent if is_worker else folder) / "postgresql") as running:
+    # Not in pytest's own folder: its next session would shut out the user whom a server runs as.
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    with postgresql(Path(gettempdir(), f"postgresql-{run[:12]}")) as running:
         yield running
 
 

@@ -6,8 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
+from typing import TYPE_CHECKING
 
-from psycopg import Connection, connect
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 
 @dataclass(frozen=True)
@@ -16,9 +18,19 @@ class Postgresql:
 
     url: str
 
+    def settings(self, schema: str) -> dict[str, str]:
+        """Return the variables of a project that has its state in a schema of it."""
+        return {
+            "STORAGE_TYPE": "sql",
+            "STORAGE_DATABASE_URL": self.url,
+            "STORAGE_DATABASE_SCHEMA": schema,
+        }
+
     @contextmanager
-    def connection(self) -> Iterator[Connection]:
+    def connection(self) -> "Iterator[Connection]":
         """Return a connection of its own, where each statement stands for itself."""
+        from psycopg import connect
+
         with connect(self.url, autocommit=True) as connection:
             yield connection
 

@@ -5,14 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.dialects import registry
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool
 
-from mpt_tool.errors import SettingsError
+from mpt_tool.errors import SettingsError, StorageError
 from mpt_tool.settings import variables
+from mpt_tool.storage.sql.errors import no_tables
 from mpt_tool.storage.sql.settings import DatabaseSettings
 
-_POSTGRESQL, _SQLITE = "postgresql+psycopg", "sqlite"
+_POSTGRESQL, _SQLITE = "postgresql+mpt_tool", "sqlite"
+registry.register("postgresql.mpt_tool", "mpt_tool.storage.sql.dialect", "BriefDialect")
 _DRIVERS = {
     "postgres": _POSTGRESQL,
     "postgresql": _POSTGRESQL,
@@ -64,11 +67,12 @@ def make_engine(url: URL, settings: DatabaseSettings) -> Engine:
     common: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "poolclass": NullPool}
     if url.drivername == _SQLITE:
         return create_engine(url, creator=lambda: _open_file(str(url.database)), **common)
-    options = {} if "connect_timeout" in url.query else {"connect_timeout": _CONNECT_SECONDS}
+    # To prepare a statement takes a question of its own, and does not go with a pooler.
+    options = {"connect_timeout": _CONNECT_SECONDS, "prepare_threshold": None}
+    if "connect_timeout" in url.query:
+        del options["connect_timeout"]
     try:
         engine = create_engine(url, connect_args=options, use_native_hstore=False, **common)
-    except NoSuchModuleError as error:
-        raise _lacking("database_url", "sql") from error
     except ModuleNotFoundError as error:
         raise _lacking("database_url", "sql") from error
     if settings.uses_entra:
@@ -78,6 +82,8 @@ def make_engine(url: URL, settings: DatabaseSettings) -> Engine:
 
 def _open_file(path: str) -> sqlite3.Connection:
     # Not created on the way: who asks what there is leaves nothing behind.
+    if not Path(path).exists():
+        raise StorageError(no_tables(f"database {path}"))
     return sqlite3.connect(
         f"{Path(path).as_uri()}?mode=rw",
         uri=True,

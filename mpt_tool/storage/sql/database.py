@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,12 @@ from mpt_tool.storage.sql.errors import explaining_errors, where
 
 # Before each attempt to go on over another connection, in seconds.
 _PAUSES = (0.0, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0)
+# What a server says that takes connections again in a moment.
+_COMES_BACK = ("terminating connection", "is starting up", "is shutting down")
 
 type Rows = Sequence[Row[*tuple[Any, ...]]]
+type Change = tuple[Executable, Mapping[str, Any]]
+"""A statement that changes rows, and its values by name."""
 
 log = get_log(__name__)
 
@@ -64,22 +68,27 @@ class Database:
         """
         return self._run(lambda connection: connection.execute(statement).all())
 
-    def change(self, statement: Executable) -> int:
-        """Run what changes rows, and return how many; raises as `rows` does."""
-        return self._run(lambda connection: connection.execute(statement).rowcount)
+    def change(self, statement: Executable, values: Mapping[str, Any] | None = None) -> int:
+        """Run what changes rows, with values by name, and return how many it did.
 
-    def change_all(self, statements: Sequence[Executable]) -> Sequence[int]:
-        """Run what changes rows, all of it or nothing, and return how many each statement changed.
+        It raises as `rows` does.
+        """
+        return self._run(lambda connection: connection.execute(statement, values).rowcount)
 
-        Raises as `rows` does.
+    def change_all(self, changes: Sequence[Change]) -> Sequence[int]:
+        """Run what changes rows, all of it or nothing, and return how many each statement did.
+
+        It raises as `rows` does.
         """
 
         def work(connection: Connection) -> Sequence[int]:
             connection.exec_driver_sql("BEGIN" if self.is_postgresql else "BEGIN IMMEDIATE")
             try:
-                changed = [connection.execute(each).rowcount for each in statements]
+                changed = [connection.execute(*each).rowcount for each in changes]
             except BaseException:
-                connection.exec_driver_sql("ROLLBACK")
+                # A connection that is lost has nothing to take back.
+                with suppress(SQLAlchemyError):
+                    connection.exec_driver_sql("ROLLBACK")
                 raise
             connection.exec_driver_sql("COMMIT")
             return changed
@@ -102,6 +111,8 @@ class Database:
                 path.touch()
             except OSError as error:
                 raise StorageError(f"{path} cannot be created: {error.strerror}") from error
+            # Kept in the file: then a save flushes one file once, and not three times several.
+            self._run(lambda connection: connection.exec_driver_sql("PRAGMA journal_mode=WAL"))
 
     def close(self) -> None:
         """Close the connection, if there is one."""
@@ -136,5 +147,7 @@ class Database:
         return connection
 
     def _is_lost(self, error: DBAPIError) -> bool:
-        """Whether another connection may help: not where there never was one."""
-        return error.connection_invalidated or (self._connection is None and self._was_connected)
+        """Whether another connection may help: where none ever was, only if a server answered."""
+        if error.connection_invalidated or self._connection is not None:
+            return error.connection_invalidated
+        return self._was_connected or any(said in str(error.orig) for said in _COMES_BACK)

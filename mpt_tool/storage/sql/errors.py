@@ -12,7 +12,7 @@ from mpt_tool.storage.sql.settings import DatabaseSettings
 
 # PostgreSQL's codes for what is not there, and what may not be done.
 _NO_TABLE, _NO_COLUMN, _NO_SCHEMA, _NOT_ALLOWED = "42P01", "42703", "3F000", "42501"
-_NOT_THERE = ("no such table", "no such column", "unable to open database file")
+_NOT_THERE = ("no such table", "no such column")
 
 
 @contextmanager
@@ -33,13 +33,18 @@ def where(url: URL) -> str:
     return f"database {url.database or ''}{at}"
 
 
+def no_tables(database: str) -> str:
+    """Return what to do about a database, as `where` calls it, that was not made ready."""
+    return f"The {database} has no tables for the state yet: mpt-tool migrate --init"
+
+
 def _explanation(error: SQLAlchemyError, database: str) -> str:
     setting = variables(DatabaseSettings, "database_url")
     cause = error.orig if isinstance(error, DBAPIError) else error
     reason = str(cause).strip().partition("\n")[0]
     state = getattr(cause, "sqlstate", None)
     if state in (_NO_TABLE, _NO_COLUMN, _NO_SCHEMA) or reason.startswith(_NOT_THERE):
-        return f"The {database} has no tables for the state yet: mpt-tool migrate --init"
+        return no_tables(database)
     if state == _NOT_ALLOWED or "readonly database" in reason:
         return f"The user of {setting} may not do that in the {database}: {reason}"
     if isinstance(error, OperationalError):

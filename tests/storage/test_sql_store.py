@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import inspect
 from support.entra import IdentityEndpoint
 from support.postgresql import Postgresql
+from support.postgresql_pooler import transaction_pooler
 from support.postgresql_proxy import CountingProxy, counting_proxy
 from support.process import Process, wait_until
 from support.project import Project, Result
@@ -425,6 +426,24 @@ def test_a_run_is_asked_to_stop(subject: Project, gate: Gate) -> None:
     assert statuses(subject) == {"first": "failed"}
 
 
+def test_a_pooler_that_holds_no_lock_is_found_out_and_refused(
+    postgresql: Project, database: Postgresql, schema: str
+) -> None:
+    initialize(postgresql)
+    postgresql.script("first")
+
+    with transaction_pooler(database.url) as url:
+        environment = {"STORAGE_DATABASE_URL": url}
+        listed = postgresql.run("migrate", "--list", env=environment)
+        refused = postgresql.run("migrate", "--data", env=environment)
+
+    assert listed.exit_code == 0, listed.stderr
+    assert refused.exit_code == 1
+    assert "is behind a pooler in transaction mode, where no lock holds" in refused.stderr
+    assert repository(postgresql).holder() is None
+    assert postgresql.run("migrate", "--data").exit_code == 0
+
+
 # --- what it costs
 
 
@@ -457,7 +476,7 @@ def test_a_command_asks_the_server_as_seldom_as_is_documented(
 
     assert trips["pending"] == 2
     assert trips["status"] == 3
-    assert trips["migrate --data "] <= 9
+    assert trips["migrate --data "] <= 11
     assert (trips["migrate --data"] - trips["migrate --data "]) / 10 <= 4
 
 

@@ -155,7 +155,7 @@ class SqlRepository:
         told = {each.name: getattr(entry, each.name, None) for each in table.columns}
         del told["id"]
         told |= {"key": secrets.token_hex(12), "document": entry.document()}
-        self._database.change(self._appends[type(entry)], told)
+        self._database.add(self._appends[type(entry)], told)
 
     def attempts(self) -> Iterator[Attempt]:
         """Return all attempts, the newest first; what is none is left out."""

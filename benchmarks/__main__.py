@@ -8,7 +8,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import batches, comparison, growth, locking, reporting, results, startup, telemetry
+from benchmarks import (
+    batches,
+    comparison,
+    growth,
+    locking,
+    reporting,
+    results,
+    sql,
+    startup,
+    telemetry,
+)
 from benchmarks.contenders import EARLIER_RELEASES, Contender, install
 
 RESULTS = Path(__file__).with_name("results.md")
@@ -183,6 +193,17 @@ interface. What does nothing shows what it costs to begin: OpenTelemetry is impo
     yield from _table(telemetry.HEAD, rows)
 
 
+def _sql(bench: Bench) -> Iterator[str]:
+    yield """\
+## SQL
+
+Round trips are counted between the tool and a server on the loopback interface. Runs of SQLite are
+whole processes of the command, each once, on the disk of the machine.
+"""
+    extent = sql.SHORT if bench.quick else sql.LONG
+    yield from _table(sql.HEAD, sql.figures(bench.ours, bench.folder / "sql", extent))
+
+
 SECTIONS: Mapping[str, Callable[[Bench], Iterator[str]]] = {
     "comparison": _comparison,
     "lock": _locking,
@@ -191,6 +212,7 @@ SECTIONS: Mapping[str, Callable[[Bench], Iterator[str]]] = {
     "batches": _batches,
     "reports": _reports,
     "telemetry": _telemetry,
+    "sql": _sql,
 }
 
 

@@ -3,11 +3,15 @@
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect
+from support.entra import IdentityEndpoint
 from support.postgresql import Postgresql
+from support.postgresql_pooler import transaction_pooler
 from support.postgresql_proxy import CountingProxy, counting_proxy
 from support.process import Process, wait_until
 from support.project import Project, Result
@@ -422,6 +426,24 @@ def test_a_run_is_asked_to_stop(subject: Project, gate: Gate) -> None:
     assert statuses(subject) == {"first": "failed"}
 
 
+def test_a_pooler_that_holds_no_lock_is_found_out_and_refused(
+    postgresql: Project, database: Postgresql, schema: str
+) -> None:
+    initialize(postgresql)
+    postgresql.script("first")
+
+    with transaction_pooler(database.url) as url:
+        environment = {"STORAGE_DATABASE_URL": url}
+        listed = postgresql.run("migrate", "--list", env=environment)
+        refused = postgresql.run("migrate", "--data", env=environment)
+
+    assert listed.exit_code == 0, listed.stderr
+    assert refused.exit_code == 1
+    assert "is behind a pooler in transaction mode, where no lock holds" in refused.stderr
+    assert repository(postgresql).holder() is None
+    assert postgresql.run("migrate", "--data").exit_code == 0
+
+
 # --- what it costs
 
 
@@ -454,7 +476,7 @@ def test_a_command_asks_the_server_as_seldom_as_is_documented(
 
     assert trips["pending"] == 2
     assert trips["status"] == 3
-    assert trips["migrate --data "] <= 9
+    assert trips["migrate --data "] <= 11
     assert (trips["migrate --data"] - trips["migrate --data "]) / 10 <= 4
 
 
@@ -506,3 +528,72 @@ def test_the_doctor_tells_which_rights_are_missing(
     assert "may not do that in the database postgres" in refused.stderr
     told = "".join(map(written, (examined, listed, refused)))
     assert [each for each in (PASSWORD, IN_URL) if each in told] == []
+
+
+# --- Microsoft Entra
+
+
+@pytest.fixture
+def identity(postgresql: Project, database: Postgresql, schema: str) -> Iterator[IdentityEndpoint]:
+    """What gives tokens to the project, for a user of the server who needs one."""
+    with database.connection() as connection, IdentityEndpoint(schema) as endpoint:
+        [[path]] = connection.execute("SHOW hba_file").fetchall()
+        rules = Path(path).read_text(encoding="utf-8")
+        Path(path).write_text(f"local all {schema} scram-sha-256\n{rules}", encoding="utf-8")
+        connection.execute(f"CREATE ROLE {schema} SUPERUSER LOGIN")
+        connection.execute("SELECT pg_reload_conf()")
+        url = database.url.replace("postgres:@", "")
+        entra = {"STORAGE_DATABASE_ENTRA": "true", "STORAGE_DATABASE_URL": url}
+        postgresql.environment |= {**entra, **endpoint.environment}
+        try:
+            yield endpoint
+        finally:
+            Path(path).write_text(rules, encoding="utf-8")
+            connection.execute("SELECT pg_reload_conf()")
+            connection.execute(f"DROP OWNED BY {schema}")
+            connection.execute(f"DROP ROLE {schema}")
+
+
+def test_each_connection_asks_entra_for_its_password(
+    postgresql: Project,
+    database: Postgresql,
+    schema: str,
+    identity: IdentityEndpoint,
+    end_connections: End,
+    gate: Gate,
+) -> None:
+    postgresql.script("first", body=f"self.log.info('runs')\n{gate.wait}")
+
+    def takes(number: int) -> None:
+        with database.connection() as connection:
+            connection.execute(f"ALTER ROLE {schema} PASSWORD '{identity.token_of(number)}'")
+
+    takes(1)
+    initialize(postgresql)
+    takes(2)
+    with Process(postgresql, "migrate", "--data") as run:
+        run.wait_for(" runs")
+        takes(3)
+        is_over = time.monotonic() + 2
+        wait_until(lambda: time.monotonic() > is_over)
+        end_connections()
+        run.wait_for("was lost: trying anew")
+        gate.open()
+        result = run.wait()
+
+    assert result.exit_code == 0, result.stderr
+    assert len(identity.tokens) == 3
+    assert [each for each in identity.tokens if each in written(result)] == []
+
+
+@pytest.mark.slow
+def test_without_an_identity_the_tool_says_so(postgresql: Project) -> None:
+    environment = {
+        "STORAGE_DATABASE_ENTRA": "true",
+        "AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential",
+    }
+
+    result = postgresql.run("migrate", "--list", env=environment)
+
+    assert result.exit_code == 1
+    assert "Microsoft Entra gives no token for the database postgres" in result.stderr

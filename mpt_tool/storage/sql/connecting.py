@@ -4,14 +4,14 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Engine, create_engine, make_url
+from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.dialects import registry
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool
 
 from mpt_tool.errors import SettingsError, StorageError
 from mpt_tool.settings import variables
-from mpt_tool.storage.sql.errors import no_tables
+from mpt_tool.storage.sql.errors import no_tables, where
 from mpt_tool.storage.sql.settings import DatabaseSettings
 
 _POSTGRESQL, _SQLITE = "postgresql+mpt_tool", "sqlite"
@@ -94,12 +94,31 @@ def _open_file(path: str) -> sqlite3.Connection:
 
 
 def _ask_entra(engine: Engine) -> None:
-    """Let each connection ask Microsoft Entra for its password, which is good for an hour."""
+    """Let each connection ask Microsoft Entra for its password, a token that is good for an hour.
+
+    Who asks is found out as Azure's libraries do: by a managed identity, say.
+    """
     try:
-        from azure_postgresql_auth.sqlalchemy import enable_entra_authentication
-    except ImportError as error:
+        from azure.core.exceptions import AzureError
+        from azure.identity import DefaultAzureCredential
+        from azure_postgresql_auth.core import get_entra_conninfo
+        from azure_postgresql_auth.errors import AzurePgEntraError
+    except ModuleNotFoundError as error:
         raise _lacking("uses_entra", "entra") from error
-    enable_entra_authentication(engine)
+    credential = DefaultAzureCredential()
+
+    def ask(_dialect: Any, _record: Any, _arguments: Any, parameters: dict[str, Any]) -> None:
+        try:
+            told = get_entra_conninfo(credential)
+        except (AzureError, AzurePgEntraError) as error:
+            reason = str(error).partition("\n")[0]
+            raise StorageError(
+                f"Microsoft Entra gives no token for the {where(engine.url)}: {reason}"
+            ) from error
+        parameters["password"] = told["password"]
+        parameters.setdefault("user", told["user"])
+
+    event.listen(engine, "do_connect", ask)
 
 
 def _lacking(field: str, extra: str) -> SettingsError:

@@ -2,8 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +95,34 @@ class Database:
 
         return self._run(work)
 
+    def add(self, statement: Executable, values: Mapping[str, Any]) -> None:
+        """Run what adds a row to a history, which need be durable only with the next change.
+
+        It raises as `rows` does.
+        """
+        if self.is_postgresql:
+            self.change(statement, values)
+            return
+        # What is in the file's log is flushed in its order: this with what follows.
+        self._run(lambda connection: connection.exec_driver_sql("PRAGMA synchronous=NORMAL"))
+        try:
+            self.change(statement, values)
+        finally:
+            self._run(lambda connection: connection.exec_driver_sql("PRAGMA synchronous=FULL"))
+
     def use[Value](self, work: Callable[[Connection], Value]) -> Value:
         """Return what is made with the connection, in one go; raises as `rows` does."""
         return self._run(work)
+
+    @contextmanager
+    def another(self) -> Iterator[Connection]:
+        """Return a second connection, for as long as it is needed.
+
+        Raises:
+            StorageError: the database cannot be reached.
+        """
+        with explaining_errors(self.url), self._engine.connect() as connection:
+            yield connection
 
     def create_file(self) -> None:
         """Create the file of SQLite, if it is not there; a database of a server has to be.

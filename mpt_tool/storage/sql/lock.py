@@ -39,6 +39,7 @@ from mpt_tool.records import Origin
 from mpt_tool.storage.lease import renewed
 from mpt_tool.storage.repository import Holder
 from mpt_tool.storage.sql.database import Database
+from mpt_tool.storage.sql.errors import where
 from mpt_tool.storage.sql.tables import Tables
 from mpt_tool.wording import printable
 
@@ -146,6 +147,7 @@ class SessionLock:
         """
         self._take(origin, wait_seconds)
         try:
+            self._require_session()
             with renewed(self, self._pace.look_seconds, lost):
                 yield
         finally:
@@ -274,6 +276,23 @@ class SessionLock:
         self._looked_at = time.monotonic()
         self.token = token
         return True
+
+    def _require_session(self) -> None:
+        """Refuse a pooler that gives each statement another session, which would have the lock.
+
+        A second connection, in a transaction, keeps the session that the pooler would give next.
+        """
+        with self._database.another() as connection:
+            connection.exec_driver_sql("BEGIN")
+            [(session,)] = self._database.rows(select(func.pg_backend_pid()))
+        if session == self._session:
+            return
+        ended = select(func.pg_terminate_backend(_LOCKS.c.pid))
+        self._database.rows(ended.where(*self._granted, _LOCKS.c.pid == self._session))
+        raise StorageError(
+            f"The {where(self._database.url)} is behind a pooler in transaction mode, where no lock"
+            " holds: connect to the server itself, or to a pooler in session mode"
+        )
 
     def _resume(self, connection: Connection) -> None:
         """Take the lock for another session, in place of one that was lost, if it is still ours.

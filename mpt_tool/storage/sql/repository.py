@@ -181,7 +181,7 @@ class SqlRepository:
 
     def append(self, entry: Attempt | FailedItems) -> None:
         """Add a row to the history, once, also if it is sent again."""
-        self._database.change(*self._adding(entry))
+        self._database.add(*self._adding(entry))
 
     def _adding(self, entry: Attempt | FailedItems) -> Change:
         """Return what adds a row to the history."""

@@ -2,13 +2,15 @@
 
 Airtable takes 5 requests a second and base, 50 a second and key over all bases, answers 429 beyond
 that, and then takes none for 30 seconds (https://airtable.com/developers/web/api/rate-limits). So
-no more are sent, and a request that fails for a passing reason is sent again, as long as the
-setting STORAGE_AIRTABLE_RETRY_SECONDS allows. A POST whose reply was lost may have done its work
-already: it is not sent again.
+no more are sent to a base than the setting STORAGE_AIRTABLE_REQUESTS_PER_SECOND allows, and a
+request that fails for a passing reason is sent again, as long as the setting
+STORAGE_AIRTABLE_RETRY_SECONDS allows. A POST whose reply was lost may have done its work already:
+it is not sent again.
 """
 
 import http.client
 import io
+import math
 import random
 import re
 from dataclasses import replace
@@ -35,14 +37,13 @@ from mpt_tool.clients.settings import AirtableSettings
 type TimeOut = tuple[float, float]
 
 TIME_OUT: TimeOut = (10, 60)
-REQUESTS_A_SECOND = 5
 REQUESTS_A_SECOND_AND_KEY = 50
 LOCK_OUT_SECONDS = 30.0
 # Where many processes were locked out together they are not to come back together, either: each
 # waits for up to a fifth longer.
 _LATER = 1 + random.random() / 5  # noqa: S311 - nothing secret
-# Two a second at most: so three are left for others.
-_APART_SECONDS = 0.52
+# The share of what a base takes that is left for others: of five a second, three.
+_SHARE_OF_OTHERS = 0.6
 # For so long, where Airtable refused one as there were too many: others ask as well.
 _OTHERS_SECONDS = 180.0
 
@@ -72,7 +73,9 @@ def open_api(
         endpoint_url=settings.endpoint_url,
     )
     seconds = 0.0 if is_urgent else settings.retry_seconds
-    adapter = AirtableAdapter(seconds, before_send, time_out, is_urgent, is_capped)
+    adapter = AirtableAdapter(
+        seconds, settings.requests_per_second, before_send, time_out, is_urgent, is_capped
+    )
     api.session.mount("https://", adapter)
     api.session.mount("http://", adapter)
     return api
@@ -83,6 +86,7 @@ class AirtableAdapter(HTTPAdapter):
 
     Args:
         retry_seconds: how long after its beginning a request may still wait, or be sent again.
+        per_second: how many requests a second a base is to get.
         before_send: what may refuse a request, each time that it is about to be sent.
         time_out: seconds to connect, and to wait for a reply.
         is_urgent: whether its requests go before all others.
@@ -92,12 +96,14 @@ class AirtableAdapter(HTTPAdapter):
     def __init__(
         self,
         retry_seconds: float,
+        per_second: float,
         before_send: BeforeSend = allow_all,
         time_out: TimeOut = TIME_OUT,
         is_urgent: bool = False,
         is_capped: bool = False,
     ) -> None:
         super().__init__()
+        self._per_second = per_second
         repeatable = REPEATABLE | {"PATCH"}
         self._policy: Policy[Response] = Policy(
             "Airtable", _judge, retry_seconds, repeatable, before_send, is_urgent, is_capped
@@ -131,10 +137,11 @@ class AirtableAdapter(HTTPAdapter):
             _ = reply.content
             if reply.status_code == 429:
                 # Whoever else uses the base goes on doing so.
-                leave_room(url, _OTHERS_SECONDS)
+                leave_room(url, self._per_second, _OTHERS_SECONDS)
             return reply
 
-        limiters = [_limiter(url), _limiter_of_key(request.headers.get("Authorization", ""))]
+        key = request.headers.get("Authorization", "")
+        limiters = [_limiter(url, self._per_second), _limiter_of_key(key)]
         return self._policy.send(method, url, limiters, attempt)
 
 
@@ -178,21 +185,31 @@ def _response(reply: rehearsal.Reply, request: PreparedRequest) -> Response:
 _limiters: dict[str, Limiter] = {}
 
 
-def _limiter(url: str) -> Limiter:
+def _limiter(url: str, per_second: float) -> Limiter:
     """Return the limiter of the base that a request goes to."""
     match = _BASE.match(url)
     base = match["base"] if match else ""
+    count = math.ceil(per_second)
     # Counted from the reply: the request reached Airtable before, nobody knows when.
-    new = Limiter(REQUESTS_A_SECOND, 1, counts_from_end=True, name=f"Airtable base {base}".rstrip())
+    new = Limiter(
+        count, count / per_second, counts_from_end=True, name=f"Airtable base {base}".rstrip()
+    )
     return _limiters.setdefault(match[0] if match else url, new)
 
 
-def leave_room(url: str, seconds: float) -> None:
+def leave_room(url: str, per_second: float, seconds: float) -> None:
     """Send requests to the base of this address further apart, for so many seconds.
 
     What others send to it counts for Airtable, too, and is not known here.
+
+    Args:
+        url: an address in the base.
+        per_second: how many requests a second the base is to get otherwise.
+        seconds: for how long.
     """
-    _limiter(url).leave_room(_APART_SECONDS, seconds)
+    # A little more, so that it is never one too many.
+    apart = 1.04 / (per_second * (1 - _SHARE_OF_OTHERS))
+    _limiter(url, per_second).leave_room(apart, seconds)
 
 
 _limiters_of_keys: dict[str, Limiter] = {}

@@ -21,6 +21,9 @@ class AirtableSettings(Section):
     retry_seconds: Annotated[
         float, variable("STORAGE_AIRTABLE_RETRY_SECONDS", ge=0, allow_inf_nan=False)
     ] = 180
+    requests_per_second: Annotated[
+        float, variable("STORAGE_AIRTABLE_REQUESTS_PER_SECOND", ge=0.5, le=50)
+    ] = 5
 
 
 class PlatformSettings(Section):

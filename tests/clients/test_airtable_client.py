@@ -37,7 +37,7 @@ def api(server: AirtableServer) -> Iterator[Api]:
 def session(server: AirtableServer) -> Iterator[Session]:
     """A session that gives a failing request about a second before it gives up."""
     with Session() as session:
-        session.mount("http://", AirtableAdapter(retry_seconds=1.5))
+        session.mount("http://", AirtableAdapter(retry_seconds=1.5, per_second=5))
         session.headers["Authorization"] = f"Bearer {server.token}"
         yield session
 
@@ -57,6 +57,20 @@ def test_after_a_refusal_requests_leave_room_for_those_of_others(
     assert last - first > 0.6
 
 
+@pytest.mark.parametrize("per_second", [5, 10])
+def test_a_base_gets_as_many_requests_a_second_as_the_setting_says(
+    server: AirtableServer, per_second: int
+) -> None:
+    settings = server.settings | {"STORAGE_AIRTABLE_REQUESTS_PER_SECOND": str(per_second)}
+    table = open_api(AirtableSettings.model_validate(settings)).table(BASE, TABLE)
+
+    for _ in range(per_second + 1):
+        table.all()
+
+    first, *_, last = (request.time for request in server.requests())
+    assert last - first >= 1
+
+
 def test_one_that_might_have_waited_for_the_lock_leaves_room_as_long(
     server: AirtableServer,
 ) -> None:
@@ -70,7 +84,9 @@ def test_one_that_might_have_waited_for_the_lock_leaves_room_as_long(
     repository = AirtableRepository(settings, connect, pace)
 
     with repository.lock(ORIGIN, 600, lambda: None):
-        room_until = _limiter(f"{server.url}/v0/{BASE}/{TABLE}")._room_until
+        room_until = _limiter(
+            f"{server.url}/v0/{BASE}/{TABLE}", settings.requests_per_second
+        )._room_until
 
     assert room_until > time.monotonic() + 500
 
@@ -88,7 +104,7 @@ def test_every_request_has_a_time_out_within_which_the_lease_can_still_be_renewe
 
     def connect(before_send: BeforeSend, time_out: TimeOut, is_urgent: bool) -> Api:
         api = Api(server.token, retry_strategy=None, endpoint_url=server.url)
-        api.session.mount("http://", NotingAdapter(0, before_send, time_out))
+        api.session.mount("http://", NotingAdapter(0, 5, before_send, time_out))
         return api
 
     settings = StoreSettings.model_validate(
@@ -184,7 +200,7 @@ def test_a_connection_dropped_at_the_last_attempt_too_is_an_error(
 def test_clients_keep_to_the_rate_of_the_base_together(server: AirtableServer, api: Api) -> None:
     server.rate_limit = RateLimit()
     with Session() as other:
-        other.mount("http://", AirtableAdapter(retry_seconds=0))
+        other.mount("http://", AirtableAdapter(retry_seconds=0, per_second=5))
         other.headers["Authorization"] = f"Bearer {server.token}"
         for _ in range(4):
             api.table(BASE, TABLE).all()

@@ -134,6 +134,7 @@ def test_requests_are_few_and_within_the_rate_limit(
     project.run("migrate", "--init")
     server.clear_requests()
     server.rate_limit = RateLimit()
+    project.environment = server.settings
 
     result = project.run("migrate", "--data")
 
@@ -156,6 +157,7 @@ def test_store_and_scripts_keep_to_the_rate_limit_together(
     server: AirtableServer, project: Project
 ) -> None:
     server.rate_limit = RateLimit()
+    project.environment = server.settings
     reading_script(project, times=4)
 
     assert project.run("migrate", "--data").exit_code == 0

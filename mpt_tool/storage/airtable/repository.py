@@ -125,7 +125,7 @@ class AirtableRepository:
         Raises:
             StorageError: Airtable cannot be reached or refuses, or a row is no record.
         """
-        leave_room(self._table.urls.records, wait_seconds)
+        self._leave_room(wait_seconds)
         for look, _ in enumerate(arrivals(wait_seconds, self._pace)):
             # Which columns are missing is learned by a request each: just what is needed is named.
             rows = self._read_rows(without=OPTIONAL_COLUMNS - {"targets"})
@@ -191,7 +191,7 @@ class AirtableRepository:
         name = f"{origin.host}:{origin.process}:{os.urandom(4).hex()}"
         lease = self._lease = acquire(self._claims, name, wait_seconds, self._pace)
         if wait_seconds:
-            leave_room(self._table.urls.records, wait_seconds)
+            self._leave_room(wait_seconds)
         try:
             age = self._pace.lease_seconds / RENEWALS_A_LEASE
             with renewed(lease, age, lost, partial(lease.renew, self._urgent_claims)):
@@ -230,6 +230,10 @@ class AirtableRepository:
         if not claims:
             return None
         return first_of(claims).holder(self._answered_at, self._pace.lease_seconds)
+
+    def _leave_room(self, seconds: float) -> None:
+        """Leave requests to others that wait with this one, for so many seconds."""
+        leave_room(self._table.urls.records, self._settings.requests_per_second, seconds)
 
     def _note_time(self, response: Response, *_: object, **__: object) -> None:
         """Note what the clock of Airtable shows: ours may be wrong."""

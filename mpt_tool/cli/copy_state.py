@@ -1,12 +1,13 @@
 """`mpt-tool copy-state`: copies the state from one store to another."""
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from mpt_tool.cli import completion
 from mpt_tool.cli.command import command
 from mpt_tool.cli.options import ANY
-from mpt_tool.errors import LockedError, SettingsError
+from mpt_tool.errors import LockedError, SettingsError, StorageError
 from mpt_tool.process.log import get_log
 from mpt_tool.view.results import Result
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 log = get_log(__name__)
 
+_INITIALIZE = "mpt-tool migrate --init"
 _ANNOUNCEMENT = {"copy_state": "Copying the state from {from_} to {to}..."}
 
 
@@ -49,20 +51,20 @@ def copy_state(
         raise SettingsError(f"--from and --to are both {to}: name two stores")
     source = open_repository(from_, session.root, "--from")
     target = open_repository(to, session.root, "--to")
-    if dry_run:
-        found = read(from_, source)
-        copy = plan_copy(found, read(to, target, found), merges=merge)
-        return Result(said=[f"Would copy {copy} from {from_} to {to}."])
-    session.warn_of(target)
     with ExitStack() as held:
-        # In one order, so that two that copy to and fro do not wait for each other.
-        for name, repository in sorted({from_: source, to: target}.items()):
-            try:
-                held.enter_context(session.lock_of(repository, wait))
-            except LockedError as error:
-                raise LockedError(f"{name}: {error}", error.topic) from None
-        found = read(from_, source)
-        copy = plan_copy(found, read(to, target, found), merges=merge)
+        if not dry_run:
+            session.warn_of(target)
+            # In one order, so that two that copy to and fro do not wait for each other.
+            for name, repository in sorted({from_: source, to: target}.items()):
+                with _about(name):
+                    held.enter_context(session.lock_of(repository, wait))
+        with _about(from_):
+            found = read(from_, source)
+        with _about(to):
+            there = read(to, target, found)
+        copy = plan_copy(found, there, merges=merge)
+        if dry_run:
+            return Result(said=[f"Would copy {copy} from {from_} to {to}."])
         log.info("Copying %s%s", copy, "" if copy.is_all_of(found) else f", which {to} lacks")
         keep(copy, target)
         # Opened anew: nothing is taken for kept that is only remembered.
@@ -74,3 +76,13 @@ def copy_state(
             f"Set STORAGE_TYPE={to} to go on with it; {from_} stays as it is.",
         ]
     )
+
+
+@contextmanager
+def _about(store: str) -> Iterator[None]:
+    """Name the store in what is wrong with it, and in the command that creates it."""
+    try:
+        yield
+    except (LockedError, StorageError) as error:
+        told = str(error).replace(_INITIALIZE, f"STORAGE_TYPE={store} {_INITIALIZE}")
+        raise type(error)(f"{store}: {told}", error.topic) from error

@@ -3,7 +3,7 @@
 import json
 import re
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 from support.airtable_server import BASE, HISTORY_TABLE, TABLE, AirtableServer
@@ -232,6 +232,19 @@ def test_a_target_that_lacks_a_place_is_refused_before_anything_is_written(
     both.run(*command, env={"STORAGE_TYPE": "airtable"})
 
     assert both.run(*TO_AIRTABLE).exit_code == 0
+
+
+@pytest.mark.parametrize("further", [(), ("--dry-run",)])
+def test_a_target_without_tables_is_named_with_the_command_that_creates_them(
+    project: Project, further: Sequence[str]
+) -> None:
+    project.environment["STORAGE_DATABASE_URL"] = "sqlite:///state.db"
+
+    result = project.run("copy-state", "--from", "local", "--to", "sql", *further)
+
+    assert result.exit_code == 1
+    assert "Error running copy-state command: sql: The database" in result.stderr
+    assert ": STORAGE_TYPE=sql mpt-tool migrate --init\n" in result.stderr
 
 
 @pytest.mark.slow

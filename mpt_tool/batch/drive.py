@@ -5,7 +5,7 @@ here: counted, or noted among the failures, and the checkpoint moves past it.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ from mpt_tool.errors import ScriptError, StorageError
 from mpt_tool.migration import BatchMigration
 from mpt_tool.migration.steps import attach
 from mpt_tool.process.unawaited import require_awaited
-from mpt_tool.records import Checkpoint, FailedItem, KeptStep
+from mpt_tool.records import Checkpoint, FailedItem
 from mpt_tool.redaction import Redact
 from mpt_tool.reporting import Reporter, Silent
 from mpt_tool.wording import as_text, in_items
@@ -107,7 +107,7 @@ def all_items(batch: Batch, budget: Budget) -> Iterator[Walk]:
         name = name_of(migration, *(task.parts[0] if task.parts else (task.item, task.cursor)))
         if not collects:
             raise ItemError(name) from task.error
-        checkpoints.move_past_failed(_failed(task, task.error, name, log_failure, batch.redact))
+        checkpoints.move_past_failed(_failed(batch, task, task.error, name, log_failure))
         if _has_failed_too_often(migration, checkpoints.tally):
             many = f"{in_items(checkpoints.tally.failed)} failed, more than max_failures"
             raise ItemError(f"{name}, as {many}") from task.error
@@ -134,7 +134,7 @@ def failed_items(batch: Batch, failures: Sequence[FailedItem]) -> Iterator[Walk]
             outcomes = outcomes_of(task, batch.redact)
             checkpoints.settle_first_failure(task.cursor, None, outcomes)
             return
-        failed = _failed(task, task.error, as_text(task.cursor), log_failure, batch.redact)
+        failed = _failed(batch, task, task.error, as_text(task.cursor), log_failure)
         checkpoints.settle_first_failure(task.cursor, failed, ())
 
     tasks = _tasks_of([failure.cursor for failure in failures])
@@ -160,7 +160,7 @@ def some_items(batch: Batch, cursors: Sequence[Any], failures: list[FailedItem])
             batch.checkpoints.count(outcomes_of(task, batch.redact))
             return
         name = as_text(task.cursor)
-        failures.append(_failed(task, task.error, name, log_failure, batch.redact))
+        failures.append(_failed(batch, task, task.error, name, log_failure))
         batch.checkpoints.tally.failed += 1
 
     with _walk(batch, _tasks_of(cursors), _finding(batch), settle, True) as walk:
@@ -215,11 +215,11 @@ def _process_alone(migration: BatchMigration[Any], item: Any) -> Any:
 
 
 def _failed(
+    batch: Batch,
     task: Task,
     error: BaseException,
     name: str,
     log_failure: Callable[[str, BaseException], None],
-    redact: Redact,
 ) -> FailedItem:
     """Return what is kept of an item that failed, having logged it.
 
@@ -229,7 +229,8 @@ def _failed(
     if isinstance(error, ScriptError | StorageError) or not isinstance(error, Exception):
         raise ItemError(name) from error
     log_failure(name, error)
-    return failed_item(task.cursor, error, redact)
+    batch.checkpoints.tally.last_error = error
+    return failed_item(task.cursor, error, batch.redact)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,9 +261,9 @@ def preview(
         checkpoint: where it begins; None at its first item.
         failures: the failed items, if they are wanted; the migration has to have a `find`.
     """
-    of_failed = [step for failure in failures for step in failure.steps]
     begin = begin_at(checkpoint, datetime.now(UTC), None)
-    checkpoints = Checkpoints(begin, Tally(), lambda *_: None, math.inf, math.inf, of_failed)
+    not_passed = dict(enumerate(failures, begin.retried))
+    checkpoints = Checkpoints(begin, Tally(), lambda *_: None, math.inf, math.inf, not_passed)
     with EventLoop() as loop:
         batch = Batch(migration, checkpoints, loop, lambda: False, redact=str)
         batch.prepare()
@@ -279,7 +280,8 @@ def preview(
             process = partial(_process_alone, migration)
             for item in items_after(migration, begin.cursor, loop):
                 task = Task(item, migration.cursor(item))
-                yield Previewed(str(migration.describe(item)), partial(handle, process, task))
+                name = name_of(migration, item, task.cursor)
+                yield Previewed(name, partial(handle, process, task))
             for task in _tasks_of([failure.cursor for failure in failures]):
                 again = partial(handle, _finding(batch), task)
                 yield Previewed(as_text(task.cursor), again, has_failed=True)
@@ -290,7 +292,7 @@ def preview(
 def begin_at(checkpoint: Checkpoint | None, now: datetime, checksum: str | None) -> Checkpoint:
     """Return where a run begins of the script of this checksum: at the checkpoint, if any."""
     begin = checkpoint or Checkpoint(cursor=None, processed=0, since=now)
-    return begin.model_copy(update={"checksum": checksum, "done": False})
+    return begin.model_copy(update={"checksum": checksum, "tried": False})
 
 
 def checkpoints_of(
@@ -298,7 +300,7 @@ def checkpoints_of(
     begin: Checkpoint,
     tally: Tally,
     save: Save,
-    of_failed: Iterable[KeptStep] = (),
+    not_passed: Mapping[int, FailedItem] | None = None,
     *,
     by_time_alone: bool = False,
 ) -> Checkpoints:
@@ -309,13 +311,13 @@ def checkpoints_of(
         begin: where it begins.
         tally: what counts its items.
         save: keeps a checkpoint.
-        of_failed: the durable steps of items that failed before.
+        not_passed: the items that failed before and whose durable steps still hold, by number.
         by_time_alone: whether a save is too dear for one every `batch_size` items.
     """
     # A kill replays what is done beyond the checkpoint, in the window too.
     beyond = window_size(migration) * bundle_size(migration) - 1
     every = math.inf if by_time_alone else max(1, migration.batch_size - beyond)
-    return Checkpoints(begin, tally, save, every, migration.checkpoint_seconds, of_failed)
+    return Checkpoints(begin, tally, save, every, migration.checkpoint_seconds, not_passed)
 
 
 def _has_failed_too_often(migration: BatchMigration[Any], tally: Tally) -> bool:

@@ -109,7 +109,7 @@ class BatchWork:
             begin,
             self.tally,
             recorder.reach,
-            recorder.steps_of_failures(begin) if begin.retried or self.retries_failed else (),
+            recorder.not_passed(begin) if begin.unpassed or self.retries_failed else None,
             by_time_alone=recorder.saves_by_request,
         )
         with at_work(self.migration, checkpoints, recorder, context) as batch:

@@ -8,6 +8,7 @@ from types import ModuleType
 from mpt_tool.enums import MigrationTypeEnum
 from mpt_tool.errors import ScriptError, ScriptFailedError
 from mpt_tool.migration import BASES, BaseMigration
+from mpt_tool.process.signals import Interrupted
 from mpt_tool.scripts.folder import Script
 from mpt_tool.scripts.syntax import OF_DJANGO, lacking
 
@@ -21,6 +22,7 @@ def load(script: Script, root: Path) -> BaseMigration:
     Raises:
         ScriptFailedError: importing the script or making its migration failed.
         ScriptError: the script cannot be read, or holds no migration.
+        Interrupted: a stop came meanwhile.
     """
     if str(root) not in sys.path:
         sys.path.append(str(root))
@@ -33,6 +35,8 @@ def load(script: Script, root: Path) -> BaseMigration:
     try:
         module = _import(path, source)
         migration_class = getattr(module, "Migration", None)
+    except Interrupted:
+        raise
     except BaseException as error:
         raise ScriptFailedError(
             f"{script.path} cannot be loaded", error, topic="cannot-be-loaded"
@@ -69,10 +73,13 @@ def make(
 
     Raises:
         ScriptFailedError: it cannot be made.
+        Interrupted: a stop came meanwhile.
     """
     try:
         migration = migration_class()
         MigrationTypeEnum(migration.type)  # raises for a type of the author's own
+    except Interrupted:
+        raise
     except BaseException as error:
         raise ScriptFailedError(f"{script.path} cannot be loaded", error) from error
     migration.project_root, migration.target = root, target

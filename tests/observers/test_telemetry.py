@@ -438,3 +438,21 @@ def test_the_keys_of_headers_are_secrets(project: Project) -> None:
     result = project.run("migrate", "--data")
 
     assert key not in result.stderr
+
+
+def test_what_just_looks_has_spans_too(
+    project: Project, platform: MPTServer, receiver: Receiver
+) -> None:
+    requesting(project, SYNC, "self.mpt_client", 1)
+    assert project.run("batch", "sync", "--dry-run").exit_code == 0
+    assert project.run("migrate", "--data").exit_code == 0
+
+    assert project.run("verify").exit_code == 0
+
+    assert named(receiver, "batch sync --dry-run")
+    verified = [span for span in named(receiver, "verify") if span.parents == ("verify",)]
+    assert [span.attributes["mpt_tool.migration.name"] for span in verified] == [
+        "sync (PRD-1)",
+        "sync (PRD-2)",
+    ]
+    assert ("verify", "verify") in {span.parents for span in named(receiver, "GET")}

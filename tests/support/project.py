@@ -63,8 +63,8 @@ class Result:
 
     @property
     def error(self) -> str:
-        """What it wrote to stderr, without the line that leads to the documentation."""
-        return re.sub(r"^More about this: docs/.*\n", "", self.stderr, flags=re.MULTILINE)
+        """What it wrote to stderr, without the line that says what tells more."""
+        return re.sub(r"^More about this: .*\n", "", self.stderr, flags=re.MULTILINE)
 
     def json(self) -> Any:
         """Return the one JSON document that stdout is; one of ours follows its schema."""

@@ -90,7 +90,8 @@ class Group(Hinting, TyperGroup):
         """Write the page of help: the commands by panel, and the names of the options."""
         ctx.color = is_coloured(sys.stdout)
         self.format_usage(ctx, formatter)
-        formatter.write(f"\n{self.help}\n")
+        # Right below: with a blank line between them, 24 lines of a terminal would not hold it all.
+        formatter.write(f"{self.help}\n")
         commands: dict[str, Any] = {name: self.get_command(ctx, name) for name in self.commands}
         width = max(map(len, commands))
         for panel, named in groupby(commands.items(), lambda item: item[1].rich_help_panel):

@@ -16,6 +16,7 @@ from benchmarks import (
     locking,
     reporting,
     results,
+    sql,
     startup,
     telemetry,
 )
@@ -205,6 +206,17 @@ interface. What does nothing shows what it costs to begin: OpenTelemetry is impo
     yield from _table(telemetry.HEAD, rows)
 
 
+def _sql(bench: Bench) -> Iterator[str]:
+    yield """\
+## SQL
+
+Round trips are counted between the tool and a server on the loopback interface. Runs of SQLite are
+whole processes of the command, each once, on the disk of the machine.
+"""
+    extent = sql.SHORT if bench.quick else sql.LONG
+    yield from _table(sql.HEAD, sql.figures(bench.ours, bench.folder / "sql", extent))
+
+
 SECTIONS: Mapping[str, Callable[[Bench], Iterator[str]]] = {
     "comparison": _comparison,
     "lock": _locking,
@@ -214,6 +226,7 @@ SECTIONS: Mapping[str, Callable[[Bench], Iterator[str]]] = {
     "executors": _executors,
     "reports": _reports,
     "telemetry": _telemetry,
+    "sql": _sql,
 }
 
 

@@ -46,6 +46,7 @@ _NEWER = ("MPT_TOOL_", "MPT_TOOL_STORAGE_")
 _OUR_TABLES: Mapping[str, Mapping[str, str]] = {
     "airtable": {"api_key": "AIRTABLE_API_KEY"},
     "mpt": {"api_token": "MPT_API_TOKEN"},
+    "sql": {"database_url": "STORAGE_DATABASE_URL"},
 }
 # What the address of a scheduler follows on.
 DASK = "dask:"
@@ -188,6 +189,7 @@ class Settings(Section):
         "migrations"
     )
     storage_type: Annotated[str, variable("STORAGE_TYPE")] = "local"
+    storage_ephemeral: Annotated[bool, variable("STORAGE_EPHEMERAL")] = False
     schema_time_limit: Annotated[_Limit, variable("SCHEMA_TIME_LIMIT")] = 15 * 60
     data_time_limit: Annotated[_Limit, variable("DATA_TIME_LIMIT")] = 0
     service_version: Annotated[str | None, variable("SERVICE_VERSION", None)] = None

@@ -18,6 +18,7 @@ from torture import (
     leaks,
     long_waits,
     random_kills,
+    sql,
     steps,
     system_calls,
     ways,
@@ -59,6 +60,14 @@ CASES: Mapping[str, Case] = {
     "random-kills": Case(
         partial(random_kills.figures, kills=300, migrations=100),
         partial(random_kills.figures, kills=3, migrations=30),
+    ),
+    "sql-contention": Case(
+        partial(sql.crowds, rounds=20, processes=16, migrations=20),
+        partial(sql.crowds, rounds=1, processes=2, migrations=2),
+    ),
+    "sql-kills": Case(
+        partial(sql.kills, kills=100, migrations=100),
+        partial(sql.kills, kills=2, migrations=20),
     ),
     "steps": Case(
         partial(steps.figures, kills=200, items=300),

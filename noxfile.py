@@ -44,7 +44,7 @@ OF_LIBRARIES = (
     *("tests/storage/test_airtable_store.py", "tests/storage/test_repositories.py"),
     "tests/storage/test_sql_store.py",
     *("tests/cli/test_completion.py", "tests/cli/test_output.py", "tests/cli/test_usage.py"),
-    "tests/test_settings.py",
+    *("tests/batch/test_dask.py", "tests/test_settings.py"),
     *(
         f"tests/cli/test_doctor.py::{name}"
         for name in (
@@ -88,7 +88,8 @@ def tests(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """Tests that ask something of a library, with the oldest that are allowed."""
     # The tests' own tools come second: they are not what is at its lowest here.
-    session.install("--editable", ".[entra,notify,otel,sql]", "--resolution=lowest-direct")
+    extras = ".[dask,entra,notify,otel,sql]"
+    session.install("--editable", extras, "--resolution=lowest-direct")
     session.install("--group", "test")
     # Typer before 0.26 imports names that the newest Click deprecates.
     click = "--pythonwarnings=ignore:'click:DeprecationWarning"

@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks import (
     batches,
     comparison,
+    executors,
     growth,
     locking,
     reporting,
@@ -181,6 +182,18 @@ for 5,000 attempts: 1 s and 1,000,000 bytes.
     yield from _table(reporting.HEAD, rows)
 
 
+def _executors(bench: Bench) -> Iterator[str]:
+    yield """\
+## Processes and machines
+
+Items that compute for 20 ms; two worker processes, those of Dask on the loopback interface. The
+case with one process is the same migration with `executor = "thread"` and one worker.
+"""
+    extent = executors.SHORT if bench.quick else executors.LONG
+    rows = executors.figures(bench.ours, bench.folder / "executors", min(bench.runs, 3), extent)
+    yield from _table(executors.HEAD, rows)
+
+
 def _telemetry(bench: Bench) -> Iterator[str]:
     yield """\
 ## What telemetry costs
@@ -210,6 +223,7 @@ SECTIONS: Mapping[str, Callable[[Bench], Iterator[str]]] = {
     "growth": _growth,
     "startup": _startup,
     "batches": _batches,
+    "executors": _executors,
     "reports": _reports,
     "telemetry": _telemetry,
     "sql": _sql,

@@ -21,6 +21,7 @@ from mpt_tool.cli import app
 from mpt_tool.cli.options import ANY, Rules
 from mpt_tool.errors import ExitCode, MptToolError
 from mpt_tool.settings import Section, is_secret, variable_names
+from mpt_tool.view import topics
 from mpt_tool.view.schemas import DOCUMENTS, FailedDocument, schema
 
 # What Typer makes of the app: a group, which has commands.
@@ -77,8 +78,13 @@ def messages() -> str:
     )
 
 
+def failures() -> str:
+    """Every failure that can have several causes, as `mpt-tool explain` tells it."""
+    return topics.page()
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
-    each.__name__: each for each in (commands, settings, exit_codes, documents, messages)
+    each.__name__: each for each in (commands, settings, exit_codes, documents, messages, failures)
 }
 
 

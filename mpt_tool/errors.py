@@ -5,6 +5,7 @@
     ├── ScriptError              the migrations folder or a script in it is wrong
     ├── ScriptFailedError        a script raised; the exit code is its own if it asked for one
     ├── StepError                nobody knows whether a durable step was made
+    ├── WorkerLostError          the process that handled an item ended, each time
     ├── SelectionError           the asked-for migration cannot be run or faked
     ├── ItemsFailedError         a batch migration came to its end, but items failed
     ├── SeveralFailedError       several targets, or several looks at what was applied, failed
@@ -21,9 +22,6 @@ once, in `mpt_tool.cli.session`, which prints the message and exits with `exit_c
 
 from collections.abc import Mapping
 from enum import IntEnum
-
-# Where the documentation tells more of failures that have several causes, a section for a topic.
-FAILURES_PAGE = "docs/how-to/failures.md"
 
 
 class ExitCode(IntEnum):
@@ -42,15 +40,17 @@ class MptToolError(Exception):
 
     Args:
         message: what is wrong, where, and what to do next.
-        topic: the section of `FAILURES_PAGE` about it, if it can have more than one cause.
+        topic: what `mpt-tool explain` knows about it, if it can have more than one cause.
+        then: the command to type next, if one is known.
     """
 
     exit_code: int = ExitCode.FAILED
     topic: str = ""
 
-    def __init__(self, message: str, topic: str = "") -> None:
+    def __init__(self, message: str, topic: str = "", then: str = "") -> None:
         super().__init__(message)
         self.topic = topic or self.topic
+        self.then = then
 
 
 class SettingsError(MptToolError, ValueError):
@@ -81,6 +81,10 @@ class StepError(MptToolError):
     topic = "step-in-doubt"
 
 
+class WorkerLostError(MptToolError):
+    """The process that handled an item of a batch migration ended, each time."""
+
+
 class SelectionError(MptToolError):
     """The migration that was asked for is unknown, of another type or already applied."""
 
@@ -103,8 +107,8 @@ class ItemsFailedError(MptToolError):
 class SeveralFailedError(MptToolError):
     """Several of those failed that had their turn whatever became of the others.
 
-    Its cause is what scripts raised in them, its exit code that of the last that was not stopped:
-    a failure is no less one because of a stop after it.
+    Its cause is what scripts raised in them. The exit code is that of the last; but if one was
+    stopped on request it is that one's, for all of it has to go on.
 
     Args:
         message: for the user.
@@ -113,8 +117,8 @@ class SeveralFailedError(MptToolError):
 
     def __init__(self, message: str, failures: Mapping[str, MptToolError]) -> None:
         super().__init__(message)
-        by_weight = sorted(failures.values(), key=lambda error: not isinstance(error, StoppedError))
-        self.exit_code = by_weight[-1].exit_code
+        *_, last = sorted(failures.values(), key=_is_asked_for)
+        self.exit_code = last.exit_code
         causes = {
             name: error.__cause__
             for name, error in failures.items()
@@ -122,6 +126,10 @@ class SeveralFailedError(MptToolError):
         }
         if causes:
             self.__cause__ = BaseExceptionGroup(", ".join(causes), list(causes.values()))
+
+
+def _is_asked_for(error: MptToolError) -> bool:
+    return isinstance(error, StoppedError) and error.is_asked_for
 
 
 class LockedError(MptToolError):
@@ -132,16 +140,28 @@ class LockedError(MptToolError):
 
 
 class StoppedError(MptToolError):
-    """A run was stopped from outside, between two migrations or two items: by what, before what."""
+    """A run was stopped from outside: by what, before or in what.
 
-    def __init__(self, message: str, exit_code: int) -> None:
+    Args:
+        message: for the user.
+        exit_code: what the process exits with.
+        cause: what tells where in a script it was, if it was in one.
+    """
+
+    def __init__(self, message: str, exit_code: int, cause: BaseException | None = None) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+        self.__cause__ = cause
 
     @property
     def keeps_progress(self) -> bool:
         """Whether nothing is lost: the run was stopped on request, and goes on when run again."""
         return self.exit_code == ExitCode.TRY_LATER
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether it was stopped on request, and not because its lock was lost."""
+        return self.exit_code != ExitCode.FAILED
 
 
 class StorageError(MptToolError):

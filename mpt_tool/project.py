@@ -5,16 +5,17 @@ import stat
 import tomllib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from mpt_tool.enums import OutcomeEnum
+from mpt_tool.enums import MigrationStatusEnum, OutcomeEnum
 from mpt_tool.errors import NoHistoryError, SettingsError, StorageError
 from mpt_tool.process.log import get_log
 from mpt_tool.records import Attempt, MigrationRecord
 from mpt_tool.scripts import folder, plan
 from mpt_tool.scripts.folder import Script
+from mpt_tool.scripts.next_command import NextCommand, next_command
 from mpt_tool.scripts.plan import Entry
 from mpt_tool.scripts.syntax import checksum, read_syntax
 from mpt_tool.scripts.targets import targets_in
@@ -29,7 +30,16 @@ from mpt_tool.settings import (
 )
 from mpt_tool.storage import open_repository
 from mpt_tool.storage.local import STATE_FILE
-from mpt_tool.storage.repository import Snapshot, StateRepository, last_failure
+from mpt_tool.storage.repository import (
+    Holder,
+    Snapshot,
+    StateRepository,
+    last_failure,
+    newest_attempts,
+)
+
+# Of attempts: in one request, where each hundred takes one.
+_NEWEST = 100
 
 log = get_log(__name__)
 
@@ -39,11 +49,13 @@ class Project:
     """A project of an extension, opened by `open_project`.
 
     `folder` is that of the migrations: relative to the working folder where that is the root.
+    `given_folder` is the same if it was given in place of the setting's.
     """
 
     root: Path
     folder: Path
     settings: Settings
+    given_folder: Path | None = None
 
     @cached_property
     def repository(self) -> StateRepository:
@@ -66,6 +78,10 @@ class Project:
     def scripts_if_any(self) -> list[Script]:
         """Return all that the folder holds, in doubt or not; nothing if there is no folder."""
         return folder.find(self.folder) if os.path.lexists(self.folder) else []
+
+    def strays(self) -> list[str]:
+        """Return for each file what is odd that looks like a script but is not named like one."""
+        return folder.strays(self.folder)
 
     @property
     def is_elsewhere(self) -> bool:
@@ -135,7 +151,7 @@ class Project:
         """
         # Of those that are applied for whatever they are made for nothing is to be known.
         read = {
-            script.migration_id: read_syntax(script.path)
+            script.migration_id: read_syntax(script.path, sums=bool(record and record.checkpoints))
             for script in scripts
             if not (record := snapshot.records.get(script.migration_id))
             or record.targets
@@ -168,6 +184,29 @@ class Project:
             scripts, records, read, targets, notes, outcomes, stopped, snapshot.holder
         )
 
+    def next_command(self, entries: Sequence[Entry], holder: Holder | None) -> NextCommand | None:
+        """Return what to type next, of this plan and who holds the lock; None if nothing."""
+        strays = () if entries else self.strays()
+        return next_command(entries, holder, self.given_folder, strays)
+
+    def told_ends(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Return the entries, of which those that failed tell whether they were stopped.
+
+        Nothing is read if none failed; else the newest attempts alone, among which are those at
+        what keeps others from their turn.
+        """
+        if not any(entry.status is MigrationStatusEnum.FAILED for entry in entries):
+            return list(entries)
+        try:
+            _, stopped = _ends(newest_attempts(self.repository, _NEWEST))
+        except NoHistoryError as error:
+            log.debug("%s", error)
+            return list(entries)
+        except StorageError as error:
+            log.warning("Whether what failed was stopped cannot be told: %s", error)
+            return list(entries)
+        return [replace(each, stopped=stopped.get(each.migration_id, ())) for each in entries]
+
     def require_known(self, migration_id: str) -> None:
         """Raise `SelectionError` if no script, no record and no attempt has this id."""
         entries = self.plan(self.scripts_if_any(), self.repository.load())
@@ -186,7 +225,8 @@ def open_project(root: Path, *, base: Path | None = None, given: Path | None = N
         given: the migrations folder, if it is to be another than the settings name.
     """
     settings = load_settings(Settings, root)
-    return Project(root, given or (root if base is None else base) / settings.folder, settings)
+    folder = given or (root if base is None else base) / settings.folder
+    return Project(root, folder, settings, given)
 
 
 def find_root() -> Path:

@@ -62,8 +62,11 @@ class Checkpoint(_Value):
     `since` is when the first run began, `checksum` that of the script, `total` how many items there
     are in all if that is known, `outcomes` how many items came to each. `done` tells that no item
     is left but failed ones. The failed items are in the history, numbered: `retried` is the number
-    of the first of them, `next_failure` that of the next one. `rate` is how many items a second
-    the run handled that reached it, and `reached_at` when that was.
+    of the first of them, `next_failure` that of the next one. `unpassed` are the
+    first and the last numbers of those that failed before it was begun anew and were not passed
+    since, so that their durable steps still hold. `rate` is how many items a second the run
+    handled that reached it, and `reached_at` when that was. `tried` tells that it was never run,
+    but for some items alone.
     """
 
     cursor: Any
@@ -76,8 +79,10 @@ class Checkpoint(_Value):
     retried: Annotated[int, Field(ge=0)] = 0
     outcomes: dict[str, int] = {}
     steps: tuple[KeptStep, ...] = ()
+    unpassed: tuple[tuple[int, int], ...] = ()
     rate: float | None = None
     reached_at: Timestamp = None
+    tried: bool = False
 
     @property
     def handled(self) -> int:
@@ -98,6 +103,23 @@ class Checkpoint(_Value):
         """Whether all is done, and only `verify` is left."""
         return self.done and not self.failed
 
+    @property
+    def is_of_failed_items(self) -> bool:
+        """Whether all is done but what failed."""
+        return self.done and self.failed > 0
+
+    @property
+    def not_passed(self) -> tuple[tuple[int, int], ...]:
+        """The numbers, as in `unpassed`, of all failed items whose durable steps still hold."""
+        last = (self.retried, self.next_failure - 1)
+        return (*self.unpassed, last) if self.failed else self.unpassed
+
+    def is_of_another(self, checksum: str | None) -> bool:
+        """Whether it is the author who has to say how a script of this checksum goes on."""
+        if self.is_to_be_verified or not self.handled:
+            return False
+        return self.checksum not in (None, checksum)
+
     def __str__(self) -> str:
         """Return how many items lie behind, of how many."""
         return of_total(self.handled, self.total)
@@ -110,7 +132,7 @@ class Checkpoint(_Value):
     def document(self) -> dict[str, Any]:
         """Return the checkpoint as JSON values, without what few migrations have."""
         document = self.model_dump(mode="json")
-        for optional in ("retried", "outcomes", "steps", "rate", "reached_at"):
+        for optional in ("retried", "outcomes", "steps", "unpassed", "rate", "reached_at", "tried"):
             if not document[optional]:
                 del document[optional]
         return document
@@ -131,10 +153,13 @@ class RunRecord(BaseModel):
 
     @property
     def status(self) -> MigrationStatusEnum:
-        """The status that the two timestamps tell."""
+        """The status that the two timestamps tell, unless just some items were tried."""
         if self.applied_at:
             return MigrationStatusEnum.APPLIED if self.started_at else MigrationStatusEnum.FAKED
-        return MigrationStatusEnum.RUNNING if self.started_at else MigrationStatusEnum.FAILED
+        if self.started_at:
+            return MigrationStatusEnum.RUNNING
+        is_tried = self.checkpoint is not None and self.checkpoint.tried
+        return MigrationStatusEnum.NOT_APPLIED if is_tried else MigrationStatusEnum.FAILED
 
     @property
     def seconds(self) -> float | None:
@@ -217,8 +242,13 @@ class MigrationRecord(RunRecord):
     @property
     def failed(self) -> int:
         """How many items of a batch migration failed, of all of its targets."""
+        return sum(checkpoint.failed for checkpoint in self.checkpoints)
+
+    @property
+    def checkpoints(self) -> list[Checkpoint]:
+        """How far it is, and each of its targets."""
         runs = (self, *(self.targets or {}).values())
-        return sum(run.checkpoint.failed for run in runs if run.checkpoint)
+        return [run.checkpoint for run in runs if run.checkpoint]
 
     def narrowed(self, run: RunRecord) -> Self:
         """Return the record of the migration as if it were that of one of its targets."""

@@ -32,9 +32,10 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A command runs migrations: `migrate --data`, say."""
+    """A command runs migrations: `migrate --data`, say; or just looks, so that nobody is told."""
 
     command: str
+    just_looks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,9 @@ class Preparing:
 
 @dataclass(frozen=True, slots=True)
 class Verifying:
-    """The author's `verify` runs."""
+    """The author's `verify` runs; `name` is what messages call the migration, if no run has it."""
+
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

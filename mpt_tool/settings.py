@@ -2,12 +2,12 @@
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -32,6 +32,9 @@ from mpt_tool.enums import LogFormatEnum, OccasionEnum
 from mpt_tool.errors import MptToolError, SettingsError
 from mpt_tool.wording import did_you_mean
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 ENV_FILE = ".env"
 PROJECT_FILE = "pyproject.toml"
 PROJECT_TABLE = "tool.mpt-tool"
@@ -44,6 +47,25 @@ _OUR_TABLES: Mapping[str, Mapping[str, str]] = {
     "airtable": {"api_key": "AIRTABLE_API_KEY"},
     "mpt": {"api_token": "MPT_API_TOKEN"},
     "sql": {"database_url": "STORAGE_DATABASE_URL"},
+}
+# What the address of a scheduler follows on.
+DASK = "dask:"
+# By Pydantic's name of what is wrong; its own words tell what a value is not.
+_REASONS: Mapping[str, str] = {
+    "bool_parsing": "use true or false",
+    "bool_type": "use true or false",
+    "finite_number": "use a number",
+    "float_parsing": "use a number",
+    "float_type": "use a number",
+    "greater_than": "use a number above {gt:g}",
+    "greater_than_equal": "use a number from {ge:g} on",
+    "int_from_float": "use a whole number",
+    "int_parsing": "use a whole number",
+    "int_type": "use a whole number",
+    "less_than": "use a number below {lt:,g}",
+    "less_than_equal": "use a number up to {le:,.0f}",
+    "path_type": "use a path, in quotes",
+    "string_type": "use text, in quotes",
 }
 # In seconds; no thread can wait for longer.
 _Limit = Annotated[float, Field(ge=0, le=1e9)]
@@ -130,6 +152,19 @@ def _function(text: str) -> str:
     return text
 
 
+def _batch_executor(text: str) -> str:
+    if not text:
+        return text
+    if not (text.startswith(DASK) and all(text.removeprefix(DASK).partition("://"))):
+        reason = "use a Dask scheduler like dask:tcp://scheduler:8786"
+        raise PydanticCustomError("executor", reason)
+    from importlib.util import find_spec
+
+    if find_spec("distributed") is None:
+        raise PydanticCustomError("extra", "it needs an extra: pip install 'mpt-tool[dask]'")
+    return text
+
+
 def _occasions(value: object) -> frozenset[OccasionEnum]:
     names = value.replace(",", " ").split() if isinstance(value, str) else value
     known = [str(each) for each in OccasionEnum]
@@ -165,6 +200,7 @@ class Settings(Section):
     ] = frozenset({OccasionEnum.FAILED, OccasionEnum.STALLED})
     notify_stalled_seconds: Annotated[float, Field(gt=0), variable("NOTIFY_STALLED_SECONDS")] = 900
     notify_ping_url: Annotated[SecretStr | None, variable("NOTIFY_PING_URL")] = None
+    batch_executor: Annotated[str, AfterValidator(_batch_executor), variable("BATCH_EXECUTOR")] = ""
     log_format: Annotated[LogFormatEnum, BeforeValidator(_log_format), variable("LOG_FORMAT")] = (
         LogFormatEnum.TEXT
     )
@@ -180,10 +216,18 @@ def load_settings[S: Section](model: type[S], root: Path) -> S:
     """
     # The library passes over a line that it cannot read, and takes what is not set for empty.
     _require_referred(model, _env_file_lines(root))
+    table = read_table(model, root)
     try:
-        return model(_env_file=root / ENV_FILE, **read_table(model, root))
+        return model(_env_file=root / ENV_FILE, **table)
     except ValidationError as error:
-        raise SettingsError(_explanation(model, error)) from None
+        given = {name for name, value in {**read_env_file(root), **os.environ}.items() if value}
+        in_table = [
+            field
+            for field in model.model_fields
+            for names in [variable_names(model, field)]
+            if names[0] in table and given.isdisjoint(names)
+        ]
+        raise SettingsError(_explanation(model, error, in_table)) from None
 
 
 def wrong_values(model: type[Section], root: Path) -> dict[str, str]:
@@ -273,11 +317,19 @@ def is_secret(model: type[Section], field: str) -> bool:
     return SecretStr in (annotation, *get_args(annotation))
 
 
-def _explanation(model: type[Section], error: ValidationError) -> str:
-    """Return in one line all that is wrong, each setting named by its variables."""
+def _explanation(model: type[Section], error: ValidationError, in_table: Collection[str]) -> str:
+    """Return in one line all that is wrong, each setting named as it is set.
+
+    Args:
+        model: the part of the settings.
+        error: what is wrong with it.
+        in_table: the settings that `pyproject.toml` sets.
+    """
     missing, wrong = [], []
     for field, value, reason in _problems(model, error):
         names = variables(model, field)
+        if field in in_table:
+            names = f"{field.replace('_', '-')} in [{_table_of(model)}]"
         if reason:
             wrong.append(f"{names} is {value!r}: {reason}")
         else:
@@ -297,9 +349,15 @@ def _problems(model: type[Section], error: ValidationError) -> Iterator[tuple[st
             for field in model.model_fields
             if location in (field, *variable_names(model, field))
         )
-        message = problem["msg"]
         is_missing = problem["type"] == "missing"
-        yield field, problem["input"], "" if is_missing else message[0].lower() + message[1:]
+        yield field, problem["input"], "" if is_missing else _reason(problem)
+
+
+def _reason(problem: "ErrorDetails") -> str:
+    """Return what to write in place of a value; what Pydantic says for want of anything better."""
+    if told := _REASONS.get(problem["type"]):
+        return told.format(**problem.get("ctx", {}))
+    return problem["msg"][0].lower() + problem["msg"][1:]
 
 
 def parse_env_file(root: Path) -> dict[str, str]:
@@ -395,7 +453,7 @@ def read_table(model: type[Section], root: Path) -> dict[str, Any]:
         return {}
     except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path.name} cannot be read: {error}") from error
-    name = f"{PROJECT_TABLE}.{model.table}" if model.table else PROJECT_TABLE
+    name = _table_of(model)
     for part in name.split("."):
         found = found.get(part, {})
         if not isinstance(found, dict):
@@ -422,6 +480,10 @@ def read_table(model: type[Section], root: Path) -> dict[str, Any]:
     return {
         variable_names(model, field)[0]: values[field] for field in values.keys() & fields.keys()
     }
+
+
+def _table_of(model: type[Section]) -> str:
+    return f"{PROJECT_TABLE}.{model.table}" if model.table else PROJECT_TABLE
 
 
 def _refuse(table: object, name: str, secrets: Mapping[str, str]) -> None:

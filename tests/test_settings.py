@@ -1,7 +1,13 @@
 """Settings from the environment, `.env` and `pyproject.toml`."""
 
+import sys
+from pathlib import Path
+
 import pytest
 from support.project import Project
+
+from mpt_tool.errors import SettingsError
+from mpt_tool.settings import Settings, load_settings
 
 ERROR = "Error running list command: "
 
@@ -102,7 +108,7 @@ def test_a_pyproject_without_a_table_of_the_tool_changes_nothing(project: Projec
         ("[tool.mpt-tool]\nfolder = 3", "folder"),
         (
             '[tool.mpt-tool]\nfolder = "a\\u0000b"',
-            "MPT_TOOL_FOLDER is 'a\\x00b': no path holds a NUL",
+            "folder in [tool.mpt-tool] is 'a\\x00b': no path holds a NUL",
         ),
         ('[tool.mpt-tool]\nstorage-type = "postgres"', "STORAGE_TYPE"),
     ],
@@ -145,8 +151,8 @@ def test_a_secret_in_pyproject_is_refused_and_not_shown(
     ("text", "reason"),
     [
         ("tables = 'ours'", "pyproject.toml: tables in [tool.mpt-tool.airtable] is unknown"),
-        ("base-id = 3", "STORAGE_AIRTABLE_BASE_ID (or MPT_TOOL_STORAGE_AIRTABLE_BASE_ID) is 3: "),
-        ("lease-seconds = 1", "STORAGE_AIRTABLE_LEASE_SECONDS"),
+        ("base-id = 3", "base-id in [tool.mpt-tool.airtable] is 3: use text, in quotes"),
+        ("lease-seconds = 1", "lease-seconds in [tool.mpt-tool.airtable] is 1: use a number"),
         ("", "AIRTABLE_API_KEY (or MPT_TOOL_STORAGE_AIRTABLE_API_KEY) and STORAGE_AIRTABLE_BASE"),
     ],
 )
@@ -336,3 +342,47 @@ def test_what_is_blank_hides_neither_the_older_name_nor_the_next_place(
 
     assert ": Migration folder not found: from_pyproject\n" in checked.stderr
     assert "is 'postgres': use one of" in listed.stderr
+
+
+def test_a_scheduler_of_dask_needs_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BATCH_EXECUTOR", "dask:tcp://scheduler:8786")
+    assert load_settings(Settings, tmp_path).batch_executor == "dask:tcp://scheduler:8786"
+    # As if it was not installed.
+    monkeypatch.setitem(sys.modules, "distributed", None)
+
+    with pytest.raises(SettingsError, match=r"it needs an extra: pip install 'mpt-tool\[dask\]'"):
+        load_settings(Settings, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("schema-time-limit", "'ten'", "is 'ten': use a number"),
+        ("data-time-limit", "-1", "is -1: use a number from 0 on"),
+        ("data-time-limit", "1e400", "is inf: use a number up to 1,000,000,000"),
+        ("notify-stalled-seconds", "0", "is 0: use a number above 0"),
+        ("folder", "5", "is 5: use a path, in quotes"),
+        ("storage-type", "5", "is 5: use text, in quotes"),
+        ("service-version", "[1]", "is [1]: use text, in quotes"),
+    ],
+)
+def test_of_a_wrong_value_is_told_where_it_stands_and_what_to_write(
+    project: Project, key: str, value: str, told: str
+) -> None:
+    project.file("pyproject.toml", f"[tool.mpt-tool]\n{key} = {value}\n")
+
+    result = project.run("migrate", "--list")
+
+    assert result.exit_code == 2
+    assert result.error == f"{ERROR}{key} in [tool.mpt-tool] {told}\nAborted.\n"
+
+
+def test_a_wrong_value_of_a_variable_is_told_by_the_variable(project: Project) -> None:
+    project.file("pyproject.toml", "[tool.mpt-tool]\ndata-time-limit = 5\n")
+
+    result = project.run("migrate", "--list", env={"MPT_TOOL_DATA_TIME_LIMIT": "ten"})
+
+    names = "DATA_TIME_LIMIT (or MPT_TOOL_DATA_TIME_LIMIT)"
+    assert result.error == f"{ERROR}{names} is 'ten': use a number\nAborted.\n"

@@ -22,6 +22,7 @@ from torture import (
     steps,
     system_calls,
     ways,
+    worker_kills,
 )
 from torture.figures import Figure
 
@@ -71,6 +72,10 @@ CASES: Mapping[str, Case] = {
     "steps": Case(
         partial(steps.figures, kills=200, items=300),
         partial(steps.figures, kills=10, items=60),
+    ),
+    "worker-kills": Case(
+        partial(worker_kills.figures, kills=100, items=1_200),
+        partial(worker_kills.figures, kills=2, items=300),
     ),
     "system-calls": Case(
         partial(system_calls.figures, migrations=3),

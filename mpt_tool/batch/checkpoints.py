@@ -3,13 +3,13 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from mpt_tool.errors import MptToolError
-from mpt_tool.migration.steps import Steps
+from mpt_tool.migration.steps import Steps, place_of
 from mpt_tool.process.log import get_log
 from mpt_tool.process.signals import start_aside
 from mpt_tool.records import Checkpoint, FailedItem, KeptStep, counted
@@ -33,12 +33,14 @@ class Tally:
         failed: how many failed for good.
         total: how many there are in all, if that is known.
         outcomes: how many came to each outcome that `process` returned.
+        last_error: what the last one raised that failed for good in this run, if any did.
     """
 
     processed: int = 0
     failed: int = 0
     total: int | None = None
     outcomes: Counter[str] = field(default_factory=Counter)
+    last_error: Exception | None = None
 
     @classmethod
     def since(cls, checkpoint: Checkpoint | None) -> Self:
@@ -66,7 +68,7 @@ class Checkpoints:
         save: keeps a checkpoint.
         every: after how many items one is saved at the latest.
         seconds: after how many seconds one is saved at the latest.
-        of_failed: the durable steps of items that failed before.
+        not_passed: the items that failed before and whose durable steps still hold, by number.
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class Checkpoints:
         save: Save,
         every: float,
         seconds: float,
-        of_failed: Iterable[KeptStep] = (),
+        not_passed: Mapping[int, FailedItem] | None = None,
     ) -> None:
         self._begin = begin
         self.tally = tally
@@ -85,8 +87,17 @@ class Checkpoints:
         self._every = every if seconds else 1
         self._seconds = seconds
         self.cursor = begin.cursor
+        not_passed = not_passed or {}
+        of_failed = (step for item in not_passed.values() for step in item.steps)
         self.steps = Steps(begin.steps, self.save, of_failed)
         """The durable steps of the run, saved as they are taken."""
+        # The numbers of those that failed before it was begun anew, by the cursor.
+        self._unpassed = {
+            place_of(item.cursor): number
+            for number, item in not_passed.items()
+            if number < begin.retried
+        }
+        self._is_done = begin.done
         self._retried = begin.retried
         self._walk_from = (time.monotonic(), tally.handled)
         self._unsaved_failures: list[FailedItem] = []
@@ -106,6 +117,8 @@ class Checkpoints:
             "retried": self._retried,
             "outcomes": dict(tally.outcomes),
             "steps": self.steps.kept(),
+            "unpassed": _ranges(self._unpassed.values()),
+            "done": self._is_done and tally.failed > 0,
             "rate": self._rate(),
         }
         return self._begin.model_copy(update=update), tuple(self._unsaved_failures)
@@ -164,8 +177,8 @@ class Checkpoints:
             Exception: what a save failed with.
         """
         with self._turn:
-            self.cursor = cursor
-            self.steps.take(cursor)
+            self._move_to(cursor)
+            self._take_steps(cursor)
             self._note_done(outcomes)
 
     def count(self, outcomes: Sequence[str | None]) -> None:
@@ -184,7 +197,7 @@ class Checkpoints:
             Exception: what a save failed with.
         """
         with self._turn:
-            self.cursor = failed.cursor
+            self._move_to(failed.cursor)
             self.tally.failed += 1
             self._note_failed(failed)
 
@@ -202,8 +215,18 @@ class Checkpoints:
                 self._note_failed(failed)
             else:
                 self.tally.failed -= 1
-                self.steps.take(cursor)
+                self._take_steps(cursor)
                 self._note_done(outcomes)
+
+    def _move_to(self, cursor: Any) -> None:
+        # There was an item left after all: there may be more.
+        self.cursor, self._is_done = cursor, False
+
+    def _take_steps(self, cursor: Any) -> tuple[KeptStep, ...]:
+        """Take away the steps of an item that is over, and return them."""
+        if self._unpassed:
+            self._unpassed.pop(place_of(cursor), None)
+        return self.steps.take(cursor)
 
     def _note_done(self, outcomes: Sequence[str | None]) -> None:
         self.tally.processed += len(outcomes)
@@ -216,7 +239,7 @@ class Checkpoints:
         self._note_change(len(outcomes))
 
     def _note_failed(self, failed: FailedItem) -> None:
-        steps = self.steps.take(failed.cursor)
+        steps = self._take_steps(failed.cursor)
         self._unsaved_failures.append(failed.model_copy(update={"steps": steps}))
         self._note_change(1)
 
@@ -263,3 +286,15 @@ class Checkpoints:
                 self._save()
             except MptToolError as error:
                 log.error("What was done since the last checkpoint could not be saved: %s", error)
+
+
+def _ranges(numbers: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    """Return the first and the last of each of the numbers that follow one another."""
+    ranges: list[tuple[int, int]] = []
+    for number in sorted(numbers):
+        first, last = ranges[-1] if ranges else (number, number)
+        if ranges and number == last + 1:
+            ranges[-1] = (first, number)
+        else:
+            ranges.append((number, number))
+    return tuple(ranges)

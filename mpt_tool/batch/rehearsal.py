@@ -86,6 +86,7 @@ class Sight:
     Args:
         items: how many items a run would handle, as far as was looked.
         is_all: whether there are no more.
+        is_to_verify: whether none is left, and a run would just verify what earlier ones did.
         shown: the first few, as the migration describes them.
         refused: the requests that would have changed something and were not answered.
         beside: what would have been changed before the items and between them, by `prepare`, say.
@@ -94,6 +95,7 @@ class Sight:
 
     items: int = 0
     is_all: bool = True
+    is_to_verify: bool = False
     shown: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     beside: list[RehearsedChange] = field(default_factory=list)
@@ -137,7 +139,12 @@ def look_at(
         ScriptFailedError: the items cannot be had.
     """
     names = _named(migration, is_allowed=allows_unguarded or not rehearses)
+    if rehearses and migration.executor == "process":
+        log.info("Its items are processed in this process alone, as it is a rehearsal")
     sight = Sight(rehearsed=Rehearsed(names) if rehearses else None)
+    if checkpoint and checkpoint.is_to_be_verified:
+        sight.is_to_verify = True
+        return sight
     migration.is_rehearsal = True
     rehearsal.answers, rehearsal.reads = True, migration.reads
     try:

@@ -24,10 +24,11 @@ def demo(
     from mpt_tool.process.signals import Stop
     from mpt_tool.view.logs import teller
 
-    # It is no command of a project: nothing of what the working folder holds is read.
+    # It is no command of a project: nothing of what the working folder holds is read. A signal is
+    # told by the command that it shows.
     stop = Stop(teller())
     try:
-        with stop.listening(), _folder(keep) as folder:
+        with stop.listening(), stop.untold(), _folder(keep) as folder:
             tour(folder, os.environ, _echo)
         _echo("")
         left = f"{keep} holds it all" if keep else "All of it is gone again"

@@ -18,7 +18,17 @@ from mpt_tool.view.terminal import is_coloured
 _COMMANDS = {
     "Commands that run": ("migrate", "batch", "stop", "unlock"),
     "Commands that show": (
-        *("status", "pending", "history", "failures", "report", "verify", "doctor", "demo"),
+        *(
+            "status",
+            "pending",
+            "history",
+            "failures",
+            "report",
+            "verify",
+            "doctor",
+            "explain",
+            "demo",
+        ),
     ),
 }
 _PANELS = {name: panel for panel, names in _COMMANDS.items() for name in names}

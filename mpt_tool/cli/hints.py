@@ -44,14 +44,28 @@ def _meant(name: str, group: Any) -> str:
         for option in each.params:
             if f"--{word}" in option.opts and option.rich_help_panel != OUTPUT:
                 needed = [p.metavar for p in each.params if p.required]
-                value = [] if option.is_flag else [option.metavar or word.upper()]
-                return " ".join(["mpt-tool", called, *needed, f"--{word}", *value])
+                return " ".join(["mpt-tool", called, *needed, _typed(option, word)])
     return ""
+
+
+def _of_output(name: str, group: Any) -> str:
+    """Return where an option belongs that nearly all commands have; nothing of any other one."""
+    for option in group.commands["status"].params:
+        if name in option.opts and option.rich_help_panel == OUTPUT:
+            return f"mpt-tool COMMAND {_typed(option, name.lstrip('-'))}"
+    return ""
+
+
+def _typed(option: Any, word: str) -> str:
+    return f"--{word}" if option.is_flag else f"--{word} {option.metavar or word.upper()}"
 
 
 def add_hint(error: Any, name: str, context: typer.Context) -> None:
     """Say in an error of usage what was meant by a name that is none here, if that is known."""
-    if meant := _meant(name, context.find_root().command):
+    group = context.find_root().command
+    # After the name of a command it has no such option.
+    is_before_command = context.command is group
+    if meant := (is_before_command and _of_output(name, group)) or _meant(name, group):
         error.message = f"{error.message.rstrip('.')}. Did you mean {meant}?"
         # What Typer would name is only alike.
         error.possibilities = None

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from mpt_tool.cli.session import Session
     from mpt_tool.project import Project
     from mpt_tool.records import Attempt
-    from mpt_tool.scripts.plan import Entry
-    from mpt_tool.storage.repository import Holder
 
 log = get_log(__name__)
 
@@ -70,7 +68,7 @@ def _began_before(attempt: "Attempt", moment: datetime) -> bool:
 
 def _running(project: "Project") -> "list[Attempt]":
     """Return the attempts that nobody has recorded the end of yet, the newest first."""
-    from mpt_tool.scripts.plan import running
+    from mpt_tool.runner.attempts import unended
 
     try:
         snapshot = project.repository.load()
@@ -78,36 +76,7 @@ def _running(project: "Project") -> "list[Attempt]":
         log.warning("What is still running cannot be told: %s", error)
         return []
     # The records alone tell it: no script is read.
-    entries = project.plan([], snapshot)
-    attempts = [_unended(entry, snapshot.holder) for entry in running(entries)]
-    return sorted(attempts, key=lambda each: str(each.started_at), reverse=True)
-
-
-def _unended(entry: "Entry", holder: "Holder | None") -> "Attempt":
-    """Return the attempt that an entry is running in, with what is known of who makes it."""
-    from mpt_tool.records import Attempt
-
-    record = entry.record
-    assert record
-    assert entry.type
-    checkpoint = record.checkpoint
-    known = holder if holder and not entry.is_left else None
-    return Attempt(
-        run_id=known.run_id if known else "",
-        user=known.user if known else "",
-        host=known.host if known else "",
-        process=int(known.process) if known and known.process.isdecimal() else 0,
-        version=record.version,
-        tool_version="",
-        migration_id=entry.migration_id,
-        order_id=entry.order_id,
-        type=entry.type,
-        outcome=OutcomeEnum.FOUND_DEAD if entry.is_left else OutcomeEnum.RUNNING,
-        started_at=record.started_at,
-        target=entry.target or None,
-        counts=checkpoint.counts() if checkpoint and checkpoint.handled else None,
-        outcomes=(checkpoint.outcomes or None) if checkpoint else None,
-    )
+    return unended(project.plan([], snapshot), snapshot.holder)
 
 
 def _by_run(attempts: "Iterable[Attempt]") -> "Iterator[list[Attempt]]":

@@ -159,7 +159,6 @@ def _initialize(session: "Session", wait: float | None) -> Result:
 
 def _list(session: "Session") -> Result:
     """Show all migrations and where they stand."""
-    from mpt_tool.scripts.folder import strays
     from mpt_tool.scripts.plan import by_target
     from mpt_tool.view.status import standing
 
@@ -168,14 +167,15 @@ def _list(session: "Session") -> Result:
     entries = project.plan(scripts, snapshot, project.attempts_if_any())
     by_targets = session.output.verbose and not session.output.as_json
     shown = by_target(entries) if by_targets else entries
-    notes = [*strays(project.folder), *project.store_notes(entries, snapshot.missing)]
-    return Result(Listing(shown, notes), standing(entries, snapshot.holder))
+    notes = [*project.strays(), *project.store_notes(entries, snapshot.missing)]
+    next_ = project.next_command(entries, snapshot.holder)
+    return Result(Listing(shown, notes), standing(entries, next_))
 
 
 def _check(session: "Session", *, strict: bool, missing_ok: bool) -> Result:
     """Report everything that is wrong with the scripts; if strict, held against the store too."""
     from mpt_tool.scripts import check
-    from mpt_tool.scripts.folder import find, strays
+    from mpt_tool.scripts.folder import find
 
     project = session.project
     if missing_ok and not os.path.lexists(project.folder):
@@ -191,5 +191,5 @@ def _check(session: "Session", *, strict: bool, missing_ok: bool) -> Result:
     if findings:
         failure = ScriptError(f"{len(findings)} problem(s) found in {project.folder}")
         return Result(Findings(findings), failure=failure)
-    notes = [f"Note: {stray}." for stray in strays(project.folder)]
+    notes = [f"Note: {stray}." for stray in project.strays()]
     return Result(Findings([]), [*notes, "Migrations check passed successfully."])

@@ -22,8 +22,10 @@ def pending(
 
     project = session.project
     snapshot = project.repository.load()
-    entries = project.plan(project.scripts(), snapshot)
+    entries = project.told_ends(project.plan(project.scripts(), snapshot))
+    strays, next_ = project.strays(), project.next_command(entries, snapshot.holder)
     if waiting := plan.pending(entries, type_):
-        said = standing(entries, snapshot.holder)
-        return Result(Pending(waiting), said, exit_code=ExitCode.PENDING)
-    return Result(Pending([]), ["Nothing is pending."])
+        said = standing(entries, next_)
+        return Result(Pending(waiting, strays), said, exit_code=ExitCode.PENDING)
+    none_yet = [] if entries else standing(entries, next_)
+    return Result(Pending([], strays), ["Nothing is pending.", *none_yet])

@@ -57,6 +57,7 @@ def _report(session: "Session") -> Report:
 
     from mpt_tool.cli.session import now
     from mpt_tool.errors import NoHistoryError
+    from mpt_tool.runner.attempts import unended
 
     project = session.project
     scripts, snapshot = project.scripts_if_any(), project.repository.load()
@@ -66,6 +67,8 @@ def _report(session: "Session") -> Report:
     except NoHistoryError as error:
         attempts, notes = [], [str(error)]
     entries = project.plan(scripts, snapshot, attempts)
+    # What runs, or was left so, is newer than all that has ended.
+    attempts = [*unended(entries, snapshot.holder), *attempts]
     return Report(
         project=project.root.name or str(project.root),
         tool=f"mpt-tool {version('mpt-tool')}",

@@ -2,27 +2,33 @@
 
 import json
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from math import inf
 
+from mpt_tool.batch.checkpoints import Tally
 from mpt_tool.batch.items import Budget
 from mpt_tool.batch.rehearsal import look_at
 from mpt_tool.cli.options import DEFAULT_LIMIT
 from mpt_tool.cli.session import Session
+from mpt_tool.cli.waiting import applied_meanwhile, state_to_run_on
 from mpt_tool.clients.rehearsal import Rehearsal, write_nothing
 from mpt_tool.enums import MigrationTypeEnum
-from mpt_tool.errors import MptToolError, NoHistoryError, ScriptError, StorageError
+from mpt_tool.errors import (
+    ItemsFailedError,
+    MptToolError,
+    NoHistoryError,
+    ScriptError,
+    StorageError,
+)
 from mpt_tool.records import FailedItem
-from mpt_tool.reporting import Locking, Reporter
+from mpt_tool.reporting import Locking, Silent
 from mpt_tool.runner import run as runs
 from mpt_tool.runner import some
 from mpt_tool.runner.prepare import Prepared, Selection, Step, prepare
 from mpt_tool.runner.work import BatchWork
-from mpt_tool.scripts import plan
-from mpt_tool.scripts.folder import Script, strays
+from mpt_tool.scripts.folder import CREATE_ONE, Script
 from mpt_tool.scripts.plan import RunResult
 from mpt_tool.settings import env_file_exported
 from mpt_tool.storage.repository import Snapshot, failures_of
@@ -58,7 +64,11 @@ def run(
             session.observed(_typed(selection), reporter) as observed,
         ):
             repository, scripts = session.project.repository, _scripts(session)
-            with _state_to_run_on(session, selection, scripts, wait or 0, observed) as snapshot:
+            state = state_to_run_on(session, selection, scripts, wait or 0, observed)
+            with state as (snapshot, was_pending):
+                told = applied_meanwhile(session, selection, scripts, snapshot)
+                if was_pending and told:
+                    return Result(said=[told])
                 prepared = _prepared(session, selection, scripts, snapshot)
                 context = session.context(observed)
                 context = replace(context, missing=snapshot.missing, budget=Budget(limit or inf))
@@ -77,70 +87,41 @@ def _next(
 ) -> list[str]:
     """Return what to type next after a run that failed; none if its error says that.
 
-    Nothing is read again for it: the run knows what it left behind.
+    No record is read again for it: the run knows what it left behind.
     """
     if isinstance(outcome.failure, StorageError):
         return []
     records = {**snapshot.records, **outcome.records}
     left = replace(snapshot, records=records, holder=None)
-    return next_lines(session.project.plan(scripts, left), None)
+    project = session.project
+    entries = project.told_ends(project.plan(scripts, left))
+    return next_lines(project.next_command(entries, None))
 
 
 def handle_some(
     session: Session, selection: Selection, only: Sequence[str], wait: float | None
 ) -> Result:
     """Handle the items of these cursors of one batch migration, and nothing else of it."""
-    with (
-        env_file_exported(session.project.root),
-        session.observed(f"{_typed(selection)} --only", LogReporter()) as observed,
-        ExitStack() as held,
-    ):
-        repository, scripts = session.project.repository, _scripts(session)
-        with observed.during(Locking()):
-            held.enter_context(session.lock(wait))
-        snapshot = repository.load()
-        [step] = _prepared(session, selection, scripts, snapshot).steps
-        context = replace(session.context(observed), missing=snapshot.missing)
-        tally = some.handle_some(
-            step, [_cursor(given) for given in dict.fromkeys(only)], repository, context
-        )
+    tally, failure = Tally(), None
+    cursors = [_cursor(given) for given in dict.fromkeys(only)]
+    try:
+        with (
+            env_file_exported(session.project.root),
+            session.observed(f"{_typed(selection)} --only", LogReporter()) as observed,
+            ExitStack() as held,
+        ):
+            repository, scripts = session.project.repository, _scripts(session)
+            with observed.during(Locking()):
+                held.enter_context(session.lock(wait))
+            snapshot = repository.load()
+            [step] = _prepared(session, selection, scripts, snapshot).steps
+            context = replace(session.context(observed), missing=snapshot.missing)
+            some.handle_some(step, cursors, tally, repository, context)
+    except ItemsFailedError as error:
+        failure = error
     outcomes = f": {in_outcomes(tally.outcomes)}" if tally.outcomes else ""
-    return Result(said=[f"Handled {in_items(tally.processed)}{outcomes}."])
-
-
-@contextmanager
-def _state_to_run_on(
-    session: Session,
-    selection: Selection,
-    scripts: Sequence[Script],
-    wait: float,
-    observed: Reporter,
-) -> Iterator[Snapshot]:
-    """Yield the state, under the lock; one that may wait takes none if nothing is pending.
-
-    Raises:
-        LockedError: another run holds the lock and did not give it back in time.
-        StorageError: the store failed.
-    """
-    gives_up_at = time.monotonic() + wait
-    with ExitStack() as held:
-        with observed.during(Locking()):
-            snapshot = _nothing_pending(session, selection, scripts, wait) if wait else None
-            if snapshot is None:
-                held.enter_context(session.lock(max(0.0, gives_up_at - time.monotonic())))
-        yield snapshot or session.project.repository.load()
-
-
-def _nothing_pending(
-    session: Session, selection: Selection, scripts: Sequence[Script], wait: float
-) -> Snapshot | None:
-    """Return the state, looked at without the lock, if nothing is pending; else None."""
-    for snapshot in session.project.repository.looks(wait):
-        entries = session.project.plan(scripts, snapshot)
-        pending = plan.pending(entries, selection.migration_type)
-        if not any(selection.migration_id in (None, each.migration_id) for each in pending):
-            return snapshot
-    return None
+    of_all = in_items(tally.processed, len(cursors) if failure else None)
+    return Result(said=[f"Handled {of_all}{outcomes}."], failure=failure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +155,12 @@ def dry_run(session: Session, selection: Selection, look: Look | None = None) ->
     # What a script prints while it is loaded is no part of the plan.
     rehearsal = Rehearsal(answers=look.rehearses)
     write_nothing(rehearsal)
-    with redirect_stdout(sys.stderr), env_file_exported(session.project.root):
+    command = f"{_typed(selection)} {'--rehearse' if look.rehearses else '--dry-run'}"
+    with (
+        redirect_stdout(sys.stderr),
+        env_file_exported(session.project.root),
+        session.observed(command, Silent(), just_looks=True),
+    ):
         steps = _prepared(session, selection, scripts, snapshot).steps
         works = steps[0].works if selection.migration_id else {}
         sights = {
@@ -223,8 +209,13 @@ def _scripts(session: Session) -> list[Script]:
     if scripts := session.project.scripts():
         return scripts
     folder = session.project.folder
-    left_alone = "".join(f"; {stray}" for stray in strays(folder))
-    raise ScriptError(f"No migration files found in {folder}{left_alone}", topic="nothing-found")
+    strays = session.project.strays()
+    left_alone = "".join(f"; {stray}" for stray in strays)
+    raise ScriptError(
+        f"No migration files found in {folder}{left_alone}",
+        topic="nothing-found",
+        then="mpt-tool migrate --check" if strays else CREATE_ONE,
+    )
 
 
 def _prepared(

@@ -16,8 +16,8 @@ import typer
 
 from mpt_tool.enums import LogFormatEnum, MigrationTypeEnum
 from mpt_tool.errors import (
-    FAILURES_PAGE,
     ExitCode,
+    LockedError,
     MptToolError,
     ScriptFailedError,
     SettingsError,
@@ -29,7 +29,7 @@ from mpt_tool.process.signals import Stop
 from mpt_tool.project import Project, find_root, open_project
 from mpt_tool.records import Origin
 from mpt_tool.redaction import Redact, make_redact, secrets_in
-from mpt_tool.settings import read_env_file, working_folder
+from mpt_tool.settings import DASK, read_env_file, working_folder
 from mpt_tool.storage.repository import Stoppable
 from mpt_tool.view import documents, text
 from mpt_tool.view.logs import start_logs, teller
@@ -96,7 +96,10 @@ class Session:
     def write(self, result: Result) -> None:
         """Write what the command came to, in the form that was asked for, and end it.
 
-        It ends by the failure, unless a document tells that, or `typer.Exit` if the code is not 0.
+        The failure comes after what is reported, and before what is said besides.
+
+        Raises:
+            typer.Exit: the exit code is not 0.
         """
         exit_code = result.failure.exit_code if result.failure else result.exit_code
         if self.output.as_json:
@@ -111,12 +114,13 @@ class Session:
             text.write(result.content, sys.stdout)
             # Before what goes to stderr, where both end in one log.
             sys.stdout.flush()
-            for message in result.said:
-                _say(message, self.output, self.redact)
             if self.output.pipeline:
                 self.output.pipeline.write(self._marks(result), sys.stderr)
             if result.failure:
-                raise result.failure
+                folder = self.project.folder.absolute()
+                _write_error(self.command, result.failure, self.output, self.redact, folder)
+            for message in result.said:
+                _say(message, self.output, self.redact)
         if exit_code:
             raise typer.Exit(exit_code)
 
@@ -134,12 +138,15 @@ class Session:
                 held.enter_context(self.stop.asked_by(repository.is_asked_to_stop))
             yield
 
-    def observed(self, command: str, shown: "Reporter") -> AbstractContextManager["Reporter"]:
+    def observed(
+        self, command: str, shown: "Reporter", *, just_looks: bool = False
+    ) -> AbstractContextManager["Reporter"]:
         """Return a context in which a run goes on, with the reporter to tell of it.
 
         Args:
             command: what runs migrations, as it was typed.
             shown: what shows it here.
+            just_looks: whether it changes nothing, so that nobody is notified.
         """
         from mpt_tool.observers import observing
         from mpt_tool.observers.whereabouts import Whereabouts
@@ -147,22 +154,19 @@ class Session:
 
         project, origin = self.project, self.origin
         where = Whereabouts(project.name, project.root, origin)
-        return observing(
-            Run(command), shown, project.settings, os.environ, where, self.redact, self._advice
-        )
+        run, settings = Run(command, just_looks), project.settings
+        return observing(run, shown, settings, os.environ, where, self.redact, self._advice)
 
     def _advice(self) -> str:
-        """Return what to type next; nothing if the store does not tell now."""
-        from mpt_tool.scripts.next_command import next_command
-
+        """Return what to type next after the run; nothing if the store does not tell now."""
         # Of its own: what it reads does not mix with what the run saves.
         project = replace(self.project)
         try:
             snapshot = project.repository.load()
-            entries = project.plan(project.scripts_if_any(), snapshot)
+            entries = project.told_ends(project.plan(project.scripts_if_any(), snapshot))
         except MptToolError:
             return ""
-        return str(next_command(entries, snapshot.holder) or "")
+        return str(project.next_command(entries, snapshot.holder) or "")
 
     def context(self, reporter: "Reporter") -> "Context":
         """Return what a run needs of the world around it."""
@@ -173,7 +177,15 @@ class Session:
             MigrationTypeEnum.DATA: settings.data_time_limit,
             MigrationTypeEnum.SCHEMA: settings.schema_time_limit,
         }
-        return Context(self.origin, now, self.redact, self.stop, limits, reporter)
+        return Context(
+            self.origin,
+            now,
+            self.redact,
+            self.stop,
+            limits,
+            reporter,
+            batch_executor=settings.batch_executor.removeprefix(DASK),
+        )
 
     @cached_property
     def origin(self) -> Origin:
@@ -278,8 +290,8 @@ def _write_error(
     if output.as_json:
         documents.write_json(command, {"error": message}, sys.stdout)
     if error.topic:
-        hints.append(f"More about this: {FAILURES_PAGE}#{error.topic}")
-    is_stop = isinstance(error, StoppedError) and error.keeps_progress
+        hints.append(f"More about this: mpt-tool explain {error.topic}")
+    is_stop = isinstance(error, StoppedError) and error.is_asked_for
     ended = reason if is_stop else f"Error running {command} command: {reason}"
     if output.logs_json:
         level = logging.INFO if is_stop else logging.ERROR
@@ -295,13 +307,16 @@ def _write_error(
     typer.echo(printable(ended), err=True)
     if not is_stop:
         typer.echo("Aborted.", err=True)
+    if error.then:
+        _say(f"Next: {error.then}", output, redact)
 
 
 def _marks(error: MptToolError, message: str, migrations: Path | None) -> list[Mark]:
     """Return what a pipeline is to show of an error; a warning, where it only has to go on."""
     from mpt_tool.process.tracebacks import places_in
 
-    is_error = error.exit_code != ExitCode.TRY_LATER
+    goes_on = isinstance(error, StoppedError | LockedError)
+    is_error = not (goes_on and error.exit_code == ExitCode.TRY_LATER)
     places = places_in(error, migrations) if migrations else []
     if not places:
         return [Mark(message, is_error=is_error)]

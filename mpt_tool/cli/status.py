@@ -31,12 +31,11 @@ def status(session: "Session", watch: bool = RULES.flag("--watch", WATCH)) -> Re
 def _look(project: "Project") -> Status:
     """Return what goes on now."""
     from mpt_tool.cli.session import now
-    from mpt_tool.scripts.next_command import next_command
 
     snapshot = project.repository.load()
-    entries = project.plan(project.scripts_if_any(), snapshot)
-    next_ = next_command(entries, snapshot.holder)
-    return Status(now(), snapshot.holder, entries, project.last_failure(), next_)
+    entries = project.told_ends(project.plan(project.scripts_if_any(), snapshot))
+    next_ = project.next_command(entries, snapshot.holder)
+    return Status(now(), snapshot.holder, entries, project.last_failure(), next_, project.strays())
 
 
 def _watch(session: "Session") -> None:

@@ -24,6 +24,7 @@ def verify(
 ) -> Result:
     """Verify once more what is applied; refuse all writes meanwhile."""
     from mpt_tool.clients.rehearsal import Rehearsal, write_nothing
+    from mpt_tool.reporting import Silent
     from mpt_tool.runner import verify as verifying
     from mpt_tool.runner.attempts import report_of
     from mpt_tool.settings import env_file_exported
@@ -36,8 +37,12 @@ def verify(
     rehearsal = Rehearsal(answers=False)
     write_nothing(rehearsal)
     # What a script prints is no part of the result.
-    with redirect_stdout(sys.stderr), env_file_exported(project.root):
-        verified = list(verifying.verify(chosen, project.root, rehearsal))
+    with (
+        redirect_stdout(sys.stderr),
+        env_file_exported(project.root),
+        session.observed("verify", Silent(), just_looks=True) as observed,
+    ):
+        verified = list(verifying.verify(chosen, project.root, rehearsal, observed))
     if not verified:
         without = f"{migration_id} has no" if migration_id else "no applied migration has a"
         return Result(Verified([]), [f"Nothing to verify: {without} verify()."])

@@ -41,6 +41,11 @@ def was_not_begun(error: BaseException | None) -> bool:
     return isinstance(error, NotBegunError)
 
 
+def is_stop(error: BaseException) -> bool:
+    """Whether an error is that a script was to stop, or began nothing more for that."""
+    return was_not_begun(error) or isinstance(error, KeyboardInterrupt)
+
+
 def parts(seconds: float) -> Iterator[float]:
     """Yield the parts of a pause, after each of which a stop is noticed."""
     ends_at = time.monotonic() + seconds

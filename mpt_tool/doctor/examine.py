@@ -9,13 +9,16 @@ from threading import Thread
 
 from mpt_tool.checks import Check, Checked, doubtful, right, wrong
 from mpt_tool.doctor.machine import checks_of_machine
+from mpt_tool.doctor.notifications import checks_of_notifications
 from mpt_tool.doctor.platform import checks_of_platform
 from mpt_tool.doctor.settings import checks_of_files, checks_of_settings
 from mpt_tool.doctor.sources import find_values
 from mpt_tool.doctor.versions import checks_of_versions
 from mpt_tool.errors import MptToolError, ScriptError, SettingsError
+from mpt_tool.process.signals import start_aside
 from mpt_tool.project import Project
 from mpt_tool.scripts.check import check
+from mpt_tool.scripts.folder import find
 from mpt_tool.settings import Settings
 from mpt_tool.storage import settings_of
 
@@ -41,7 +44,7 @@ def examine(root: Path, opened: Callable[[], Project]) -> Mapping[str, Sequence[
     }
     near: dict[str, Look] = {
         "project": partial(_project, root, opened),
-        "settings": partial(checks_of_settings, root, storage_type(root)),
+        "settings": partial(_settings, root),
         "machine": partial(checks_of_machine, root),
         "versions": checks_of_versions,
     }
@@ -59,6 +62,11 @@ def storage_type(root: Path) -> str:
     return str(found[0].value).strip() if found else default
 
 
+def _settings(root: Path) -> Iterator[Check]:
+    yield from checks_of_settings(root, storage_type(root))
+    yield from checks_of_notifications(root)
+
+
 def _project(root: Path, opened: Callable[[], Project]) -> Iterator[Check]:
     """Yield the root, the files of settings, and the folder of the migrations."""
     yield right("root", str(root))
@@ -68,22 +76,36 @@ def _project(root: Path, opened: Callable[[], Project]) -> Iterator[Check]:
     except SettingsError:
         yield doubtful("migrations", "not looked for", _FIRST_THE_SETTINGS)
         return
+    yield _folder(project)
+    for stray in project.strays():
+        yield doubtful("file", stray, "Rename it; or leave it, if it is no migration")
+
+
+def _folder(project: Project) -> Check:
+    """Return how it is with the folder of the migrations, and with the scripts in it."""
+    folder = project.folder
     try:
-        scripts = project.scripts()
+        scripts = find(folder, project.searched)
     except ScriptError as error:
-        advice = "Change to the project's root, or set MPT_TOOL_FOLDER; or create a migration:"
-        yield wrong("migrations", str(error), f"{advice} mpt-tool migrate --new-data NAME")
-        return
-    findings = len(check(scripts))
-    if findings:
+        advice = "Let this user read it"
+        if not folder.is_dir():
+            advice = "Change to the project's root, or set MPT_TOOL_FOLDER; or create a migration:"
+            advice = f"{advice} mpt-tool migrate --new-data NAME"
+        return wrong("migrations", str(error), advice)
+    try:
+        project.scripts()
+    except ScriptError as error:
+        advice = "Rename the file; mpt-tool migrate --check names each that is to be renamed"
+        return wrong("migrations", str(error), advice)
+    if findings := len(check(scripts)):
         advice = "Look at what is wrong with them: mpt-tool migrate --check"
-        yield doubtful("migrations", f"{project.folder}, {findings} objections", advice)
-    elif scripts:
-        count = f"{len(scripts)} {'script' if len(scripts) == 1 else 'scripts'}"
-        yield right("migrations", f"{project.folder}, {count}")
-    else:
+        objections = f"{findings} {'objection' if findings == 1 else 'objections'}"
+        return doubtful("migrations", f"{folder}, {objections}", advice)
+    if not scripts:
         advice = "Create one: mpt-tool migrate --new-data NAME"
-        yield doubtful("migrations", f"{project.folder} holds no migration", advice)
+        return doubtful("migrations", f"{folder} holds no migration", advice)
+    count = f"{len(scripts)} {'script' if len(scripts) == 1 else 'scripts'}"
+    return right("migrations", f"{folder}, {count}")
 
 
 def _store(opened: Callable[[], Project]) -> Iterator[Check]:
@@ -128,7 +150,7 @@ def _begun(look: Look) -> SimpleQueue[Check | None]:
             arriving.put(wrong("examination", told, "It ended here: tell those who made it"))
         arriving.put(None)
 
-    Thread(target=work, daemon=True).start()
+    start_aside(Thread(target=work, daemon=True))
     return arriving
 
 

@@ -48,7 +48,7 @@ class Steps:
         self._shared: dict[str, KeptStep] = {}
         self._of_failed: dict[str, dict[str, KeptStep]] = {}
         for step in of_failed:
-            self._of_failed.setdefault(_place(step.cursor), {})[step.key] = step
+            self._of_failed.setdefault(place_of(step.cursor), {})[step.key] = step
         self._save = save
         self._turn = threading.Lock()
         # Held while it is saved. What others note meanwhile is saved by one of them for all.
@@ -95,7 +95,7 @@ class Steps:
         if not (self._steps or self._of_failed):
             return ()
         with self._turn:
-            place = _place(cursor)
+            place = place_of(cursor)
             of_failed = self._of_failed.pop(place, {})
             return tuple(self._steps.pop(place, of_failed).values())
 
@@ -111,7 +111,7 @@ class Steps:
     def _course(self, key: str, make: Make, find: Make | None) -> _Course:
         self.require_kept()
         step = self._step_in_hand(key)
-        place = _place(step.cursor), key
+        place = place_of(step.cursor), key
         with self._turn:
             if place in self._under_way:
                 raise StepError(f"once({key!r}) is under way already: call it once at a time")
@@ -146,7 +146,7 @@ class Steps:
                 self._drop(step)
                 yield self._save_changes, False
             else:
-                self._raised[_place(step.cursor), step.key] = message_of(error)
+                self._raised[place_of(step.cursor), step.key] = message_of(error)
             raise
         return (yield from self._keep(step, made))
 
@@ -196,7 +196,7 @@ class Steps:
 
     def _doubt(self, step: KeptStep) -> str:
         """Return why nobody knows whether a step was made, and what to do."""
-        raised = self._raised.get((_place(step.cursor), step.key))
+        raised = self._raised.get((place_of(step.cursor), step.key))
         how = f"failed: {raised}" if raised else "ended before it was kept what it made"
         return (
             f"once({step.key!r}) may have made it already, as an earlier try {how}. Look whether it"
@@ -206,7 +206,7 @@ class Steps:
     def _of_item(self, cursor: Any) -> dict[str, KeptStep]:
         if cursor is None:
             return self._shared
-        place = _place(cursor)
+        place = place_of(cursor)
         return self._steps.get(place) or self._of_failed.get(place, {})
 
     def _note(self, step: KeptStep) -> None:
@@ -216,7 +216,7 @@ class Steps:
             if step.cursor is None:
                 self._shared[step.key] = step
             else:
-                place = _place(step.cursor)
+                place = place_of(step.cursor)
                 of_failed = self._of_failed.get(place, {})
                 self._steps.setdefault(place, dict(of_failed))[step.key] = step
 
@@ -227,7 +227,7 @@ class Steps:
             steps = self._of_item(step.cursor)
             steps.pop(step.key, None)
             if not steps:
-                self._steps.pop(_place(step.cursor), None)
+                self._steps.pop(place_of(step.cursor), None)
 
 
 def attach(migration: object, steps: Steps) -> None:
@@ -235,7 +235,7 @@ def attach(migration: object, steps: Steps) -> None:
     vars(migration)["_steps"] = steps
 
 
-def _place(cursor: Any) -> str:
+def place_of(cursor: Any) -> str:
     """Return an item's cursor as what can be looked up."""
     return json.dumps(cursor, sort_keys=True)
 

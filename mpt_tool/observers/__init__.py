@@ -30,7 +30,7 @@ def observing(
     """Yield the reporter to tell of a run, which is over when the context ends.
 
     Whatever becomes of the others whom it tells, the run is what it would be without them. At its
-    end they are waited for, a few seconds at most.
+    end they are waited for, a few seconds at most. Of one that just looks there is telemetry alone.
 
     Args:
         run: what is to be told.
@@ -39,17 +39,18 @@ def observing(
         environment: the variables of the process, those of OpenTelemetry among them.
         where: where it runs.
         redact: takes secrets out of what is told.
-        advise: returns what to type next; reads the store, and may be called in any thread.
+        advise: returns what to type next, after the run; reads the store, and may be called in any
+            thread.
     """
     with Deliveries() as deliveries:
         others: list[Reporter] = []
         if not _is_disabled(environment) and (settings.telemetry or signals_in(environment)):
             others += _telemetry(settings, signals_in(environment), where, redact, deliveries)
-        if settings.notify_urls and _can_notify():
+        if settings.notify_urls and not run.just_looks and _can_notify():
             from mpt_tool.observers.notifications import Notifier
 
             others.append(Notifier(settings, where, redact, advise, deliveries))
-        if settings.notify_ping_url:
+        if settings.notify_ping_url and not run.just_looks:
             from mpt_tool.observers.pings import Pinger
 
             url = settings.notify_ping_url.get_secret_value()

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Self
 
 from mpt_tool.process.log import get_log
+from mpt_tool.process.signals import start_aside
 
 # Of each delivery, from its beginning: after that it is not tried again.
 TRY_SECONDS = 4.0
@@ -55,7 +56,7 @@ class Deliveries:
         arguments = what, work, earlier
         thread = threading.Thread(target=_deliver, args=arguments, name=what, daemon=True)
         self._begun.append((what, thread))
-        thread.start()
+        start_aside(thread)
 
 
 def result_within[Result](seconds: float, work: Callable[[], Result]) -> Result | None:
@@ -67,7 +68,7 @@ def result_within[Result](seconds: float, work: Callable[[], Result]) -> Result 
             results.append(work())
 
     worker = threading.Thread(target=do, daemon=True)
-    worker.start()
+    start_aside(worker)
     worker.join(seconds)
     return results[0] if results else None
 

@@ -16,8 +16,10 @@ from mpt_tool.observers.course import Course
 from mpt_tool.observers.deliveries import Deliveries, UndeliveredError, UnusableError, result_within
 from mpt_tool.observers.endings import occasion_of
 from mpt_tool.observers.whereabouts import Whereabouts
+from mpt_tool.process.signals import start_aside
 from mpt_tool.redaction import Redact
 from mpt_tool.reporting import Event, FoundDead, Phase, Run, Silent
+from mpt_tool.scripts.next_command import to_watch
 from mpt_tool.settings import Settings
 from mpt_tool.wording import duration, printable, shortened
 
@@ -44,7 +46,7 @@ class Notifier(Silent):
         settings: of what they are notified, and where they are.
         where: where the run goes on.
         redact: takes secrets out of what is told.
-        advise: returns what to type next.
+        advise: returns what to type next, after the run.
         deliveries: what sends messages.
     """
 
@@ -104,8 +106,8 @@ class Notifier(Silent):
             return
         ended = threading.Event()
         watcher = threading.Thread(target=self._watch, args=(ended,), name="stall", daemon=True)
-        watcher.start()
         try:
+            start_aside(watcher)
             yield
         finally:
             ended.set()
@@ -128,9 +130,11 @@ class Notifier(Silent):
         lines = {"Why": shortened(self._redact(why), _LONGEST_REASON), "Where": str(self._where)}
         if occasion is not OccasionEnum.STARTED:
             lines["How far"] = str(self._course)
+        goes_on = occasion in (OccasionEnum.STARTED, OccasionEnum.STALLED)
+        advise = (lambda: str(to_watch("this run"))) if goes_on else self._advise
 
         def send(url: str) -> None:
-            told = {**lines, "Next": result_within(_ADVICE_SECONDS, self._advise) or ""}
+            told = {**lines, "Next": result_within(_ADVICE_SECONDS, advise) or ""}
             body = "\n".join(
                 f"{label}: {printable(self._redact(text))}" for label, text in told.items() if text
             )
@@ -139,6 +143,19 @@ class Notifier(Silent):
         for number, url in enumerate(self._urls, start=1):
             of_several = f" to address {number} of {len(self._urls)}" if self._urls[1:] else ""
             self._deliveries.begin(f"the notification{of_several}", partial(send, url))
+
+
+def unknown_addresses(urls: str) -> tuple[list[int], int]:
+    """Return which of the addresses are none that Apprise knows, from 1 on, and how many all are.
+
+    Needs Apprise.
+    """
+    from apprise import Apprise
+
+    _listen_to_apprise()
+    given = _BETWEEN_URLS.split(urls)
+    unknown = [number for number, url in enumerate(given, start=1) if not Apprise().add(url)]
+    return unknown, len(given)
 
 
 class _LastWarning(logging.Handler):
@@ -150,6 +167,14 @@ class _LastWarning(logging.Handler):
         self.message = record.getMessage()
 
 
+def _listen_to_apprise() -> _LastWarning:
+    """Have what it says of an address kept for the warning of a delivery, and written nowhere."""
+    logger = logging.getLogger("apprise")
+    last_warning = _LastWarning(logging.WARNING)
+    logger.handlers, logger.propagate = [last_warning], False
+    return last_warning
+
+
 def _send(url: str, title: str, body: str, kind: str) -> None:
     """Send a message to one address.
 
@@ -159,10 +184,7 @@ def _send(url: str, title: str, body: str, kind: str) -> None:
     """
     from apprise import Apprise
 
-    # What it says of an address is for the warning of a delivery that fails, without the address.
-    logger = logging.getLogger("apprise")
-    last_warning = _LastWarning(logging.WARNING)
-    logger.handlers, logger.propagate = [last_warning], False
+    last_warning = _listen_to_apprise()
     service = Apprise()
     if not service.add(url):
         raise UnusableError("NOTIFY_URLS: Apprise knows no service of such an address")

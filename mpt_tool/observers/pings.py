@@ -55,6 +55,17 @@ class Pinger(Silent):
         self._deliveries.begin("the ping of this run", lambda: _send(self._url, suffix, body))
 
 
+def is_address(url: str) -> bool:
+    """Whether something can be sent there, as far as its form tells."""
+    import httpx
+
+    try:
+        address = httpx.URL(url)
+    except httpx.InvalidURL:
+        return False
+    return address.scheme in ("http", "https") and bool(address.host)
+
+
 def _send(url: str, suffix: str, body: str) -> None:
     """Send a ping.
 

@@ -160,8 +160,8 @@ class Telemetry:
                 return f"target {phase.target}", _of_migration(phase)
             case Preparing():
                 return "prepare", {}
-            case Verifying():
-                return "verify", {}
+            case Verifying(name):
+                return "verify", {"mpt_tool.migration.name": name} if name else {}
             case Saving(handled):
                 return "checkpoint", {"mpt_tool.items.handled": handled}
             case Sending():

@@ -1,15 +1,17 @@
 """What the history keeps of an attempt, and what it tells of a run that died."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from mpt_tool.batch.checkpoints import Tally
 from mpt_tool.enums import OutcomeEnum
-from mpt_tool.errors import ItemsFailedError, StorageError, said_by
+from mpt_tool.errors import StorageError, said_by
 from mpt_tool.process.tracebacks import chain_of, frames_in
 from mpt_tool.records import Attempt, ErrorReport, MigrationRecord, Origin, seconds_between
 from mpt_tool.redaction import Redact
-from mpt_tool.storage.repository import StateRepository
+from mpt_tool.scripts.plan import Entry, running
+from mpt_tool.storage.repository import Holder, StateRepository
 
 # How many exceptions of a chain are kept: the last ones raised and as many of the first.
 _LONGEST_CHAIN = 100
@@ -56,11 +58,44 @@ def attempt_at(
     )
 
 
+def unended(entries: Iterable[Entry], holder: Holder | None) -> list[Attempt]:
+    """Return the attempts that nobody has recorded the end of yet, the newest first.
+
+    Args:
+        entries: a plan.
+        holder: who holds the lock; None if nobody does.
+    """
+    attempts = [_unended(entry, holder) for entry in running(entries)]
+    return sorted(attempts, key=lambda each: str(each.started_at), reverse=True)
+
+
+def _unended(entry: Entry, holder: Holder | None) -> Attempt:
+    """Return the attempt that an entry is running in, with what is known of who makes it."""
+    record = entry.record
+    assert record
+    assert entry.type
+    checkpoint = record.checkpoint
+    known = holder if holder and not entry.is_left else None
+    return Attempt(
+        run_id=known.run_id if known else "",
+        user=known.user if known else "",
+        host=known.host if known else "",
+        process=int(known.process) if known and known.process.isdecimal() else 0,
+        version=record.version,
+        tool_version="",
+        migration_id=entry.migration_id,
+        order_id=entry.order_id,
+        type=entry.type,
+        outcome=OutcomeEnum.FOUND_DEAD if entry.is_left else OutcomeEnum.RUNNING,
+        started_at=record.started_at,
+        target=entry.target or None,
+        counts=checkpoint.counts() if checkpoint and checkpoint.handled else None,
+        outcomes=(checkpoint.outcomes or None) if checkpoint else None,
+    )
+
+
 def report_of(error: BaseException, path: Path, redact: Redact) -> ErrorReport:
     """Return what the history keeps of an error that came out of the script at this path."""
-    if isinstance(error, ItemsFailedError):
-        # Which ones, `failures` tells.
-        return ErrorReport(kind=type(error).__qualname__, message=redact(error.failed))
     report, chain = None, chain_of(error)
     half = _LONGEST_CHAIN // 2
     kept = chain if len(chain) <= _LONGEST_CHAIN else chain[:half] + chain[-half:]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from mpt_tool.batch.items import Budget
-from mpt_tool.clients.limiter import was_not_begun
+from mpt_tool.clients.limiter import is_stop
 from mpt_tool.errors import ExitCode, ItemsFailedError, StoppedError, StorageError
 from mpt_tool.process.signals import Interrupted, Stop
 from mpt_tool.records import Checkpoint, FailedItem
@@ -63,8 +63,7 @@ def stop_while_verifying(recorder: Recorder, stop: Stop) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        is_stopped = was_not_begun(error) or isinstance(error, KeyboardInterrupt)
-        if not (is_stopped and stop.cause and recorder.keeps_checkpoints):
+        if not (is_stop(error) and stop.cause and recorder.keeps_checkpoints):
             raise
         stopped = f"Migration {recorder.name} was {stop.cause} while it was verified"
         raise _kept(stopped, stop.cause.exit_code) from None

@@ -1,21 +1,25 @@
 """Loads what a run is to run, and says where each of it begins."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mpt_tool.batch.checkpoints import Tally
-from mpt_tool.enums import MigrationTypeEnum, ResumeEnum
-from mpt_tool.errors import ScriptError, SelectionError
+from mpt_tool.enums import MigrationStatusEnum, MigrationTypeEnum, ResumeEnum
+from mpt_tool.errors import ExitCode, ScriptError, SelectionError, StoppedError
 from mpt_tool.migration import BaseMigration, BatchMigration
+from mpt_tool.process.signals import Interrupted
 from mpt_tool.records import Checkpoint, MigrationRecord, RunRecord
 from mpt_tool.runner.work import BatchWork, ScriptWork, Work
 from mpt_tool.scripts import plan
 from mpt_tool.scripts.folder import Script
-from mpt_tool.scripts.load import load, make
+from mpt_tool.scripts.load import load, load_elsewhere, make
 from mpt_tool.scripts.plan import Entry
 from mpt_tool.scripts.syntax import checksum
 from mpt_tool.scripts.targets import require_targets
+from mpt_tool.wording import in_items
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,8 @@ class Step:
 
     `works` is what there is to do for each target; without targets, for the empty name. `targets`
     are all that it has, those that are done too. `requires` are the ids of what has to be applied
-    before. `checksum` is of the syntax tree of the script at `path`.
+    before. `checksum` is of the syntax tree of the script at `path`. `begun` are the targets for
+    which it was run before.
     """
 
     record: MigrationRecord
@@ -54,6 +59,7 @@ class Step:
     works: Mapping[str, Work]
     path: Path
     checksum: str | None
+    begun: Collection[str] = ()
 
     @property
     def has_progress(self) -> bool:
@@ -87,6 +93,7 @@ def prepare(
         ScriptError: a script that may have to run holds no migration, or one of another type than
             recorded, or what it is made for or requires cannot be told without running it.
         ScriptFailedError: a script that may have to run cannot be loaded.
+        StoppedError: a stop came while one was loaded.
     """
     migration_type, migration_id = selection.migration_type, selection.migration_id
     if migration_id is not None:
@@ -95,7 +102,7 @@ def prepare(
         assert migration_type
         chosen = plan.pending(entries, migration_type)
         skipped = [entry.migration_id for entry in plan.applied(entries, migration_type)]
-    loaded = [(entry, load(entry.script, root)) for entry in chosen if entry.script]
+    loaded = _loaded(chosen, root)
     # Of one whose type could not be told before it may be known now that it is the other.
     ours = [each for each in loaded if each[0].type or migration_type in (None, each[1].type)]
     if migration_id is not None and migration_type and not ours:
@@ -103,6 +110,21 @@ def prepare(
     steps = [_step(entry, migration, selection, root, environment) for entry, migration in ours]
     _require_required(entries, steps)
     return Prepared(steps, skipped)
+
+
+def _loaded(chosen: Sequence[Entry], root: Path) -> list[tuple[Entry, BaseMigration]]:
+    """Return what was chosen with its migrations.
+
+    Raises:
+        StoppedError: a stop came meanwhile.
+    """
+    try:
+        return [(entry, load(entry.script, root)) for entry in chosen if entry.script]
+    except Interrupted as stop:
+        is_kept = any(each.handled for entry in chosen for each in entry.checkpoints)
+        kept = ": the progress of earlier runs is kept, run it again to go on" if is_kept else ""
+        code = ExitCode.TRY_LATER if is_kept else stop.exit_code
+        raise StoppedError(f"Nothing was begun: {stop}{kept}", code) from None
 
 
 def _step(
@@ -121,12 +143,21 @@ def _step(
     for target in targets_left(record, targets, selection.target):
         own = make(type(migration), entry.script, root, target) if target else migration
         run = record.run_of(target) if target else record
-        works[target] = _work(own, run, entry.script, source, selection)
+        elsewhere = partial(
+            load_elsewhere, entry.script, root.absolute(), target, selection.overrides, source
+        )
+        works[target] = _work(own, run, entry.script, source, selection, elsewhere)
     if selection.resume is ResumeEnum.RETRY_FAILED and not any(
         isinstance(work, BatchWork) and work.retries_failed for work in works.values()
     ):
         raise SelectionError(f"Migration {record.migration_id} has no failed items")
-    return Step(record, targets, migration.requires, works, path, source)
+    begun = [target for target in works if entry.record and _is_begun(entry.record, target)]
+    return Step(record, targets, migration.requires, works, path, source, begun)
+
+
+def _is_begun(record: MigrationRecord, target: str) -> bool:
+    run = record.run_of(target) if target else record
+    return run is not None and run.status is not MigrationStatusEnum.NOT_APPLIED
 
 
 def _require_as_written(migration: BaseMigration, entry: Entry) -> None:
@@ -171,6 +202,7 @@ def _work(
     script: Script,
     source: str | None,
     selection: Selection,
+    load: Callable[[], Any],
 ) -> Work:
     """Return what is to be done: from the checkpoint of the run on, or anew.
 
@@ -194,13 +226,15 @@ def _work(
     )
     if checkpoint and selection.resume is not ResumeEnum.ANYWAY and not retries_failed:
         _require_unchanged(checkpoint, script, source)
-    return BatchWork(
-        migration, checkpoint, source, Tally.since(checkpoint), retries_failed=retries_failed
-    )
+    tally = Tally.since(checkpoint)
+    return BatchWork(migration, checkpoint, source, tally, retries_failed, load)
 
 
 def begin_anew(checkpoint: Checkpoint | None) -> Checkpoint | None:
-    """Return the checkpoint of a run that begins anew: what was made once is not made again."""
+    """Return the checkpoint of a run that begins anew.
+
+    What was made once is not made again, but for items that were passed.
+    """
     if checkpoint is None or not (checkpoint.steps or checkpoint.next_failure):
         return None
     return Checkpoint(
@@ -209,6 +243,7 @@ def begin_anew(checkpoint: Checkpoint | None) -> Checkpoint | None:
         since=checkpoint.since,
         retried=checkpoint.next_failure,
         steps=checkpoint.steps,
+        unpassed=checkpoint.not_passed,
     )
 
 
@@ -218,15 +253,20 @@ def _require_unchanged(checkpoint: Checkpoint, script: Script, source: str | Non
     Raises:
         SelectionError: it is of another, and it is not said what to do with it.
     """
-    migration_id = script.migration_id
-    if checkpoint.is_to_be_verified or not checkpoint.handled:
+    if not checkpoint.is_of_another(source):
         return
-    if checkpoint.checksum not in (None, source):
+    batch = f"mpt-tool batch {script.migration_id}"
+    changed = f"{script.path.name} was changed since it came to"
+    if checkpoint.is_of_failed_items:
+        failed = in_items(checkpoint.failed)
         raise SelectionError(
-            f"{script.path.name} was changed since it came to {checkpoint.in_items}. Begin anew:"
-            f" mpt-tool batch {migration_id} --restart; or go on from there with the changed"
-            f" script: mpt-tool batch {migration_id} --resume-anyway"
+            f"{changed} its end, where {failed} had failed. Handle those: {batch} --retry-failed;"
+            f" or begin anew: {batch} --restart"
         )
+    raise SelectionError(
+        f"{changed} {checkpoint.in_items}. Begin anew: {batch} --restart; or go on from there with"
+        f" the changed script: {batch} --resume-anyway"
+    )
 
 
 def _require_required(entries: Sequence[Entry], steps: Sequence[Step]) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from mpt_tool.batch.checkpoints import Tally
 from mpt_tool.batch.drive import ItemError
+from mpt_tool.clients.limiter import is_stop
 from mpt_tool.enums import MigrationStatusEnum, OutcomeEnum
 from mpt_tool.errors import (
+    ExitCode,
     ItemsFailedError,
     MptToolError,
     NoHistoryError,
@@ -24,16 +26,16 @@ from mpt_tool.process.log import get_log
 from mpt_tool.records import (
     Attempt,
     Checkpoint,
+    ErrorReport,
     FailedItem,
     FailedItems,
-    KeptStep,
     RunRecord,
 )
 from mpt_tool.reporting import FoundDead, Saving
 from mpt_tool.runner.attempts import attempt_at, known_end, report_of
 from mpt_tool.runner.context import Context
 from mpt_tool.runner.ledger import Ledger
-from mpt_tool.storage.repository import StateRepository, failures_of, steps_of_failures
+from mpt_tool.storage.repository import StateRepository, failures_of, not_passed
 from mpt_tool.wording import name_of, timestamp
 
 log = get_log(__name__)
@@ -125,8 +127,12 @@ class Recorder:
         self._context.reporter.note(FoundDead(self.name))
         return None
 
-    def start(self, checkpoint: Checkpoint | None) -> None:
+    def start(self, checkpoint: Checkpoint | None, *, tried: bool = False) -> None:
         """Save that the migration runs, from this checkpoint on; None from its beginning.
+
+        Args:
+            checkpoint: where it begins.
+            tried: whether some items alone are handled of one that was never run.
 
         Raises:
             UnbegunError: that could not be saved.
@@ -135,7 +141,7 @@ class Recorder:
             if self._context.redact(self._target) != self._target:
                 raise StorageError("the name of a target holds a secret, which the state is not to")
             began = self._saved.start(self._context.clock(), self._context.origin.version)
-            run = began.reach(checkpoint)
+            run = began.reach(checkpoint and checkpoint.model_copy(update={"tried": tried}))
             self._repository.save(self._ledger.enter(self._target, run))
             # The process may have been frozen in the save, until another took the lock.
             self._repository.require_lock()
@@ -207,17 +213,17 @@ class Recorder:
         except NoHistoryError:
             return []
 
-    def steps_of_failures(self, checkpoint: Checkpoint) -> list[KeptStep]:
-        """Return the durable steps of all items that failed up to a checkpoint.
+    def not_passed(self, checkpoint: Checkpoint) -> dict[int, FailedItem]:
+        """Return the failed items with durable steps that still hold, by their numbers.
 
         Raises:
             StorageError: they cannot be read.
         """
         try:
-            return steps_of_failures(self._repository, self.migration_id, self._target, checkpoint)
+            return not_passed(self._repository, self.migration_id, self._target, checkpoint)
         except NoHistoryError:
             # Where there is no place for any, none was lost: the run ended instead.
-            return []
+            return {}
 
     def note(self, checkpoint: Checkpoint) -> None:
         """Note how far the migration came, to be saved with its end."""
@@ -273,23 +279,50 @@ class Recorder:
         return failure
 
     @contextmanager
-    def trying(self, tally: Tally) -> Iterator[None]:
-        """Note in the history that some items are handled out of their turn, and what fails.
+    def trying(self, tally: Tally, checkpoint: Checkpoint, *, is_begun: bool) -> Iterator[None]:
+        """Record that some items are handled out of their turn, and what fails.
+
+        Meanwhile the migration is running. Then it is as it was before, but for durable steps.
+
+        Args:
+            tally: counts the items.
+            checkpoint: how far the migration is.
+            is_begun: whether it was ever run.
 
         Raises:
-            MptToolError: something was raised.
+            MptToolError: something was raised, or could not be recorded.
         """
-        run, failure = RunRecord(started_at=self._context.clock()), None
-        outcome = OutcomeEnum.TRIED
+        before, failure = self._saved, None
+        run, outcome = RunRecord(started_at=self._context.clock()), OutcomeEnum.TRIED
+        # Without a place for that, it could not be told afterwards from one that has failed.
+        is_recorded = is_begun or self.keeps_checkpoints
+        if is_recorded:
+            self.start(checkpoint, tried=not is_begun)
         try:
             yield
         except BaseException as error:  # noqa: BLE001 - raised as ours, once it is on record
             failure, stop = self._failure_of(error), self._context.stop
-            outcome = OutcomeEnum.INTERRUPTED if stop.cause else OutcomeEnum.FAILED
+            if stop.cause:
+                outcome = OutcomeEnum.INTERRUPTED
+            elif not isinstance(failure, ItemsFailedError):
+                outcome = OutcomeEnum.FAILED
+        try:
+            if is_recorded:
+                # One that had no checkpoint gets none, unless something is to be kept.
+                is_kept = before.checkpoint or not is_begun or self._has_steps
+                self._save(before.reach(self._saved.checkpoint if is_kept else None))
+        except StorageError as error:
+            log.error("That some items of %s were handled could not be recorded", self.name)
+            failure = failure or error
         ended_at = self._context.clock()
         self._append(outcome, run, ended_at=ended_at, tally=tally, error=failure)
         if failure:
             raise failure from failure.__cause__
+
+    @property
+    def _has_steps(self) -> bool:
+        checkpoint = self._saved.checkpoint
+        return checkpoint is not None and bool(checkpoint.steps)
 
     def _require_no_secret(self, run: RunRecord, failed: Sequence[FailedItem] = ()) -> None:
         """Refuse to keep how far a run came, or which items failed, if that tells a secret.
@@ -342,8 +375,12 @@ class Recorder:
                 return ScriptError(f"{failed}: {error}: {cause}")
             case ItemError(__cause__=BaseException() as cause):
                 return ScriptFailedError(f"{failed}: {error}", cause)
+        stopped_by = self._context.stop.cause
+        if stopped_by and stopped_by.exit_code != ExitCode.FAILED and is_stop(error):
+            anew = f"Migration {self.name} was {stopped_by}: the next run begins it anew"
+            return StoppedError(anew, stopped_by.exit_code, error)
         failure = ScriptFailedError(failed, error)
-        if stopped_by := self._context.stop.cause:
+        if stopped_by:
             failure.exit_code = stopped_by.exit_code
         return failure
 
@@ -367,9 +404,22 @@ class Recorder:
             outcome,
             ended_at,
             tally,
-            report_of(cause, self._path, self._context.redact) if cause else None,
+            self._report_of(cause, tally) if cause else None,
         )
         append(attempt, self._repository)
+
+    def _report_of(self, error: BaseException, tally: Tally | None) -> ErrorReport:
+        """Return what the history keeps of an error; of failed items, of the last one of them."""
+        path, redact = self._path, self._context.redact
+        if not isinstance(error, ItemsFailedError):
+            return report_of(error, path, redact)
+        # Which ones, and the errors of all, `failures` tells.
+        last = tally.last_error if tally else None
+        return ErrorReport(
+            kind=type(error).__qualname__,
+            message=redact(error.failed),
+            cause=report_of(last, path, redact) if last else None,
+        )
 
 
 def append(attempt: Attempt, repository: StateRepository) -> None:

@@ -25,6 +25,7 @@ from mpt_tool.runner.context import Context
 from mpt_tool.runner.ledger import Ledger
 from mpt_tool.runner.prepare import Prepared, Step, record_of, targets_left
 from mpt_tool.runner.recorder import Recorder, append
+from mpt_tool.runner.work import Work
 from mpt_tool.scripts import plan
 from mpt_tool.scripts.load import load
 from mpt_tool.scripts.plan import Entry, RunResult
@@ -109,7 +110,7 @@ def _run_step(
     for target, work in step.works.items():
         recorder = Recorder(ledger, target, repository, step.path, step.checksum, context)
         try:
-            _require_unstopped(recorder.name, context)
+            _require_unstopped(recorder, work, context)
             log.info("Running migration: %s", recorder.name)
             running = Running(phase.migration_id, target, phase.number, phase.total, work.tally)
             with context.reporter.during(running):
@@ -117,7 +118,7 @@ def _run_step(
                     recorder.start(work.checkpoint)
                     with recorder.failing(work.tally), isolated(), unawaited_noted():
                         # Saving may take long: there may be a reason by now not to begin.
-                        _require_unstopped(recorder.name, context)
+                        _require_unstopped(recorder, work, context)
                         work.do(recorder, context)
                     seconds = recorder.finish(work.tally)
             log.info("Applied migration: %s in %s", recorder.name, duration(seconds))
@@ -126,7 +127,7 @@ def _run_step(
             ends = not isinstance(error, _ERRORS_OF_TARGET) or context.stop.cause
             # Of one alone that ends the run, its end tells.
             if failures or not (ends or target == last):
-                is_asked_for = isinstance(error, StoppedError) and error.keeps_progress
+                is_asked_for = isinstance(error, StoppedError) and error.is_asked_for
                 level = logging.INFO if is_asked_for else logging.ERROR
                 log.log(level, "%s", shortened(context.redact(str(error)), LONGEST_REPEATED))
             failures[target] = error
@@ -179,14 +180,18 @@ def fake(
         append(attempt, repository)
 
 
-def _require_unstopped(name: str, context: Context) -> None:
-    """Return if what has this name may begin.
+def _require_unstopped(recorder: Recorder, work: Work, context: Context) -> None:
+    """Return if a migration, or one of its targets, may begin.
 
     Raises:
         StoppedError: the run was stopped, or has handled as many items as it was to handle.
     """
+    not_begun = f"Migration {recorder.name} was not begun"
     if cause := context.stop.cause:
-        raise StoppedError(f"Migration {name} was not begun: {cause}", cause.exit_code)
+        is_kept = work.checkpoint and work.checkpoint.handled and recorder.keeps_checkpoints
+        is_kept = is_kept and cause.exit_code != ExitCode.FAILED
+        code = ExitCode.TRY_LATER if is_kept else cause.exit_code
+        raise StoppedError(f"{not_begun}: {cause}", code)
     if not context.budget.left:
         reason = "as many items were handled as --limit allows"
-        raise StoppedError(f"Migration {name} was not begun: {reason}", ExitCode.TRY_LATER)
+        raise StoppedError(f"{not_begun}: {reason}", ExitCode.TRY_LATER)

@@ -22,11 +22,18 @@ from mpt_tool.wording import in_items
 
 
 def handle_some(
-    step: Step, cursors: Sequence[Any], repository: StateRepository, context: Context
-) -> Tally:
-    """Handle the items of these cursors; return how many there were, and their outcomes.
+    step: Step, cursors: Sequence[Any], tally: Tally, repository: StateRepository, context: Context
+) -> None:
+    """Handle the items of these cursors.
 
     Of the record only the durable steps change. The history tells of the attempt.
+
+    Args:
+        step: the migration whose items they are.
+        cursors: those of the items.
+        tally: counts them.
+        repository: keeps the record and the history.
+        context: who handles them, and when.
 
     Raises:
         SelectionError: the migration has several targets, and it is not said which is meant.
@@ -41,21 +48,23 @@ def handle_some(
     assert isinstance(work, BatchWork)
     ledger = Ledger(step.record, step.targets)
     recorder = Recorder(ledger, target, repository, step.path, step.checksum, context)
-    tally, begin = Tally(), begin_at(work.checkpoint, context.clock(), step.checksum)
+    begin = begin_at(work.checkpoint, context.clock(), step.checksum)
+    is_begun = target in step.begun
+    # It stays that of the script which came so far.
+    before = (work.checkpoint or begin).model_copy(update={"tried": not is_begun})
 
     def save(reached: Checkpoint, _failed: Sequence[FailedItem]) -> None:
-        before = work.checkpoint or begin
         recorder.reach(before.model_copy(update={"steps": reached.steps}))
 
-    of_failed = recorder.steps_of_failures(begin)
-    checkpoints = Checkpoints(begin, tally, save, math.inf, math.inf, of_failed)
+    not_passed = recorder.not_passed(begin)
+    checkpoints = Checkpoints(begin, tally, save, math.inf, math.inf, not_passed)
     with (
         context.reporter.during(Running(recorder.migration_id, target, 1, 1, tally)),
         context.stop.deferred(),
-        recorder.trying(tally),
+        recorder.trying(tally, before, is_begun=is_begun),
         isolated(),
         unawaited_noted(),
-        at_work(work.migration, checkpoints, recorder, context) as batch,
+        at_work(work, checkpoints, recorder, context) as batch,
     ):
         with context.reporter.during(Preparing()):
             is_prepared = batch.prepare()
@@ -70,4 +79,3 @@ def handle_some(
             failed = in_items(len(failures), len(cursors))
             which = listed(failures, len(failures))
             raise ItemsFailedError(f"Migration {recorder.name} failed for {failed}", which)
-    return tally

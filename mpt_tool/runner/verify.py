@@ -7,6 +7,7 @@ from pathlib import Path
 from mpt_tool.clients.rehearsal import Rehearsal
 from mpt_tool.errors import ScriptFailedError, SelectionError
 from mpt_tool.process.isolation import isolated
+from mpt_tool.reporting import Reporter, Verifying
 from mpt_tool.runner import calls
 from mpt_tool.scripts import plan
 from mpt_tool.scripts.load import load, make
@@ -62,7 +63,7 @@ def _applied(entry: Entry, syntax: Syntax, environment: Mapping[str, str]) -> It
 
 
 def verify(
-    entries: Sequence[Entry], root: Path, rehearsal: Rehearsal
+    entries: Sequence[Entry], root: Path, rehearsal: Rehearsal, reporter: Reporter
 ) -> Iterator[tuple[Entry, ScriptFailedError | None]]:
     """Yield each entry of what is to be verified, with why it is not as it should be, if so.
 
@@ -72,6 +73,7 @@ def verify(
         entries: what is to be verified.
         root: of the project.
         rehearsal: what refuses all writes meanwhile.
+        reporter: is told of each.
 
     Raises:
         ScriptError: a script holds no migration.
@@ -84,7 +86,7 @@ def verify(
         migration, failure = make(kind, script, root, entry.target), None
         migration.is_rehearsal, rehearsal.reads = True, migration.reads
         try:
-            with isolated():
+            with reporter.during(Verifying(entry.name)), isolated():
                 calls.verify(migration)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it is what is to be told
             what = f"{entry.name} is not as it should be"

@@ -10,6 +10,8 @@ from mpt_tool.errors import ScriptError
 
 _FILE_NAME = re.compile(r"(?P<order_id>[0-9]+)_(?P<migration_id>.*)\.py", re.DOTALL)
 MAX_ID_LENGTH = 124
+# What to type where there is none.
+CREATE_ONE = "mpt-tool migrate --new-data NAME"
 # Of a number that is the time at which a script was created.
 _DIGITS = 14
 
@@ -70,7 +72,9 @@ def find(folder: Path, searched: str = "") -> list[Script]:
         files = [(match, path) for match, path in named if match and path.is_file()]
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ScriptError(
-            f"Migration folder not found: {folder}{searched}", topic="nothing-found"
+            f"Migration folder not found: {folder}{searched}",
+            topic="nothing-found",
+            then=CREATE_ONE,
         ) from error
     except OSError as error:
         raise ScriptError(f"Migration folder {folder} cannot be read: {error.strerror}") from error

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from mpt_tool.enums import MigrationStatusEnum, MigrationTypeEnum
 from mpt_tool.errors import MptToolError, SelectionError
-from mpt_tool.records import MigrationRecord, RunRecord
+from mpt_tool.records import Checkpoint, MigrationRecord, RunRecord
 from mpt_tool.scripts.folder import Script
 from mpt_tool.scripts.syntax import Syntax
 from mpt_tool.storage.repository import UNTOLD, Holder
@@ -15,6 +15,7 @@ from mpt_tool.wording import did_you_mean, in_items, in_outcomes, in_targets, na
 
 MALFORMED_NAME, DUPLICATE_ID = NAME_NOTES = ("malformed name", "duplicate id")
 LEFT_RUNNING = "left running by a dead run"
+STOPPED = "stopped"
 # By how much the clocks of a run and of the store may differ.
 _CLOCKS_DIFFER = timedelta(minutes=1)
 
@@ -29,8 +30,9 @@ class Entry:
     `syntax` is what the script tells if it is pending. `targets` are what the migration is made for
     now, for which its record stands; None if the variable is not set that lists them. `target` is
     the one of them that the line is for, if it is for one. `outcomes` are those of its items if it
-    is applied, as far as the history tells. `is_left` tells that the run is over that it is running
-    in. `stopped` are the targets, or the empty name, whose last attempt was stopped from outside.
+    is applied, as far as the history tells, and of its targets that are under way. `is_left` tells
+    that the run is over that it is running in. `stopped` are the targets, or the empty
+    name, whose last attempt was stopped from outside.
     """
 
     order_id: int
@@ -65,8 +67,18 @@ class Entry:
     @property
     def is_stopped(self) -> bool:
         """Whether it is failed for it was stopped from outside, as far as the history tells."""
-        is_failed = self.status is MigrationStatusEnum.FAILED
-        return is_failed and (self.target in self.stopped if self.target else bool(self.stopped))
+        if self.status is not MigrationStatusEnum.FAILED:
+            return False
+        runs = zip(self.targets or (), self._runs(), strict=False)
+        failed = [target for target, run in runs if run and run.status is self.status]
+        if failed or self.target:
+            return all(target in self.stopped for target in failed or [self.target])
+        return bool(self.stopped)
+
+    @property
+    def state(self) -> str:
+        """Where the migration stands, for people: a stop is no failure."""
+        return STOPPED if self.is_stopped else self.status
 
     @property
     def name(self) -> str:
@@ -80,6 +92,31 @@ class Entry:
         if not runs or self.is_applied:
             return ""
         return in_targets(sum(1 for run in runs if run and run.applied_at), len(runs))
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the run took that applied it; None if none did.
+
+        Of one that has targets that is the sum of theirs: they may be of runs far apart.
+        """
+        if not (self.record and self.record.applied_at):
+            return None
+        runs = self._runs() or [*(self.record.targets or {}).values()] or [self.record]
+        known = [run.seconds for run in runs if run and run.seconds is not None]
+        return sum(known) if known else None
+
+    @property
+    def checkpoints(self) -> list[Checkpoint]:
+        """How far the migration is, or each of its targets that is not at its end."""
+        runs = self._runs() or [self.record]
+        return [run.checkpoint for run in runs if run and run.checkpoint]
+
+    @property
+    def changed_since(self) -> list[Checkpoint]:
+        """The checkpoints from which no run goes on by itself, as the script was changed since."""
+        # Without a checksum it was not asked for, or the script is broken, which is said.
+        checksum = self.syntax.checksum
+        return [each for each in self.checkpoints if checksum and each.is_of_another(checksum)]
 
     def _runs(self) -> list[RunRecord | None]:
         """Return the records of its targets; none if it has no target, or they are not kept."""
@@ -152,7 +189,7 @@ def build(
             type=type_,
             syntax=syntax,
             targets=targets.get(migration_id, ()),
-            outcomes=outcomes.get(migration_id, {}),
+            outcomes=_outcomes(record, outcomes.get(migration_id, {})),
             is_left=_is_left(record, holder),
             stopped=stopped.get(migration_id, ()),
         )
@@ -164,6 +201,13 @@ def build(
             entry = Entry(record.order_id, migration_id, None, record, record.type, gone)
             entries.append(replace(entry, is_left=_is_left(record, holder)))
     return sorted(entries, key=lambda entry: (entry.order_id, entry.migration_id))
+
+
+def _outcomes(record: MigrationRecord | None, applied: Mapping[str, int]) -> Mapping[str, int]:
+    """Return the outcomes of what is applied, and of the targets that are on their way."""
+    runs = (record.targets or {}).values() if record else ()
+    under_way = (Counter(run.checkpoint.outcomes) for run in runs if run.checkpoint)
+    return sum(under_way, Counter(applied))
 
 
 def by_target(entries: Iterable[Entry]) -> list[Entry]:
@@ -187,7 +231,7 @@ def of_targets(entry: Entry) -> Iterator[Entry]:
         record = entry.record.narrowed(run) if entry.record and run else None
         gone = ("target gone",) if entry.targets and target not in entry.targets else ()
         own = replace(entry, target=target, record=record, targets=(), outcomes={})
-        yield replace(own, notes=(*_end(own), *_progress(record), *gone))
+        yield replace(own, notes=(*_end(own), *_progress(own), *gone))
 
 
 def _notes_on_record(entry: Entry, later: MigrationRecord | None) -> Iterator[str]:
@@ -197,7 +241,7 @@ def _notes_on_record(entry: Entry, later: MigrationRecord | None) -> Iterator[st
     if not (entry.is_applied or has_begun) and later and entry.order_id < later.order_id:
         yield f"older than {later.migration_id}, which is applied"
     yield from _end(entry)
-    yield from _progress(entry.record)
+    yield from _progress(entry)
     if entry.record and entry.record.targets and entry.record.failed:
         yield f"{in_items(entry.record.failed)} failed"
 
@@ -219,15 +263,17 @@ def _end(entry: Entry) -> Iterator[str]:
         yield LEFT_RUNNING
 
 
-def _progress(record: MigrationRecord | None) -> Iterator[str]:
+def _progress(entry: Entry) -> Iterator[str]:
     """Yield how far a batch migration is that is not at its end."""
-    if not record or not (checkpoint := record.checkpoint):
+    if not entry.record or not (checkpoint := entry.record.checkpoint):
         return
     if checkpoint.is_to_be_verified:
         yield "to be verified"
     elif checkpoint.handled:
         outcomes = in_outcomes(checkpoint.outcomes)
-        yield f"resumes after {checkpoint}{f' ({outcomes})' if outcomes else ''}"
+        is_at_work = entry.status is MigrationStatusEnum.RUNNING and not entry.is_left
+        how = "has come to" if is_at_work else "resumes after"
+        yield f"{how} {checkpoint}{f' ({outcomes})' if outcomes else ''}"
         if checkpoint.failed:
             yield f"{in_items(checkpoint.failed)} failed"
 

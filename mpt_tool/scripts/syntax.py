@@ -32,6 +32,7 @@ class Syntax:
         targets: what it is made for, or the variable that lists that.
         requires: the ids of those that have to be applied before.
         verifies: whether it has a `verify`.
+        checksum: of the tree, if that was asked for.
         problem: what is wrong with it,
         line: and where.
     """
@@ -41,15 +42,16 @@ class Syntax:
     targets: str | tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     verifies: bool = False
+    checksum: str | None = None
     problem: str | None = None
     line: int | None = None
 
 
-def read_syntax(path: Path, *, compiles: bool = False) -> Syntax:
+def read_syntax(path: Path, *, compiles: bool = False, sums: bool = False) -> Syntax:
     """Return what the syntax tree of a script tells; never raises for what the file holds.
 
     With `compiles` it is compiled too, which finds the errors of syntax that are none of grammar,
-    such as a `break` outside a loop. Nothing is run.
+    such as a `break` outside a loop. Nothing is run. With `sums` its checksum is told.
     """
     try:
         # A doubtful escape in a script is no news of this tool's.
@@ -57,7 +59,8 @@ def read_syntax(path: Path, *, compiles: bool = False) -> Syntax:
             tree = ast.parse(path.read_bytes(), str(path))
             if compiles:
                 compile(tree, str(path), "exec", dont_inherit=True)
-        return _syntax_of(tree)
+        syntax = _syntax_of(tree)
+        return replace(syntax, checksum=_checksum_of(tree)) if sums else syntax
     except SyntaxError as error:
         return Syntax(problem=f"syntax error: {error.msg}", line=error.lineno)
     except OSError as error:
@@ -74,9 +77,13 @@ def checksum(path: Path) -> str | None:
     try:
         with warnings.catch_warnings(action="ignore"):
             tree = ast.parse(path.read_bytes())
-        return hashlib.sha256(_shape(tree).encode()).hexdigest()[:_CHECKSUM_DIGITS]
+        return _checksum_of(tree)
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return None
+
+
+def _checksum_of(tree: ast.Module) -> str:
+    return hashlib.sha256(_shape(tree).encode()).hexdigest()[:_CHECKSUM_DIGITS]
 
 
 def _shape(node: object) -> str:
@@ -133,14 +140,13 @@ def _syntax_of(tree: ast.Module) -> Syntax:
     if not bases:
         problem = f"Migration derives from neither {' nor '.join(BASES)}"
         return Syntax(problem=problem, line=classes["Migration"].lineno)
-    targets, requires = (_names_in(members.get(name)) for name in _WRITTEN)
-    if targets is None:
-        return _unreadable("targets", members)
-    if not isinstance(requires, tuple):
-        return _unreadable("requires", members)
     says_type = any(_sets_type(node) for node in classes.values())
     type_ = known[0] if known and not says_type else None
-    found = Syntax(type_, is_batch, targets, requires, "verify" in members)
+    targets, requires = (_names_in(members.get(name)) for name in _WRITTEN)
+    if targets is None or not isinstance(requires, tuple):
+        unreadable = "targets" if targets is None else "requires"
+        return _unreadable(unreadable, members, type_, is_batch=is_batch)
+    found = Syntax(type_, is_batch, targets, requires, verifies="verify" in members)
     if is_batch or "run" in members or not {*bases} <= BASES.keys() | _MIXINS:
         return found
     return replace(found, problem=lacking("run", members), line=classes["Migration"].lineno)
@@ -209,9 +215,15 @@ def _names_in(statement: ast.stmt | None) -> str | tuple[str, ...] | None:
     return names if isinstance(names, str) else None
 
 
-def _unreadable(name: str, members: Mapping[str, ast.stmt]) -> Syntax:
+def _unreadable(
+    name: str,
+    members: Mapping[str, ast.stmt],
+    migration_type: MigrationTypeEnum | None,
+    *,
+    is_batch: bool,
+) -> Syntax:
     problem = f"{name} cannot be read without running the script: write {_WRITTEN[name]}"
-    return Syntax(problem=problem, line=members[name].lineno)
+    return Syntax(migration_type, is_batch, problem=problem, line=members[name].lineno)
 
 
 def _assigned(statements: Sequence[ast.stmt]) -> set[str | None]:

@@ -1,10 +1,10 @@
 """The protocol of a state repository: what every store promises."""
 
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from typing import Protocol, runtime_checkable
 
 from mpt_tool.enums import OutcomeEnum
@@ -13,7 +13,6 @@ from mpt_tool.records import (
     Checkpoint,
     FailedItem,
     FailedItems,
-    KeptStep,
     MigrationRecord,
     Origin,
 )
@@ -215,6 +214,24 @@ def last_failure(repository: StateRepository) -> Attempt | None:
     return next((each for each in attempts if each.outcome is OutcomeEnum.FAILED), None)
 
 
+@runtime_checkable
+class _FindsNewest(Protocol):
+    def newest_attempts(self, count: int) -> Sequence[Attempt]: ...
+
+
+def newest_attempts(repository: StateRepository, count: int) -> Sequence[Attempt]:
+    """Return so many attempts that have ended, the newest first.
+
+    A repository that need not read its whole history for it has a method of this name.
+
+    Raises:
+        StorageError: the history cannot be read; `NoHistoryError` if the store keeps none.
+    """
+    if isinstance(repository, _FindsNewest):
+        return repository.newest_attempts(count)
+    return list(islice(repository.attempts(), count))
+
+
 def failures_of(
     repository: StateRepository, migration_id: str, target: str, checkpoint: Checkpoint
 ) -> list[FailedItem]:
@@ -227,37 +244,36 @@ def failures_of(
         StorageError: they cannot be read.
     """
     numbers = range(checkpoint.retried, checkpoint.next_failure)
-    return _failed_under(numbers, repository, migration_id, target, checkpoint)
+    return [*_failed_under(numbers, repository, migration_id, target, checkpoint).values()]
 
 
-def steps_of_failures(
+def not_passed(
     repository: StateRepository, migration_id: str, target: str, checkpoint: Checkpoint
-) -> list[KeptStep]:
-    """Return the durable steps of all items that failed up to a checkpoint, and were kept.
+) -> dict[int, FailedItem]:
+    """Return the failed items with durable steps that still hold at a checkpoint, by their numbers.
 
-    Those of an item that has failed again are as it left them then. Some are of items that failed
-    before the migration was begun anew, or that did not fail again when they were retried.
+    Not passed are those that it counts, and those that failed before the migration was begun anew
+    and were not handled since.
 
     Raises:
         StorageError: they cannot be read.
     """
-    numbers = range(checkpoint.next_failure)
+    numbers = {number for first, last in checkpoint.not_passed for number in range(first, last + 1)}
     failed = _failed_under(numbers, repository, migration_id, target, checkpoint)
-    last = {json.dumps(item.cursor, sort_keys=True): item.steps for item in failed}
-    return [step for steps in last.values() for step in steps]
+    return {number: item for number, item in failed.items() if item.steps}
 
 
 def _failed_under(
-    numbers: range,
+    numbers: Collection[int],
     repository: StateRepository,
     migration_id: str,
     target: str,
     checkpoint: Checkpoint,
-) -> list[FailedItem]:
+) -> dict[int, FailedItem]:
     """Return the items that failed under these numbers, in their order."""
     found: dict[int, FailedItem] = {}
     if not numbers:
-        return []
+        return {}
     for items in repository.failed_items(migration_id):
         if (items.target or "", items.since) == (target, checkpoint.since):
             for number, item in enumerate(items.failed, items.first):
@@ -265,4 +281,4 @@ def _failed_under(
                     found.setdefault(number, item)
         if len(found) == len(numbers):
             break
-    return [found[number] for number in sorted(found)]
+    return dict(sorted(found.items()))

@@ -141,8 +141,8 @@ class BatchRunner:
         """Return the migration at work, prepared, from the checkpoint on."""
         begin = begin_at(self.checkpoint, datetime.now(UTC), checksum=None)
         tally = Tally.since(self.checkpoint)
-        of_failed = [step for failure in self.failures for step in failure.steps]
-        checkpoints = checkpoints_of(self.migration, begin, tally, self._save, of_failed)
+        not_passed = dict(enumerate(self.failures, begin.retried))
+        checkpoints = checkpoints_of(self.migration, begin, tally, self._save, not_passed)
         with EventLoop() as loop:
             batch = Batch(self.migration, checkpoints, loop, is_stopped, redact=str)
             batch.prepare()

@@ -79,7 +79,8 @@ def _(content: Listing) -> dict[str, Any]:
 
 @document.register(Pending)
 def _(content: Pending) -> dict[str, Any]:
-    return {"pending": [_of_entry(entry) for entry in content.entries]}
+    entries = [_of_entry(entry) for entry in content.entries]
+    return {"pending": entries, "notes": list(content.notes)}
 
 
 @document.register(History)
@@ -156,11 +157,13 @@ def _of_entry(entry: "Entry") -> "ListedMigration":
         "status": entry.status,
         "started_at": _isoformat(record.started_at) if record else None,
         "applied_at": _isoformat(record.applied_at) if record else None,
-        "seconds": record.seconds if record else None,
+        "seconds": entry.seconds,
         "version": record.version if record else None,
         "file": str(entry.script.path) if entry.script else None,
         "notes": list(entry.notes),
     }
+    if entry.is_stopped:
+        document["is_stopped"] = True
     if entry.outcomes:
         document["outcomes"] = dict(entry.outcomes)
     if entry.target:
@@ -197,6 +200,7 @@ def _(status: Status) -> dict[str, Any]:
         "counts": counts,
         "last_failure": failure and failure.document(),
         "next": next_ and asdict(next_),
+        "notes": list(status.strays),
     }
 
 
@@ -211,6 +215,8 @@ def _of_running(entry: "Entry") -> dict[str, Any]:
 
 def _of_sight(sight: "Sight") -> dict[str, Any]:
     document = {**asdict(sight), "kinds": sight.kinds}
+    if not sight.is_to_verify:
+        del document["is_to_verify"]
     if sight.rehearsed:
         document["rehearsed"] |= {"outcomes": sight.rehearsed.outcomes}
     return document

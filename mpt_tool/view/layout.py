@@ -140,7 +140,7 @@ def _drawn(
         styles = {shape.coloured: colour}
         yield from _lines(row, layout, width, styles, styled)
     for text in _told(layout, rows):
-        for line in _folded(text, width):
+        for line in folded(text, width):
             yield styled(line, "dim")
 
 
@@ -156,8 +156,8 @@ def _told(layout: Layout, rows: Sequence[Row]) -> Iterator[str]:
 
 def _lines(row: Row, layout: Layout, width: int, styles: Row, styled: Styled) -> Iterator[str]:
     """Yield the lines of one row; `styles` are those of its columns, by name."""
-    folded = [_folded(row[name], size) for name, size in layout.widths.items()]
-    for pieces in zip_longest(*folded, fillvalue=""):
+    cells_folded = [folded(row[name], size) for name, size in layout.widths.items()]
+    for pieces in zip_longest(*cells_folded, fillvalue=""):
         cells = (
             styled(piece, styles.get(name, "")) + " " * (size - _width(piece))
             for (name, size), piece in zip(layout.widths.items(), pieces, strict=True)
@@ -165,11 +165,11 @@ def _lines(row: Row, layout: Layout, width: int, styles: Row, styled: Styled) ->
         yield (" " * _GAP).join(cells)
     for name in layout.beneath:
         if row[name] != EMPTY:
-            for piece in _folded(row[name], width - len(_INDENT)):
+            for piece in folded(row[name], width - len(_INDENT)):
                 yield _INDENT + styled(piece, styles.get(name, ""))
 
 
-def _folded(text: str, width: int) -> list[str]:
+def folded(text: str, width: int) -> list[str]:
     """Return a text in lines of so many columns: broken at blanks, else where a line is full."""
     if _width(text) <= width:
         return [text]

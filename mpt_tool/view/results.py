@@ -27,9 +27,10 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """The migrations that are pending."""
+    """The migrations that are pending, and what is to be noted on the files beside them."""
 
     entries: "Sequence[Entry]"
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Status:
     """What goes on at a moment: who holds the lock, where all migrations stand, what to type next.
 
     `holder` is None if nobody holds the lock, `last_failure` if no attempt failed, `next_command`
-    if nothing is to be done.
+    if nothing is to be done. `strays` are files that may be meant for migrations.
     """
 
     at: datetime
@@ -60,6 +61,7 @@ class Status:
     entries: "Sequence[Entry]"
     last_failure: "Attempt | None"
     next_command: "NextCommand | None"
+    strays: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,8 @@ class ListedMigration(TypedDict):
     """Null if the file is gone; a whole path if the command was typed below the root."""
     notes: list[str]
     """What is odd about it."""
+    is_stopped: NotRequired[bool]
+    """True if its status is `failed` because it was stopped; left out elsewhere."""
     outcomes: NotRequired[dict[str, int]]
     """How many items of a batch migration came to each outcome."""
     target: NotRequired[str]
@@ -77,6 +79,8 @@ class PendingDocument(Envelope):
 
     pending: list[ListedMigration]
     """Those that a run would run, in that order."""
+    notes: list[str]
+    """What is odd about the files beside them."""
 
 
 @_described
@@ -171,6 +175,8 @@ class StatusDocument(Envelope):
     last_failure: Attempt | None
     next: NextCommandDocument | None
     """Null if nothing is to be done."""
+    notes: list[str]
+    """What is odd about the files beside the scripts."""
 
 
 @_described
@@ -280,6 +286,8 @@ class SightDocument(TypedDict):
     """How many items a run would handle, as far as was looked."""
     is_all: bool
     """Whether there are no more beyond the limit."""
+    is_to_verify: NotRequired[bool]
+    """True if none is left, and a run would just verify; left out elsewhere."""
     shown: list[str]
     """The first few."""
     refused: list[str]

@@ -1,5 +1,6 @@
 """The screen of `status`, at once or again and again, and the lines that others end with."""
 
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -8,9 +9,10 @@ from typing import TYPE_CHECKING, TextIO
 
 from mpt_tool.enums import MigrationStatusEnum, MigrationTypeEnum
 from mpt_tool.records import ErrorReport
-from mpt_tool.scripts.next_command import next_command
-from mpt_tool.scripts.plan import Entry, running
+from mpt_tool.scripts.next_command import NextCommand
+from mpt_tool.scripts.plan import STOPPED, Entry, running
 from mpt_tool.storage.repository import UNTOLD
+from mpt_tool.view.layout import folded
 from mpt_tool.view.results import Status
 from mpt_tool.view.terminal import console_for, is_coloured, is_live, width_of
 from mpt_tool.wording import (
@@ -34,31 +36,32 @@ _LABEL_WIDTH = 14
 # Of those that run, or were left so: as many as leave room for all else on a screen of 24 lines.
 _MOST_RUNNING = 3
 _COMMAND = "Next"
+_LEFT_OUT = " …"
 _STYLES = {"alive": "green", "dead": "red"}
 
 type _Rows = list[tuple[str, str]]
 """Each line with its label, which only the first of a part has."""
 
 
-def standing(entries: Sequence[Entry], holder: "Holder | None") -> list[str]:
+def standing(entries: Sequence[Entry], next_: NextCommand | None) -> list[str]:
     """Return, below a blank line, how many there are of each status, and what to type next."""
     total = len(entries)
     noun = "migration" if total == 1 else "migrations"
     counts = [f"{total:,} {noun}: {_in_statuses(entries)}."] if entries else []
-    return ["", *counts, *next_lines(entries, holder)]
+    return ["", *counts, *next_lines(next_)]
 
 
-def next_lines(entries: Sequence[Entry], holder: "Holder | None") -> list[str]:
+def next_lines(next_: NextCommand | None) -> list[str]:
     """Return what to type next, and below it why; nothing if nothing is to be done."""
-    next_ = next_command(entries, holder)
     return [f"Next: {next_.command}", f"      {next_.reason}"] if next_ else []
 
 
 def write_status(status: Status, stream: TextIO) -> None:
-    """Write the screen: each line cut at the width of a terminal, and never elsewhere."""
+    """Write the screen: fitted to a terminal, and never cut elsewhere."""
     if is_coloured(stream) or stream.isatty():
         width = width_of(stream)
-        console_for(stream, width).print(_picture(status, width))
+        height = shutil.get_terminal_size().lines if stream.isatty() else None
+        console_for(stream, width).print(_picture(status, width, height))
     else:
         stream.writelines(f"{label:{_LABEL_WIDTH}}{text}\n" for label, text in _rows(status))
 
@@ -77,7 +80,7 @@ def watch(
         with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
             while True:
                 status = look()
-                live.update(_picture(status, console.width), refresh=True)
+                live.update(_picture(status, console.width, console.height), refresh=True)
                 time.sleep(seconds)
     while is_read():
         write_status(look(), stream)
@@ -86,22 +89,41 @@ def watch(
         time.sleep(seconds)
 
 
-def _picture(status: Status, width: int) -> "Group":
-    """Return the lines as Rich draws them; what is to be typed is not cut."""
+def _picture(status: Status, width: int, height: int | None) -> "Group":
+    """Return the lines as Rich draws them, of which a terminal of this size shows all."""
     from rich.console import Group
     from rich.text import Text
 
+    rows = _rows(status)
+    pieces = [folded(text, width - _LABEL_WIDTH) for _, text in rows]
+    if height:
+        # The last line is for what is typed next.
+        _shorten(pieces, height - 1, [label != _COMMAND for label, _ in rows])
     lines = []
-    for label, text in _rows(status):
-        is_command = label == _COMMAND
+    for (label, text), shown in zip(rows, pieces, strict=True):
         # How it is with the holder stands below who that is.
         life = next((each for each in _STYLES if not label and text.startswith(each)), "")
-        style = "bold cyan" if is_command else _STYLES.get(life, "")
-        line = Text.assemble((f"{label:{_LABEL_WIDTH}}", "bold"), (text, style))
-        if not is_command:
-            line.truncate(width, overflow="ellipsis")
-        lines.append(line)
+        style = "bold cyan" if label == _COMMAND else _STYLES.get(life, "")
+        for number, piece in enumerate(shown):
+            of_first = "" if number else label
+            lines.append(Text.assemble((f"{of_first:{_LABEL_WIDTH}}", "bold"), (piece, style)))
     return Group(*lines)
+
+
+def _shorten(rows: list[list[str]], height: int, may_go: Sequence[bool]) -> None:
+    """Leave of the longest rows their first line alone, until so many lines hold all of them.
+
+    Args:
+        rows: the lines of each row.
+        height: how many lines there is room for.
+        may_go: of which rows something may be left out.
+    """
+    while sum(map(len, rows)) > height:
+        longest = max(range(len(rows)), key=lambda number: (may_go[number], len(rows[number])))
+        if not may_go[longest] or len(rows[longest]) == 1:
+            return
+        first = rows[longest][0]
+        rows[longest] = [f"{first[: len(first) - len(_LEFT_OUT)]}{_LEFT_OUT}"]
 
 
 def _rows(status: Status) -> _Rows:
@@ -110,7 +132,7 @@ def _rows(status: Status) -> _Rows:
         "Status": [f"at {timestamp(status.at)}"],
         "Lock": _lock(status.holder),
         "Running": list(_running(status)),
-        "Migrations": list(_counts(status.entries)) or ["none"],
+        "Migrations": [*(list(_counts(status.entries)) or ["none"]), *status.strays],
         "Last failure": _failure(status.last_failure),
         _COMMAND: ["nothing is to be done"],
     }
@@ -163,9 +185,10 @@ def _one_running(entry: Entry, now: datetime) -> Iterator[str]:
     if not (checkpoint and checkpoint.handled):
         return
     handled, total = checkpoint.handled, checkpoint.total
-    # The first checkpoint of a run comes after its beginning.
-    idle = 0.0 if entry.is_left else _since(max(checkpoint.reached_at or began, began), now)
-    rate = None if entry.is_left else checkpoint.rate
+    # Until a run has a checkpoint of its own, there is that of an earlier one.
+    reached_at = max(checkpoint.reached_at or began, began)
+    idle = 0.0 if entry.is_left else _since(reached_at, now)
+    rate = None if entry.is_left or reached_at != checkpoint.reached_at else checkpoint.rate
     failed = f", {checkpoint.failed:,} failed" if checkpoint.failed else ""
     yield f"{bar(handled, total)} {how_far(handled, total, rate, idle)}{failed}".lstrip()
     outcomes = in_outcomes(checkpoint.outcomes)
@@ -184,12 +207,13 @@ def _counts(entries: Sequence[Entry]) -> Iterator[str]:
 
 
 def _in_statuses(entries: Sequence[Entry]) -> str:
-    counted = Counter(entry.status for entry in entries)
+    counted = Counter(entry.state for entry in entries)
     order = (
         MigrationStatusEnum.APPLIED,
         MigrationStatusEnum.FAKED,
         MigrationStatusEnum.RUNNING,
         MigrationStatusEnum.FAILED,
+        STOPPED,
         MigrationStatusEnum.NOT_APPLIED,
     )
     return ", ".join(f"{counted[status]:,} {status}" for status in order if counted[status])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from mpt_tool.enums import MigrationStatusEnum, OutcomeEnum
 from mpt_tool.records import seconds_between
+from mpt_tool.scripts.plan import STOPPED
 from mpt_tool.view.layout import EMPTY, Shape, write_table
 from mpt_tool.wording import as_text, duration, in_outcomes, name_of, timestamp
 
@@ -48,6 +49,8 @@ _STYLES: Mapping[str, str] = {
     MigrationStatusEnum.FAKED: "cyan",
     MigrationStatusEnum.APPLIED: "green",
     MigrationStatusEnum.NOT_APPLIED: "magenta",
+    # A stop that was asked for is no failure.
+    STOPPED: "yellow",
     OutcomeEnum.INTERRUPTED: "yellow",
     OutcomeEnum.FOUND_DEAD: "red",
     OutcomeEnum.TRIED: "",
@@ -125,28 +128,25 @@ def _by(attempt: "Attempt") -> str:
 
 def _cells(entry: "Entry") -> dict[str, str]:
     record = entry.record
-    seconds = record.seconds if record else None
     return {
         "order id": str(entry.order_id),
         "id": entry.name,
         "type": entry.type or EMPTY,
-        "status": entry.status,
+        "status": entry.state,
         "started": _moment(record.started_at if record else None),
         "applied": _moment(record.applied_at if record else None),
-        "duration": EMPTY if seconds is None else duration(seconds),
+        "duration": EMPTY if entry.seconds is None else duration(entry.seconds),
         "version": (record and record.version) or EMPTY,
         "note": "; ".join(filter(None, _notes(entry))) or EMPTY,
     }
 
 
 def _notes(entry: "Entry") -> list[str]:
-    stopped = "stopped" if entry.is_stopped else ""
-    return [stopped, entry.in_targets, *entry.notes, in_outcomes(entry.outcomes)]
+    return [entry.in_targets, *entry.notes, in_outcomes(entry.outcomes)]
 
 
 def _colour_of(entry: "Entry") -> str:
-    # A stop that was asked for is no failure.
-    return _STYLES[OutcomeEnum.INTERRUPTED if entry.is_stopped else entry.status]
+    return _STYLES[entry.state]
 
 
 def _moment(moment: datetime | None) -> str:

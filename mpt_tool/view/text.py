@@ -52,6 +52,7 @@ def _(content: Listing, stream: TextIO) -> None:
 @write.register(Pending)
 def _(content: Pending, stream: TextIO) -> None:
     tables.entries_table(content.entries, ("started",), stream)
+    _write_lines((f"Note: {note}." for note in content.notes), stream)
 
 
 @write.register(History)
@@ -157,6 +158,8 @@ def _dry_run(shown: DryRun) -> list[str]:
 
 def _seen(sight: "Sight") -> list[str]:
     """Return what a dry run saw of a batch migration."""
+    if sight.is_to_verify:
+        return ["No item is left: a run just verifies what earlier ones did."]
     lines = [("" if sight.is_all else "More than ") + in_items(sight.items)]
     if sight.rehearsed:
         lines += chain(*(_of_item(item) for item in sight.rehearsed.items[: len(sight.shown)]))

@@ -185,3 +185,48 @@ def test_steps_of_failed_items_are_no_part_of_what_is_listed(project: Project) -
     [failure] = project.run("failures", MIGRATION, "--json").json()["failures"]
 
     assert failure == {"cursor": 2, "error": "no user of 2"}
+
+
+TWO_STEPS = """
+self.once('first', lambda: self.note(f'first{number}'))
+if number in (2, 4) and not Path('mended').exists():
+    raise ValueError('not yet')
+self.once('second', lambda: self.note(f'second{number}'))
+if number == 4 and not Path('all_mended').exists():
+    raise ValueError('not yet')
+"""
+NOTE = """
+def find(self, cursor):
+    return cursor
+
+def note(self, what):
+    with open('made.txt', 'a') as file:
+        file.write(f"{what}\\n")
+    return what
+"""
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        ["--retry-failed"],
+        # It passes the second item, and comes to no other that failed.
+        ["--restart", "--limit", "3"],
+    ],
+    ids=["retried", "passed after a restart"],
+)
+def test_what_begins_anew_keeps_all_steps_of_an_item_or_none(
+    project: Project, before: list[str]
+) -> None:
+    numbers(project, TWO_STEPS, total=4, methods=NOTE, on_error="'collect'")
+    assert "failed for 2 of 4 items" in run(project).stderr
+    project.file("mended", "")
+    batch(project, *before)
+    project.file("all_mended", "")
+
+    anew = batch(project, "--restart")
+
+    assert anew.exit_code == 0, anew.stderr
+    times = {step: made(project).count(step) for step in ("first2", "second2", "first4", "second4")}
+    # The second was passed in between; the fourth never was.
+    assert times == {"first2": 2, "second2": 2, "first4": 1, "second4": 1}

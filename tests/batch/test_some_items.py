@@ -74,13 +74,14 @@ def test_items_that_fail_count_for_a_limit(project: Project) -> None:
     assert "was limited after 4 items, of which 1 failed: its progress is kept" in limited.stderr
 
 
-def test_a_target_that_failed_outweighs_a_limit(project: Project) -> None:
+def test_a_target_that_failed_is_told_where_a_limit_ends_the_run(project: Project) -> None:
     body = "assert self.target != 'A', 'A is broken'"
     numbers(project, body, targets=("A", "B"))
 
     limited = project.run("batch", MIGRATION, "--limit", "4")
 
-    assert limited.exit_code == 1
+    # What was stopped with its progress kept has to go on, whatever failed before.
+    assert limited.exit_code == 75
     assert "A is broken" in limited.stderr
     last = f"Migration {MIGRATION} is not applied for 2 of 2 targets: A, B\nAborted.\n"
     assert limited.stderr.endswith(f"Error running batch command: {last}")
@@ -109,13 +110,57 @@ def test_just_the_items_of_some_cursors_are_handled_and_no_cursor_moves(
     assert "  tried  " in project.run("history").stdout
 
 
-def test_items_may_be_handled_before_the_first_run_and_leave_no_record(project: Project) -> None:
-    migration = numbers(project, methods=FIND)
+@pytest.mark.parametrize("targets", [None, ("A", "B")])
+def test_items_may_be_handled_before_the_first_run_which_is_none(
+    project: Project, targets: tuple[str, ...] | None
+) -> None:
+    attributes: dict[str, Any] = {"targets": targets} if targets else {}
+    methods = f"{FIND}\ndef make(self): return 1"
+    migration = numbers(project, "self.once('step', self.make)", methods=methods, **attributes)
+    of_target = ("--target", "A") if targets else ()
 
-    assert project.run("batch", MIGRATION, "--only", "7").exit_code == 0
+    tried = project.run("batch", MIGRATION, "--only", "7", *of_target)
+    listed = project.run("migrate", "--list", "--json").json()["migrations"]
+    next_ = project.run("status", "--json").json()["next"]
 
-    assert migration.processed == [7]
-    assert not project.state_file.exists()
+    assert (tried.exit_code, migration.processed) == (0, [7]), tried.stderr
+    assert [each["status"] for each in listed] == ["not applied"]
+    assert next_ == {"command": "mpt-tool migrate --data", "reason": "1 is pending"}
+    assert project.run("migrate", "--data").exit_code == 0
+    assert len(migration.processed) == 1 + TOTAL * len(targets or [""])
+
+
+def test_a_run_that_fails_after_items_were_tried_has_failed(project: Project) -> None:
+    numbers(project, "assert number != 3", methods=FIND)
+    project.run("batch", MIGRATION, "--only", "7")
+
+    assert project.run("migrate", "--data").exit_code == 1
+
+    [listed] = project.run("migrate", "--list", "--json").json()["migrations"]
+    assert (listed["status"], "tried" in project.state()[MIGRATION]["checkpoint"]) == (
+        "failed",
+        False,
+    )
+
+
+def test_while_items_are_handled_it_runs_and_one_that_dies_is_told(
+    project: Project, tmp_path: Path
+) -> None:
+    with Gate(tmp_path / "gate") as gate:
+        held = f"if not Path('free').exists():\n    self.log.info('is held')\n    {gate.wait}"
+        migration = numbers(project, held, methods=FIND)
+        with Process(project, "batch", MIGRATION, "--only", "7") as run:
+            run.wait_for("is held")
+            [meanwhile] = project.run("status", "--json").json()["running"]
+            run.kill()
+    [left] = project.run("status", "--json").json()["running"]
+    project.file("free", "")
+    again = project.run("migrate", "--data")
+
+    assert (meanwhile["is_left"], left["is_left"]) == (False, True)
+    assert "in a run that died: it runs again" in again.stderr
+    assert project.outcomes() == [(MIGRATION, "found dead"), (MIGRATION, "applied")]
+    assert migration.processed == ALL
 
 
 @pytest.mark.parametrize(
@@ -150,8 +195,8 @@ def test_an_item_that_cannot_be_handled_is_an_error_and_on_record(
     assert f"Migration {MIGRATION} failed" in result.stderr
     assert error in result.stderr
     assert "mpt_tool" not in result.stderr
-    assert project.outcomes() == [(MIGRATION, "failed")]
-    assert not project.state_file.exists()
+    assert project.outcomes() == [(MIGRATION, "tried" if "items" in error else "failed")]
+    assert project.run("pending", "--json").json()["pending"][0]["status"] == "not applied"
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -168,6 +213,9 @@ def test_all_that_are_named_are_handled_and_those_that_fail_are_told(
     assert sorted(migration.processed) == [3, 7, 9]
     assert "failed for 2 of 5 items (2: 2 is broken; 5: 5 is broken)\n" in result.stderr
     assert project.attempts()[-1]["counts"] == {"processed": 3, "failed": 2}
+    assert result.stdout.endswith("\nHandled 3 of 5 items.\n")
+    assert project.outcomes() == [(MIGRATION, "tried")]
+    assert project.run("status", "--json").json()["last_failure"] is None
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,7 @@ def test_ctrl_c_ends_the_tour_and_leaves_nothing(project: Project, temporary: Pa
 
     assert exit_code == 130
     assert terminal.lines[-1] == "Aborted."
+    assert terminal.text.count("Stopping at SIGINT") <= 1
     assert list(temporary.iterdir()) == []
 
 

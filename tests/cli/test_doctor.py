@@ -101,6 +101,7 @@ def test_each_setting_is_told_with_where_it_stands(project: Project) -> None:
         "LOG_FORMAT": "text (default)",
         "MPT_TOOL_TELEMETRY": "not set",
         "SLOW_ITEM_SECONDS": "5 (default)",
+        "BATCH_EXECUTOR": "not set",
         "NOTIFY_URLS": "not set",
         "NOTIFY_ON": "failed, stalled (default)",
         "NOTIFY_STALLED_SECONDS": "900 (default)",
@@ -256,6 +257,53 @@ def test_the_folder_of_the_migrations_is_looked_at(
     project.file(name, text)
 
     assert not_right(examine(project)) == {"migrations": verdict}
+
+
+def test_of_a_malformed_name_it_says_to_rename_the_file(project: Project) -> None:
+    project.file("migrations/1_fir-st.py", "")
+    named = advice(examine(project), "migrations")
+    project.file("migrations/1_first.py", "")
+    (project.migrations / "1_fir-st.py").rename(project.migrations / "2_first.py")
+    twice = advice(examine(project), "migrations")
+
+    assert named == twice
+    assert named.startswith("Rename the file; mpt-tool migrate --check")
+
+
+def test_of_a_file_that_is_hardly_named_so_it_says_how_it_would_be(project: Project) -> None:
+    project.file("migrations/add_users.py", "class Migration(DataBaseMigration): ...")
+
+    told = checks(examine(project), "file")
+
+    proper = "add_users.py is left alone: rename it to <digits>_add_users.py if it is a migration"
+    assert told == [("doubtful", proper)]
+
+
+@pytest.mark.parametrize(
+    ("urls", "told"),
+    [
+        ("json://localhost", ("right", "1 address, not tried")),
+        ("json://localhost, xml://localhost", ("right", "2 addresses, not tried")),
+        ("json://localhost teems://a/b", ("wrong", "Apprise knows no such address: 2 of 2")),
+        ("msteams://", ("wrong", "Apprise knows no such address: 1 of 1")),
+        ("https", ("wrong", "Apprise knows no such address: 1 of 1")),
+    ],
+)
+def test_an_address_of_notifications_is_one_that_apprise_knows(
+    project: Project, urls: str, told: tuple[str, str]
+) -> None:
+    project.script("first")
+
+    assert checks(examine(project, {"NOTIFY_URLS": urls}), "messages") == [told]
+    assert checks(examine(project), "messages") == []
+
+
+@pytest.mark.parametrize("url", ["hc-ping.com/abc", "https://", "ftp://example.com/a", "x y"])
+def test_what_is_no_address_of_a_ping_is_wrong(project: Project, url: str) -> None:
+    project.script("first")
+
+    assert [*not_right(examine(project, {"NOTIFY_PING_URL": url}), of="settings")] == ["pings"]
+    assert checks(examine(project, {"NOTIFY_PING_URL": "https://a.b/c"}), "pings") == []
 
 
 def test_a_state_that_is_gone_with_its_container_is_wrong(project: Project) -> None:
@@ -774,7 +822,7 @@ def test_people_read_a_line_a_check_and_what_is_not_right_at_the_end(project: Pr
     assert lines[0] == "Versions"
     assert "  wrong     DATA_TIME_LIMIT: ten (environment: DATA_TIME_LIMIT)" in lines
     assert r"  right     SERVICE_VERSION: 1\x1b[2K (environment: SERVICE_VERSION)" in lines
-    assert any(line.startswith("            → Input should be a valid number") for line in lines)
+    assert any(line.startswith("            → Use a number") for line in lines)
     assert lines[-3].startswith("Wrong: DATA_TIME_LIMIT")
     assert lines[-1].endswith(" wrong.")
 

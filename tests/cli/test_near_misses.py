@@ -8,10 +8,9 @@ import pytest
 from support.project import Project
 
 import mpt_tool
-from mpt_tool.errors import FAILURES_PAGE
+from mpt_tool.view.topics import topics
 
 PACKAGE = Path(mpt_tool.__file__).parent
-PAGE = PACKAGE.parent / FAILURES_PAGE
 WITH_ID = [
     ["migrate", "--data"],
     ["migrate", "--schema"],
@@ -73,7 +72,7 @@ def test_of_an_id_like_no_other_nothing_is_guessed(project: Project) -> None:
     message = error_of(project, "history", "prices")
 
     assert "Did you mean" not in message
-    assert message.startswith(f"More about this: {FAILURES_PAGE}#not-found Error running history")
+    assert message.startswith("More about this: mpt-tool explain not-found Error running history")
 
 
 def test_a_new_id_that_is_none_is_answered_with_one(project: Project) -> None:
@@ -102,6 +101,25 @@ def test_a_migration_in_a_file_of_another_name_is_left_alone_and_told(
     assert told in project.run("migrate", "--list", "--json").json()["notes"]
     checked = project.run("migrate", "--check")
     assert (checked.exit_code, f"Note: {told}.\n" in checked.stdout) == (0, True)
+    status, pending = project.run("status").stdout, project.run("pending").stdout
+    assert f"{told}\n" in status
+    assert re.search(r"^Next +mpt-tool migrate --check$", status, re.MULTILINE)
+    assert f"Note: {told}.\n" in pending
+    assert "Next: mpt-tool migrate --check\n" in pending
+    for command in ("status", "pending"):
+        assert project.run(command, "--json").json()["notes"] == [told]
+
+
+def test_where_there_is_no_migration_each_command_says_how_to_create_one(project: Project) -> None:
+    create = "mpt-tool migrate --new-data NAME"
+    searching = [["migrate", "--data"], ["migrate", "--check"], ["pending"], ["verify"]]
+    missing = [project.run(*each).stdout for each in searching]
+    project.migrations.mkdir()
+    showing = [["migrate", "--list"], ["pending"], ["migrate", "--data"]]
+    nothing = [project.run(*each).stdout for each in showing]
+
+    assert all(f"Next: {create}\n" in each for each in [*missing, *nothing])
+    assert re.search(rf"^Next +{create}$", project.run("status").stdout, re.MULTILINE)
 
 
 def test_other_files_beside_the_scripts_are_not_spoken_of(project: Project) -> None:
@@ -179,6 +197,8 @@ def test_a_base_that_brings_its_own_run_is_believed(project: Project) -> None:
         (["migrate", "--type", "data"], "mpt-tool pending --type TYPE"),
         (["batch", "--data"], "mpt-tool migrate --data"),
         (["migrate", "data"], "--data"),
+        (["--log-format", "json", "migrate", "--list"], "mpt-tool COMMAND --log-format FORM"),
+        (["--json", "status"], "mpt-tool COMMAND --json"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -218,9 +238,6 @@ def test_a_key_that_is_nearly_one_is_answered_with_that(project: Project) -> Non
 
 
 def test_each_topic_of_an_error_has_its_section_and_each_section_its_topic() -> None:
-    sections = re.findall(r"^## (.*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    anchors = {heading.lower().replace(" ", "-") for heading in sections}
-
     named = {
         topic
         for path in PACKAGE.rglob("*.py")
@@ -228,7 +245,7 @@ def test_each_topic_of_an_error_has_its_section_and_each_section_its_topic() -> 
         if re.search(r"\btopic\b", line)
         for topic in re.findall(r'"([a-z-]+)"', line)
     }
-    assert named == anchors
+    assert named == topics().keys()
 
 
 def test_an_error_with_several_causes_leads_to_its_section(project: Project) -> None:
@@ -237,9 +254,26 @@ def test_an_error_with_several_causes_leads_to_its_section(project: Project) -> 
     result = project.run("migrate", "--data")
 
     *_, more, error, aborted = result.stderr.splitlines()
-    assert more == f"More about this: {FAILURES_PAGE}#cannot-be-loaded"
+    assert more == "More about this: mpt-tool explain cannot-be-loaded"
     assert error.startswith("Error running data command: migrations/20260101000000_first.py cannot")
     assert aborted == "Aborted."
+
+
+def test_each_topic_is_explained_wherever_one_is_and_whatever_is_wrong(project: Project) -> None:
+    project.file("pyproject.toml", "[tool.mpt-tool")
+
+    for topic, text in topics().items():
+        result = project.run("explain", topic)
+        assert (result.exit_code, result.stdout, result.stderr) == (0, f"{text}\n", "")
+        assert "](" not in text
+        assert max(map(len, text.splitlines())) < 80
+
+    assert project.run("explain").stdout.count("\n\n\n") == len(topics()) - 1
+
+
+def test_of_a_topic_that_is_none_those_that_are_like_it_are_told(project: Project) -> None:
+    assert "'lock' is no topic. Did you mean locked?" in error_of(project, "explain", "lock")
+    assert "'x' is no topic. Use one of nothing-found, " in error_of(project, "explain", "x")
 
 
 # --- told once
@@ -280,8 +314,7 @@ def test_a_stop_that_was_asked_for_is_listed_as_one(project: Project) -> None:
     project.run("migrate", "--data", "stopped")
     project.run("migrate", "--data", "broken")
 
-    _, heading, stopped, broken, *_ = project.run("migrate", "--list").stdout.splitlines()
+    _, _, stopped, broken, *_ = project.run("migrate", "--list").stdout.splitlines()
 
-    assert heading.endswith("note")
-    assert (stopped.split()[-1], broken.split()[-1]) == ("stopped", "-")
-    assert "  failed  " in stopped
+    assert "  stopped  " in stopped
+    assert "  failed  " in broken

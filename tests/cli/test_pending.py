@@ -52,7 +52,8 @@ def test_what_is_pending_is_listed_in_order_and_tells_by_the_exit_code(
     heading, *lines = table.stdout.partition("\n\n")[0].splitlines()
     assert [line.split()[1] for line in lines] == pending
     assert not {"applied", "duration"} & set(heading.split())
-    assert "\nNext: mpt-tool migrate --schema\n      1 is pending\n" in table.stdout
+    why = "1 is pending; failed failed: mpt-tool history failed says why"
+    assert f"\nNext: mpt-tool migrate --schema\n      {why}\n" in table.stdout
     assert (document.exit_code, document.stderr) == (3, "")
     listed = document.json()
     assert (listed["version"], listed["command"]) == (1, "pending")

@@ -102,6 +102,8 @@ def test_a_run_at_work_is_shown_with_how_far_it_is_to_whoever_asks(
     assert shown["Next"][0] == "mpt-tool status --watch"
     assert re.search(r"Next: mpt-tool status --watch\n +process \d+ on .* is at work\n$", listed)
     assert "left running" not in listed
+    assert "has come to 3 of 10" in listed
+    assert "resumes" not in listed
 
     assert document["lock"]["is_alive"] is True
     assert (document["lock"]["host"], document["lock"]["process"]) == (
@@ -189,6 +191,37 @@ def test_the_last_failure_is_shown_with_its_cause_and_the_scripts_line(
     ]
 
 
+def test_of_failed_items_the_last_failure_tells_the_error_of_one_and_its_line(
+    project: Project,
+) -> None:
+    path = numbers(project, "{}[f'sku-{number}']", total=2, on_error="'collect'").path
+    project.run("migrate", "--data")
+
+    _, failed, error, where = screen(project)["Last failure"]
+
+    assert failed == f"ItemsFailedError: Migration {MIGRATION} failed for 2 of 2 items"
+    assert error == "caused by KeyError: 'sku-2'"
+    assert re.fullmatch(rf"{path.name}:\d+ in process: {{}}\[f'sku-{{number}}'\]", where)
+
+
+def test_until_its_first_checkpoint_a_run_has_no_rate(project: Project, gate: Gate) -> None:
+    body = f"""
+        if number == 2 and 'HOLDS' in os.environ:
+            self.log.info('at 2.')
+            {gate.wait}
+    """
+    methods = "def count(self): return 10"
+    numbers(project, body, methods=methods, checkpoint_seconds=0, batch_size=1)
+    assert project.run("batch", MIGRATION, "--limit", "1").exit_code == 75
+    with Process(project, "migrate", "--data", env={"HOLDS": "1"}) as run:
+        run.wait_for("at 2.")
+        _, how_far, _ = screen(project)["Running"]
+        gate.open()
+        assert run.wait().exit_code == 0
+
+    assert how_far == "━╌╌╌╌╌╌╌╌╌ 1 of 10"
+
+
 @on_airtable
 def test_a_big_store_on_airtable_takes_four_requests(
     project: Project, server: AirtableServer
@@ -245,7 +278,8 @@ def test_the_screen_fits_a_terminal_of_80_by_24_whatever_there_is_to_tell(
         assert len(terminal.lines) <= 23
         assert parts(terminal.text)["Running"][-1] == "and 2 more"
         assert all(len(line) <= 80 for line in terminal.written_lines)
-        assert terminal.text.count("…") >= 7
+        # Nothing is left out but what there is no room for.
+        assert 3 <= terminal.text.count("…") < 8
         assert terminal.lines[0].startswith("Status        at ")
 
 

@@ -36,6 +36,7 @@ NOT_RUN = {
     "pip install": "downloads from a registry",
     "uv add": "downloads from a registry",
     ".ci/uv": "downloads uv; tests/test_checkout.py runs it with one in its place",
+    "kubectl": "needs a cluster; tests/cli/test_kubernetes.py reads the manifests",
     "mpt-tool --install-completion": "writes to the shell's files; tests/cli/test_completion.py",
 }
 # Commands that exit with something else than 0, and why.

@@ -366,3 +366,24 @@ def test_settings_may_stand_in_files_but_for_the_address(
     assert refused.exit_code == 2
     assert "notify-urls is a secret" in refused.stderr
     assert HOOK not in refused.stderr
+
+
+def test_while_a_run_goes_on_the_next_command_is_to_watch_it(
+    project: Project, receiver: Receiver
+) -> None:
+    project.script("one")
+
+    project.run("migrate", "--data", env={"NOTIFY_ON": "started"})
+
+    [message] = messages(receiver)
+    assert "Next: mpt-tool status --watch (this run is at work)" in message["message"]
+
+
+def test_what_just_looks_notifies_nobody(project: Project, receiver: Receiver) -> None:
+    numbers(project, methods="def verify(self): raise ValueError('no')")
+    looking = {"NOTIFY_ON": ALL, "NOTIFY_PING_URL": f"http://{receiver.address}{PING}"}
+
+    project.run("batch", "numbers", "--dry-run", env=looking)
+    project.run("verify", env=looking)
+
+    assert (messages(receiver), receiver.bodies(PING)) == ([], [])

@@ -127,9 +127,9 @@ def test_a_run_its_lock_and_each_checkpoint_are_spans(project: Project, receiver
 
 
 @pytest.mark.parametrize("process", [SYNC, ASYNC])
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize(("executor", "workers"), [("thread", 1), ("thread", 3), ("process", 1)])
 def test_of_items_those_that_failed_or_were_slow_are_spans(
-    project: Project, receiver: Receiver, process: str, workers: int
+    project: Project, receiver: Receiver, process: str, executor: str, workers: int
 ) -> None:
     pause = "await asyncio.sleep" if process is ASYNC else "time.sleep"
     body = f"""
@@ -138,7 +138,8 @@ def test_of_items_those_that_failed_or_were_slow_are_spans(
         if number == 5:
             raise ValueError("{SECRET}")
         """
-    numbers(project, body, process=process, workers=workers, on_error="'collect'")
+    attributes = {"executor": repr(executor), "workers": workers, "on_error": "'collect'"}
+    numbers(project, body, process=process, **attributes)  # type: ignore[arg-type] # of the class
     env = {"SLOW_ITEM_SECONDS": "0.2", "DATABASE_URL": f"postgres://user:{SECRET}@db"}
 
     assert project.run("migrate", "--data", env=env).exit_code == 1
@@ -438,3 +439,21 @@ def test_the_keys_of_headers_are_secrets(project: Project) -> None:
     result = project.run("migrate", "--data")
 
     assert key not in result.stderr
+
+
+def test_what_just_looks_has_spans_too(
+    project: Project, platform: MPTServer, receiver: Receiver
+) -> None:
+    requesting(project, SYNC, "self.mpt_client", 1)
+    assert project.run("batch", "sync", "--dry-run").exit_code == 0
+    assert project.run("migrate", "--data").exit_code == 0
+
+    assert project.run("verify").exit_code == 0
+
+    assert named(receiver, "batch sync --dry-run")
+    verified = [span for span in named(receiver, "verify") if span.parents == ("verify",)]
+    assert [span.attributes["mpt_tool.migration.name"] for span in verified] == [
+        "sync (PRD-1)",
+        "sync (PRD-2)",
+    ]
+    assert ("verify", "verify") in {span.parents for span in named(receiver, "GET")}

@@ -6,7 +6,7 @@ import re
 from datetime import datetime, timedelta
 
 import pytest
-from support.project import HISTORY_FILE, LOCK_FILE, STATE_FILE, Project, record
+from support.project import COMMAND, HISTORY_FILE, LOCK_FILE, STATE_FILE, Project, record
 
 LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - (\w+) - (.*)")
 DAY = "2026-01-13T18:05:20.000000"
@@ -186,6 +186,19 @@ def test_a_failure_ends_the_run_and_tells_how_far_it_came(project: Project) -> N
     assert (broken["started_at"], broken["applied_at"]) == (None, None)
 
 
+def test_the_last_line_of_a_run_that_failed_is_what_to_do(project: Project) -> None:
+    project.script("broken", body="raise RuntimeError('out of paper')")
+
+    result = project.execute(["sh", "-c", f"{COMMAND} migrate --data 2>&1"])
+
+    assert result.exit_code == 1
+    assert result.stdout.endswith(
+        "Aborted.\n"
+        "Next: mpt-tool migrate --data\n"
+        "      broken failed: mpt-tool history broken says why\n"
+    )
+
+
 def test_a_later_run_takes_up_at_the_migration_that_failed(project: Project) -> None:
     project.script("fine", body="print('ran fine')")
     project.script("flaky", body="open('repaired').close(); print('ran flaky')")
@@ -297,7 +310,10 @@ def test_a_missing_folder_is_an_error(project: Project, migration_type: str) -> 
     result = project.run("migrate", f"--{migration_type}")
 
     assert result.exit_code == 1
-    assert result.stdout == f"Running {migration_type} migrations...\n"
+    assert result.stdout.splitlines() == [
+        f"Running {migration_type} migrations...",
+        "Next: mpt-tool migrate --new-data NAME",
+    ]
     assert result.error.startswith(
         f"Error running {migration_type} command: Migration folder not found: migrations ("
     )

@@ -425,9 +425,34 @@ def test_a_batch_has_a_checkpoint_for_each_target(project: Project) -> None:
     targets = project.state()["setup"]["targets"]
     assert targets["A"]["checkpoint"]["cursor"] == 2
     assert "checkpoint" not in targets["B"]
-    (first, second) = listed(project, of_products("A", "B"))["targets"]
+    whole = listed(project, of_products("A", "B"))
+    (first, second) = whole["targets"]
     assert first["notes"] == ["resumes after 2 (2 changed)"]
     assert second["status"] == "applied"
+    of_second = project.attempts()[-1]["outcomes"]["changed"]
+    assert whole["outcomes"] == {"changed": 2 + of_second}
+
+
+def test_the_duration_of_the_whole_is_that_of_its_targets_without_the_time_between(
+    project: Project,
+) -> None:
+    items(project)
+    day = "2026-01-{}T10:00:{:02}+00:00"
+    targets = {
+        target: {"started_at": day.format(13 + n, 0), "applied_at": day.format(13 + n, seconds)}
+        for n, (target, seconds) in enumerate({"A": 3, "B": 4}.items())
+    }
+    began, ended = targets["A"]["started_at"], targets["B"]["applied_at"]
+    project.run("migrate", "--data", env=of_products("A", "B"))
+    state = project.state()["setup"]
+    project.write_state({**state, "started_at": began, "applied_at": ended, "targets": targets})
+
+    whole = listed(project, of_products("A", "B"))
+
+    assert (whole["started_at"], whole["applied_at"], whole["seconds"]) == (began, ended, 7.0)
+    assert [each["seconds"] for each in whole["targets"]] == [3.0, 4.0]
+    table = project.run("migrate", "--list", env=of_products("A", "B")).stdout
+    assert "  7.0 s" in table
 
 
 def test_the_failed_items_name_their_target(project: Project) -> None:

@@ -52,6 +52,17 @@ FAILED_ITEMS = HALFWAY.model_copy(update={"done": True, "failed": 2})
 TO_VERIFY = HALFWAY.model_copy(update={"done": True})
 SCHEMA, DATA = entry("column", MigrationTypeEnum.SCHEMA), entry()
 NEEDS_DATA = entry("column", MigrationTypeEnum.SCHEMA, Syntax(requires=("sync",)))
+CHANGED, SAME = Syntax(checksum="new"), Syntax(checksum="old")
+OF_OLD = {"checksum": "old"}
+OLD_HALFWAY, OLD_FAILED, OLD_TO_VERIFY = (
+    each.model_copy(update=OF_OLD) for each in (HALFWAY, FAILED_ITEMS, TO_VERIFY)
+)
+TO_RESUME_CHANGED = (
+    "batch sync --resume-anyway (sync was changed since it came to 7 of 9 items;"
+    " to begin anew: mpt-tool batch sync --restart)"
+)
+BROKEN = entry("broken", None, Syntax(problem="no Migration class"))
+TRIED = Checkpoint(cursor=None, processed=0, since=DAY, tried=True)
 WITHOUT_TARGETS = replace(entry(syntax=Syntax(targets="MPT_PRODUCTS_IDS")), targets=None)
 
 
@@ -96,6 +107,47 @@ WITHOUT_TARGETS = replace(entry(syntax=Syntax(targets="MPT_PRODUCTS_IDS")), targ
             None,
             "migrate --data --dry-run (the text of sync does not tell its type)",
         ),
+        ([replace(begun(OLD_HALFWAY), syntax=CHANGED)], None, TO_RESUME_CHANGED),
+        ([replace(of_target(OLD_HALFWAY), syntax=CHANGED)], None, TO_RESUME_CHANGED),
+        # It would keep all from running that are of its type.
+        ([begun(), replace(begun(OLD_HALFWAY), syntax=CHANGED)], None, TO_RESUME_CHANGED),
+        (
+            [replace(begun(OLD_FAILED), syntax=CHANGED)],
+            None,
+            "batch sync --retry-failed (2 items failed: mpt-tool failures sync)",
+        ),
+        (
+            [replace(begun(OLD_TO_VERIFY), syntax=CHANGED)],
+            None,
+            "migrate --data (sync is to be verified: mpt-tool history sync says why)",
+        ),
+        (
+            [replace(begun(OLD_HALFWAY), syntax=SAME)],
+            None,
+            "migrate --data (sync resumes after 7 of 9)",
+        ),
+        (
+            [begun(HALFWAY.model_copy(update={"failed": 2}))],
+            None,
+            "migrate --data (sync resumes after 9 of 9, 2 failed)",
+        ),
+        (
+            [begun(FAILED_ITEMS), SCHEMA],
+            None,
+            "migrate --schema (1 is pending; 2 items of sync failed: mpt-tool failures sync)",
+        ),
+        (
+            [begun(), SCHEMA],
+            None,
+            "migrate --schema (1 is pending; sync failed: mpt-tool history sync says why)",
+        ),
+        (
+            [replace(begun(), stopped=("",))],
+            None,
+            "migrate --data (sync was stopped: it begins anew)",
+        ),
+        ([begun(TRIED)], None, "migrate --data (1 is pending)"),
+        ([SCHEMA, BROKEN], None, "migrate --check (broken: no Migration class)"),
         (
             [replace(DATA, notes=("malformed name",))],
             None,
@@ -109,3 +161,21 @@ def test_the_next_command_goes_on_with_what_is_pending(
     next_ = next_command(entries, holder)
 
     assert (next_ and str(next_)) == (expected and f"mpt-tool {expected}")
+
+
+@pytest.mark.parametrize(
+    ("entries", "holder", "expected"),
+    [
+        ([DATA], None, "mpt-tool migrate --data --folder 'a b'"),
+        ([], None, "mpt-tool migrate --new-data NAME --folder 'a b'"),
+        ([begun(FAILED_ITEMS)], None, "MPT_TOOL_FOLDER='a b' mpt-tool batch sync --retry-failed"),
+        ([DATA], LIVING, "MPT_TOOL_FOLDER='a b' mpt-tool status --watch"),
+    ],
+)
+def test_a_folder_that_was_given_is_repeated(
+    entries: list[Entry], holder: Holder | None, expected: str
+) -> None:
+    next_ = next_command(entries, holder, Path("a b"))
+
+    assert next_
+    assert next_.command == expected

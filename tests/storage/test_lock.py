@@ -119,6 +119,24 @@ def test_one_that_waits_goes_on_once_the_lock_is_free_and_runs_nothing_twice(
     assert "0 applied, 1 skipped" in after.stdout
 
 
+def test_one_that_waits_for_what_another_applies_meanwhile_has_nothing_left_to_do(
+    project: Project, gate: Gate
+) -> None:
+    env = {"STORAGE_AIRTABLE_LEASE_SECONDS": "5"}
+    command = ["migrate", "--data", "first", "--wait", "60"]
+    with hold(project, **env) as holder, Process(project, *command, env=env) as waiting:
+        waiting.wait_for(f"Waiting for the lock, held by process {holder.pid} on ")
+        gate.open()
+        assert holder.wait().exit_code == 0
+        after = waiting.wait()
+
+    assert after.exit_code == 0, after.stderr
+    # The attempt comes into the history after the record that says that it is applied.
+    who = rf"(process {holder.pid} on {re.escape(platform.node())}|another run)"
+    assert re.search(f"\nNothing is left to do: {who} applied first at 20", after.stdout)
+    assert project.run(*command).exit_code == 1
+
+
 def test_one_that_may_wait_needs_no_lock_where_nothing_is_pending(
     project: Project, gate: Gate
 ) -> None:

@@ -29,7 +29,7 @@ _HANGS_SECONDS = 60
 # Variables that nothing looks at before a command reads its settings, and those of scripts.
 _SETTINGS = (
     *("AIRTABLE_", "DATA_", "LOG_FORMAT", "MPT_", "NOTIFY_", "OTEL_", "SCHEMA_", "SERVICE_"),
-    *("SLOW_", "STORAGE_", "BUILD_", "CI_", "GITHUB_", "GITLAB_", "TF_BUILD"),
+    *("SLOW_", "STORAGE_", "BATCH_", "BUILD_", "CI_", "GITHUB_", "GITLAB_", "TF_BUILD"),
 )
 _OF_SCRIPTS = (
     "ACCOUNTS_URL",
@@ -63,8 +63,8 @@ class Result:
 
     @property
     def error(self) -> str:
-        """What it wrote to stderr, without the line that leads to the documentation."""
-        return re.sub(r"^More about this: docs/.*\n", "", self.stderr, flags=re.MULTILINE)
+        """What it wrote to stderr, without the line that says what tells more."""
+        return re.sub(r"^More about this: .*\n", "", self.stderr, flags=re.MULTILINE)
 
     def json(self) -> Any:
         """Return the one JSON document that stdout is; one of ours follows its schema."""

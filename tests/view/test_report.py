@@ -243,7 +243,7 @@ def told(project: Project) -> Project:
 
 
 TOLD = (
-    "2 failed or stopped, 1 not applied yet, of 5 migrations.",
+    "2 failed, 1 not applied yet, of 5 migrations.",
     # The root cause, where it arose, and the chain that led to it.
     "TimeoutError: no answer from api.example.com",
     "7_sync_prices.py:31 in write: response = self.post(agreement)",

@@ -22,6 +22,7 @@ log = get_log(__name__)
 
 # What the rows of failed items have as their outcome.
 _FAILED_ITEMS = "failed items"
+_IS_ATTEMPT = f"{{outcome}}!='{_FAILED_ITEMS}'"
 # The keys of an attempt, and of failed items; some as JSON.
 COLUMNS: Mapping[str, Mapping[str, Any]] = {
     "run_id": TEXT,
@@ -75,20 +76,27 @@ class AirtableHistory:
 
     def attempts(self) -> Iterator[Attempt]:
         """Return all attempts, the newest first; a row that is none is left out."""
-        return self._entries(Attempt, f"{{outcome}}!='{_FAILED_ITEMS}'")
+        return self._entries(Attempt, _IS_ATTEMPT)
 
     def last_failure(self) -> Attempt | None:
         """Return the attempt that failed last; None if none did."""
+        return next(iter(self._newest(f"{{outcome}}='{OutcomeEnum.FAILED}'", 1)), None)
+
+    def newest_attempts(self, count: int) -> list[Attempt]:
+        """Return so many attempts that have ended, the newest first, by a request a hundred."""
+        return self._newest(_IS_ATTEMPT, count)
+
+    def _newest(self, formula: str, count: int) -> list[Attempt]:
         options = {
-            "filterByFormula": f"{{outcome}}='{OutcomeEnum.FAILED}'",
+            "filterByFormula": formula,
             # Text, but of one form, in UTC: it sorts as time does.
             "sort[0][field]": "ended_at",
             "sort[0][direction]": "desc",
-            "maxRecords": 1,
+            "maxRecords": count,
         }
         with self._asking():
             rows = self._rows(options)
-        return self._entry(Attempt, rows[0]) if rows else None
+        return [attempt for row in rows if (attempt := self._entry(Attempt, row))]
 
     def failed_items(self, migration_id: str) -> Iterator[FailedItems]:
         """Return the failed items of a migration, those added last first."""

@@ -254,6 +254,10 @@ class AirtableRepository:
         """Return the newest attempt that failed, by one request."""
         return self._history.last_failure()
 
+    def newest_attempts(self, count: int) -> list[Attempt]:
+        """Return so many attempts that have ended, the newest first."""
+        return self._history.newest_attempts(count)
+
     def failed_items(self, migration_id: str) -> Iterator[FailedItems]:
         """Return the failed items of a migration, those added last first."""
         return self._history.failed_items(migration_id)

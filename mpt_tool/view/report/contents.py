@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
-from mpt_tool.enums import MigrationStatusEnum
+from mpt_tool.enums import MigrationStatusEnum, OutcomeEnum
 from mpt_tool.records import Attempt, ErrorReport, seconds_between
-from mpt_tool.scripts.plan import Entry, of_targets
+from mpt_tool.scripts.plan import STOPPED, Entry, of_targets
 from mpt_tool.view.results import Report
 from mpt_tool.wording import duration, in_outcomes
 
@@ -39,9 +39,8 @@ class Case:
 
     @property
     def state(self) -> str:
-        """What it is called: how its last attempt ended, unless it runs."""
-        is_running = self.entry.status is MigrationStatusEnum.RUNNING
-        return self.entry.status if is_running or not self.attempt else self.attempt.outcome
+        """Where it stands; of one that was left running, that it was found dead."""
+        return OutcomeEnum.FOUND_DEAD if self.entry.is_left else self.entry.state
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,8 @@ def headline(report: Report) -> str:
     parts = [
         f"{counts[status]:,} {verb}"
         for status, verb in (
-            (MigrationStatusEnum.FAILED, "failed or stopped"),
+            (MigrationStatusEnum.FAILED, "failed"),
+            (STOPPED, "stopped"),
             (MigrationStatusEnum.RUNNING, "running"),
             (MigrationStatusEnum.NOT_APPLIED, "not applied yet"),
         )
@@ -109,8 +109,9 @@ def headline(report: Report) -> str:
 
 def statuses_of(entries: Iterable[Entry]) -> Counter[str]:
     """Return how many migrations are in each status, in the order of the statuses."""
-    counts = Counter(str(entry.status) for entry in entries)
-    return Counter({str(each): counts[each] for each in MigrationStatusEnum if counts[each]})
+    counts = Counter(str(entry.state) for entry in entries)
+    order = map(str, (*MigrationStatusEnum, STOPPED))
+    return Counter({each: counts[each] for each in order if counts[each]})
 
 
 def outcomes_of(attempts: Iterable[Attempt]) -> Counter[str]:

@@ -49,7 +49,11 @@ def page(report: Report) -> str:
     """Return the page, of `LARGEST_PAGE` bytes at most."""
     marks = Marks(
         [entry.type for entry in report.entries] + [each.type for each in report.attempts],
-        [entry.status for entry in report.entries] + [each.outcome for each in report.attempts],
+        [
+            *(entry.state for entry in report.entries),
+            *(each.outcome for each in report.attempts),
+            *(case.state for case in cases(report)),
+        ],
     )
     title = f"Migrations of {report.project}"
     parts = [_cards(report, marks), _cases(report, marks), _pending(report)]
@@ -178,7 +182,7 @@ def _pending(report: Report) -> str:
     if not found:
         return ""
     rows = (
-        f"<tr><th scope=row>{text(each.name)}<td>{text(each.type or '-')}<td>{text(each.status)}"
+        f"<tr><th scope=row>{text(each.name)}<td>{text(each.type or '-')}<td>{text(each.state)}"
         f"<td>{text('; '.join(filter(None, (each.in_targets, *each.notes))))}"
         for each in found
     )
@@ -223,7 +227,7 @@ def _migrations(entries: Sequence[Entry], marks: Marks) -> str:
     columns = ("Order", "Migration", "Type", "Status", "Started", "Applied", "Took", "Version")
     rows = (_migration(entry, marks) for entry in entries)
     shown = _fitting(rows, len(entries), _ROOM)
-    classes = {marks.of(entry.type, entry.status) for entry in entries}
+    classes = {marks.of(entry.type, entry.state) for entry in entries}
     table = _table("migrations", "All migrations", (*columns, "Note"), shown, _none(classes, marks))
     return table if entries else ""
 
@@ -231,11 +235,11 @@ def _migrations(entries: Sequence[Entry], marks: Marks) -> str:
 def _migration(entry: Entry, marks: Marks) -> str:
     record = entry.record or RunRecord()
     return (
-        f'<tr class="{marks.of(entry.type, entry.status)}"><td>{entry.order_id}'
+        f'<tr class="{marks.of(entry.type, entry.state)}"><td>{entry.order_id}'
         f"<th scope=row>{text(entry.migration_id)}<td>{text(entry.type or '-')}"
-        f"<td class=state>{entry.status}<td>{moment(record.started_at)}"
+        f"<td class=state>{entry.state}<td>{moment(record.started_at)}"
         f"<td>{moment(record.applied_at)}"
-        f"<td>{'' if record.seconds is None else duration(record.seconds)}"
+        f"<td>{'' if entry.seconds is None else duration(entry.seconds)}"
         f"<td>{text(record.version or '')}<td>{_notes(entry)}"
     )
 
@@ -253,7 +257,7 @@ def _notes(entry: Entry) -> str:
 def _target(entry: Entry) -> str:
     applied = entry.record and entry.record.applied_at
     when = f" {timestamp(applied)}" if applied else ""
-    return f"{entry.target}: {'; '.join((f'{entry.status}{when}', *entry.notes))}"
+    return f"{entry.target}: {'; '.join((f'{entry.state}{when}', *entry.notes))}"
 
 
 def _history(attempts: Sequence[Attempt], marks: Marks, room: int) -> str:

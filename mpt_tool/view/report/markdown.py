@@ -118,7 +118,7 @@ def _error(error: ErrorReport) -> str:
 
 def _pending(entry: Entry) -> list[str]:
     note = "; ".join(filter(None, (entry.in_targets, *entry.notes)))
-    return [_cell(entry.name), entry.type or "", entry.status, _cell(note)]
+    return [_cell(entry.name), entry.type or "", entry.state, _cell(note)]
 
 
 def _attempt(attempt: Attempt) -> list[str]:
@@ -138,4 +138,4 @@ def _migration(entry: Entry) -> list[str]:
     applied = entry.record.applied_at if entry.record else None
     note = "; ".join(filter(None, (entry.in_targets, *entry.notes, in_outcomes(entry.outcomes))))
     when = timestamp(applied) if applied else ""
-    return [_cell(entry.name), entry.type or "", entry.status, when, _cell(note)]
+    return [_cell(entry.name), entry.type or "", entry.state, when, _cell(note)]

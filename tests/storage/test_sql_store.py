@@ -422,7 +422,7 @@ def test_a_run_is_asked_to_stop(subject: Project, gate: Gate) -> None:
             result = run.wait()
             assert stop.wait().exit_code == 0
 
-    assert "Migration first failed: stopped by mpt-tool stop" in result.stderr
+    assert "Migration first was stopped by mpt-tool stop" in result.stderr
     assert statuses(subject) == {"first": "failed"}
 
 

@@ -88,8 +88,7 @@ def tests(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """Tests that ask something of a library, with the oldest that are allowed."""
     # The tests' own tools come second: they are not what is at its lowest here.
-    extras = ".[dask,entra,notify,otel,sql]"
-    session.install("--editable", extras, "--resolution=lowest-direct")
+    session.install("--editable", ".[dask,entra,notify,otel,sql]", "--resolution=lowest-direct")
     session.install("--group", "test")
     # Typer before 0.26 imports names that the newest Click deprecates.
     click = "--pythonwarnings=ignore:'click:DeprecationWarning"

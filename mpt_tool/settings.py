@@ -189,6 +189,7 @@ class Settings(Section):
         "migrations"
     )
     storage_type: Annotated[str, variable("STORAGE_TYPE")] = "local"
+    storage_ephemeral: Annotated[bool, variable("STORAGE_EPHEMERAL")] = False
     schema_time_limit: Annotated[_Limit, variable("SCHEMA_TIME_LIMIT")] = 15 * 60
     data_time_limit: Annotated[_Limit, variable("DATA_TIME_LIMIT")] = 0
     service_version: Annotated[str | None, variable("SERVICE_VERSION", None)] = None

@@ -6,23 +6,24 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from mpt_tool.checks import Check, right, wrong
 from mpt_tool.errors import StorageError
-from mpt_tool.process.log import get_log
 from mpt_tool.records import Attempt, FailedItems, MigrationRecord, Origin, describe
 from mpt_tool.storage.file_lock import FileLock, explaining_files, identity
+from mpt_tool.storage.local_history import HISTORY_FILE, append, append_all, entries
+from mpt_tool.storage.outlasting import StateFile, is_ephemeral
 from mpt_tool.storage.repository import Holder, Snapshot
 
 STATE_FILE = ".migrations-state.json"
-HISTORY_FILE = ".migrations-history.jsonl"
-# In which the history is read, from its end.
-_BLOCK_SIZE = 64 * 1024
 
-log = get_log(__name__)
+
+def open_local(root: Path) -> "LocalRepository":
+    """Return the repository in the files of a project; `SettingsError` if a setting is wrong."""
+    return LocalRepository(root, is_ephemeral=is_ephemeral(root))
 
 
 class LocalRepository:
@@ -30,13 +31,19 @@ class LocalRepository:
 
     The file is replaced as a whole: at every instant it holds either the old state or the new. The
     history is in `.migrations-history.jsonl` beside it, an attempt a line.
+
+    Args:
+        root: of the project.
+        is_ephemeral: whether the state is meant to be lost with the container that it is in.
+        system: the root of the file system that tells whether it is in one, and what is mounted.
     """
 
     is_remote = False
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, is_ephemeral: bool = False, system: Path = Path("/")) -> None:
         # Resolved, so that a link to a file elsewhere stays a link when the file is replaced.
         self._path = Path(os.path.realpath(root / STATE_FILE))
+        self._file = StateFile(self._path, is_ephemeral, system)
         # Of this repository alone, should another write at the same time against all rules.
         self._temporary = self._beside(f"{STATE_FILE}.{os.urandom(4).hex()}.tmp")
         self._documents: dict[str, Any] | None = None
@@ -46,6 +53,10 @@ class LocalRepository:
         # Which file `load` read, or `save` wrote.
         self._known: object = None
         self._lock = FileLock(self._path, ".migrations-state")
+
+    def warnings(self) -> Sequence[str]:
+        """Return what becomes of the state; `StorageError` if the file is a mount of its own."""
+        return self._file.warnings()
 
     def load(self) -> Snapshot:
         """Return what the file holds; without a file that is nothing.
@@ -82,13 +93,27 @@ class LocalRepository:
             StorageError: the file cannot be written, or something else changed it since it was
                 read; it is as it was.
         """
+        self._save([record])
+
+    def keep_all(
+        self, entries: Sequence[Attempt | FailedItems], records: Sequence[MigrationRecord]
+    ) -> None:
+        """Add the entries to the history, and then put all records into the file at once."""
+        self._lock.require()
+        if entries:
+            append_all(entries, self._beside(HISTORY_FILE))
+        self._save(records)
+
+    def _save(self, records: Sequence[MigrationRecord]) -> None:
         if self._documents is None:
             self.load()
         if self._members is None:
             documents = self._documents or {}
             self._members = {key: _member(key, each) for key, each in documents.items()}
-        key = record.migration_id
-        members = {**self._members, key: _member(key, record.document())}
+        members = {
+            **self._members,
+            **{each.migration_id: _member(each.migration_id, each.document()) for each in records},
+        }
         self._lock.require()
         if identity(self._path) != self._known:
             raise StorageError(
@@ -133,25 +158,20 @@ class LocalRepository:
 
     def append(self, entry: Attempt | FailedItems) -> None:
         """Add a line to the history file, on a line of its own even after one that was torn."""
-        path = self._beside(HISTORY_FILE)
-        line = json.dumps(entry.document()).encode() + b"\n"
-        with explaining_files(path, "written"), path.open("ab+", buffering=0) as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                line = line if file.read(1) == b"\n" else b"\n" + line
-            file.write(line)
+        append(entry, self._beside(HISTORY_FILE))
 
     def attempts(self) -> Iterator[Attempt]:
         """Return all attempts, the newest first; a line that is none is left out."""
-        return self._history(Attempt)
+        return entries(Attempt, self._beside(HISTORY_FILE))
 
     def failed_items(self, migration_id: str) -> Iterator[FailedItems]:
         """Return the failed items of a migration, those added last first."""
-        return (each for each in self._history(FailedItems) if each.migration_id == migration_id)
+        kept = entries(FailedItems, self._beside(HISTORY_FILE))
+        return (each for each in kept if each.migration_id == migration_id)
 
     def checks(self) -> Iterator[Check]:
         """Yield whether the state can be read and written, and whether it lasts."""
-        from mpt_tool.storage.local_checks import checks_of_files
+        from mpt_tool.storage.file_checks import checks_of_files
 
         try:
             count = len(self.load().records)
@@ -162,16 +182,8 @@ class LocalRepository:
             is_there = f"{self._path}, {count:,} {'record' if count == 1 else 'records'}"
             is_new = f"{self._path} is not there yet: nothing was applied"
             yield right("state", is_there if self._path.exists() else is_new)
-        yield from checks_of_files(self._path, [*self._lock.files, self._beside(HISTORY_FILE)])
-
-    def _history[Entry: BaseModel](self, kind: type[Entry]) -> Iterator[Entry]:
-        """Return the entries of a kind in the history, the newest first."""
-        path = self._beside(HISTORY_FILE)
-        with explaining_files(path, "read"):
-            try:
-                return _entries(path.open("rb"), kind)
-            except FileNotFoundError:
-                return iter(())
+        beside = [*self._lock.files, self._beside(HISTORY_FILE)]
+        yield from checks_of_files(self._file, beside)
 
     def _beside(self, name: str) -> Path:
         return self._path.with_name(name)
@@ -220,34 +232,6 @@ def _member(key: str, document: Mapping[str, object]) -> str:
     """Return a record as it stands in the file: a column a line."""
     columns = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in document.items())
     return f"{json.dumps(key)}: {{\n    {',\n    '.join(columns)}\n  }}"
-
-
-def _entries[Entry: BaseModel](file: BinaryIO, kind: type[Entry]) -> Iterator[Entry]:
-    """Yield the entries of a kind in an open file, the last one first, and close it."""
-    with file:
-        for line in filter(None, _lines_from_end(file)):
-            entry = _entry(line)
-            if isinstance(entry, kind):
-                yield entry
-            elif entry is None:
-                log.debug("A line of %s is no attempt: left out", file.name)
-
-
-def _entry(line: bytes) -> Attempt | FailedItems | None:
-    for kind in (Attempt, FailedItems):
-        with suppress(ValidationError):
-            return kind.model_validate_json(line)
-    return None
-
-
-def _lines_from_end(file: BinaryIO) -> Iterator[bytes]:
-    position, first = file.seek(0, os.SEEK_END), b""
-    while position:
-        size = min(_BLOCK_SIZE, position)
-        position = file.seek(position - size)
-        first, *lines = (file.read(size) + first).split(b"\n")
-        yield from reversed(lines)
-    yield first
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

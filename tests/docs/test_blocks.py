@@ -23,6 +23,7 @@ from support.schemas import assert_follows_schema
 # What is followed by a test of its own.
 FOLLOWED_ELSEWHERE = {
     "docs/tutorial.md": "tests/docs/test_tutorial.py",
+    "examples/backend/README.md": "tests/storage/test_example_backend.py",
     "examples/batch/README.md": "tests/batch/test_example.py",
     "examples/extension/README.md": "tests/cli/test_examples.py",
     "docs/how-to/github-actions.md": "tests/cli/test_how_to.py",

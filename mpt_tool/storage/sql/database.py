@@ -20,6 +20,8 @@ _PAUSES = (0.0, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0)
 _COMES_BACK = ("terminating connection", "is starting up", "is shutting down")
 
 type Rows = Sequence[Row[*tuple[Any, ...]]]
+type Change = tuple[Executable, Mapping[str, Any]]
+"""A statement that changes rows, and its values by name."""
 
 log = get_log(__name__)
 
@@ -72,6 +74,26 @@ class Database:
         It raises as `rows` does.
         """
         return self._run(lambda connection: connection.execute(statement, values).rowcount)
+
+    def change_all(self, changes: Sequence[Change]) -> Sequence[int]:
+        """Run what changes rows, all of it or nothing, and return how many each statement did.
+
+        It raises as `rows` does.
+        """
+
+        def work(connection: Connection) -> Sequence[int]:
+            connection.exec_driver_sql("BEGIN" if self.is_postgresql else "BEGIN IMMEDIATE")
+            try:
+                changed = [connection.execute(*each).rowcount for each in changes]
+            except BaseException:
+                # A connection that is lost has nothing to take back.
+                with suppress(SQLAlchemyError):
+                    connection.exec_driver_sql("ROLLBACK")
+                raise
+            connection.exec_driver_sql("COMMIT")
+            return changed
+
+        return self._run(work)
 
     def add(self, statement: Executable, values: Mapping[str, Any]) -> None:
         """Run what adds a row to a history, which need be durable only with the next change.

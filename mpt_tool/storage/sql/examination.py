@@ -8,7 +8,8 @@ from sqlalchemy import Table, func, inspect, select
 from mpt_tool.checks import Check, right, wrong
 from mpt_tool.errors import StorageError
 from mpt_tool.settings import variables
-from mpt_tool.storage.local_checks import checks_of_files
+from mpt_tool.storage.file_checks import checks_of_files
+from mpt_tool.storage.outlasting import StateFile
 from mpt_tool.storage.repository import Snapshot
 from mpt_tool.storage.sql.database import Database
 from mpt_tool.storage.sql.errors import where
@@ -19,14 +20,19 @@ _INITIALIZE = "mpt-tool migrate --init"
 
 
 def checks_of_database(
-    database: Database, tables: Tables, beside: Sequence[Path], load: Callable[[], Snapshot]
+    database: Database,
+    tables: Tables,
+    file: StateFile | None,
+    beside: Sequence[Path],
+    load: Callable[[], Snapshot],
 ) -> Iterator[Check]:
     """Yield what is right and what is wrong with the database, as far as it answers.
 
     Args:
         database: where the tables are.
         tables: those of the state.
-        beside: the files that are written beside that of SQLite.
+        file: that of SQLite, if it is one.
+        beside: the files that are written beside that.
         load: returns what they hold.
     """
     try:
@@ -46,10 +52,10 @@ def checks_of_database(
         advice = f"Create them: {_INITIALIZE}"
         yield wrong("tables", f"there are none named {', '.join(missing)}", advice)
         return
-    if database.is_postgresql:
-        yield from _rights(database, tables)
+    if file:
+        yield from checks_of_files(file, beside)
     else:
-        yield from checks_of_files(Path(str(database.url.database)), beside)
+        yield from _rights(database, tables)
     yield _state(load)
 
 

@@ -1,5 +1,6 @@
 """Keeps the state in tables of a SQL database, a row a migration."""
 
+import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -17,9 +18,10 @@ from mpt_tool.process.log import get_log
 from mpt_tool.records import COLUMNS, Attempt, FailedItems, MigrationRecord, Origin, describe
 from mpt_tool.settings import load_settings
 from mpt_tool.storage.file_lock import FileLock
+from mpt_tool.storage.outlasting import StateFile, is_ephemeral
 from mpt_tool.storage.repository import Holder, Snapshot
 from mpt_tool.storage.sql.connecting import address, make_engine
-from mpt_tool.storage.sql.database import Database
+from mpt_tool.storage.sql.database import Change, Database
 from mpt_tool.storage.sql.errors import where
 from mpt_tool.storage.sql.lock import Pace, SessionLock
 from mpt_tool.storage.sql.settings import DatabaseSettings
@@ -48,8 +50,9 @@ def repository_of(settings: DatabaseSettings, root: Path) -> "SqlRepository":
     tables = Tables.named(settings.schema_name, settings.table_prefix)
     if database.is_postgresql:
         return SqlRepository(database, tables, SessionLock(database, tables, Pace()))
-    file = Path(str(url.database))
-    return SqlRepository(database, tables, FileLock(file, file.name))
+    path = Path(os.path.realpath(str(url.database)))
+    file = StateFile(path, is_ephemeral(root))
+    return SqlRepository(database, tables, FileLock(path, path.name), file)
 
 
 class SqlRepository:
@@ -62,12 +65,20 @@ class SqlRepository:
         database: where the tables are.
         tables: those of the state.
         lock: that of a session of PostgreSQL, or one on a file beside that of SQLite.
+        file: that of SQLite.
     """
 
     is_remote = False
 
-    def __init__(self, database: Database, tables: Tables, lock: SessionLock | FileLock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        tables: Tables,
+        lock: SessionLock | FileLock,
+        file: StateFile | None = None,
+    ) -> None:
         self._database = database
+        self._file = file
         self._tables = tables
         self._lock = lock
         # A lock of the system cannot be lost while its holder lives.
@@ -79,6 +90,10 @@ class SqlRepository:
             Attempt: self._insertion(tables.attempts),
             FailedItems: self._insertion(tables.failed_items),
         }
+
+    def warnings(self) -> Sequence[str]:
+        """Return what becomes of a file of SQLite; `StorageError` if it is a mount of its own."""
+        return self._file.warnings() if self._file else ()
 
     def load(self) -> Snapshot:
         """Return what the table of records holds.
@@ -102,17 +117,32 @@ class SqlRepository:
 
     def save(self, record: MigrationRecord) -> None:
         """Write the row of the record, in one statement that only the holder of a lock can make."""
+        self._lock.require()
+        if not self._database.change(*self._saving(record)):
+            assert self._guard
+            self._guard.lose()
+
+    def keep_all(
+        self, entries: Sequence[Attempt | FailedItems], records: Sequence[MigrationRecord]
+    ) -> None:
+        """Add the entries and write the rows of all records, all of it or nothing."""
+        self._lock.require()
+        changes = [*map(self._saving, records), *map(self._adding, entries)]
+        changed = self._database.change_all(changes)
+        if not all(changed[: len(records)]):
+            assert self._guard
+            self._guard.lose()
+
+    def _saving(self, record: MigrationRecord) -> Change:
+        """Return what writes the row of a record."""
         document = record.document()
         known = {name: document.pop(name, None) for name in (*COLUMNS, *_OPTIONAL)}
         moments = {"started_at": record.started_at, "applied_at": record.applied_at}
         values = {**known, **moments, "further": document or None}
-        self._lock.require()
         token = self._guard.token if self._guard else ""
         statement = self._save_held if token else self._save
         new = {f"new_{name}": value for name, value in values.items()}
-        if not self._database.change(statement, {**new, **({"token": token} if token else {})}):
-            assert self._guard
-            self._guard.lose()
+        return statement, {**new, **({"token": token} if token else {})}
 
     def initialize(self) -> Sequence[str]:
         """Create what is missing, and bring the tables up to date; `StorageError` if they are."""
@@ -151,11 +181,15 @@ class SqlRepository:
 
     def append(self, entry: Attempt | FailedItems) -> None:
         """Add a row to the history, once, also if it is sent again."""
+        self._database.add(*self._adding(entry))
+
+    def _adding(self, entry: Attempt | FailedItems) -> Change:
+        """Return what adds a row to the history."""
         table = self._tables.attempts if isinstance(entry, Attempt) else self._tables.failed_items
         told = {each.name: getattr(entry, each.name, None) for each in table.columns}
         del told["id"]
         told |= {"key": secrets.token_hex(12), "document": entry.document()}
-        self._database.add(self._appends[type(entry)], told)
+        return self._appends[type(entry)], told
 
     def attempts(self) -> Iterator[Attempt]:
         """Return all attempts, the newest first; what is none is left out."""
@@ -181,7 +215,7 @@ class SqlRepository:
         from mpt_tool.storage.sql.examination import checks_of_database
 
         beside = self._lock.files if isinstance(self._lock, FileLock) else ()
-        return checks_of_database(self._database, self._tables, beside, self.load)
+        return checks_of_database(self._database, self._tables, self._file, beside, self.load)
 
     def _entries[Entry: BaseModel](
         self, kind: type[Entry], query: Select[Any], at_once: int = _ROWS

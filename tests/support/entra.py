@@ -8,11 +8,12 @@ from .http_server import LoopbackServer, Reply, Request
 
 
 class IdentityEndpoint(LoopbackServer):
-    """Gives another token each time, of a user that it is told of, and good for a second."""
+    """Gives tokens of a user, good for a second: the one of the `number` that it is told."""
 
     def __init__(self, user: str) -> None:
         super().__init__("", time.time)
         self._user = user
+        self.number = 1
         self.tokens: list[str] = []
 
     @property
@@ -21,13 +22,13 @@ class IdentityEndpoint(LoopbackServer):
         return {"IDENTITY_ENDPOINT": f"{self.url}/token", "IDENTITY_HEADER": "header"}
 
     def token_of(self, number: int) -> str:
-        """Return a token, counted from 1."""
+        """Return the token of a number."""
         claims = json.dumps({"upn": self._user, "number": number}).encode()
         return f"head.{urlsafe_b64encode(claims).decode().rstrip('=')}.signature"
 
     def handle(self, request: Request) -> Reply:
-        """Return a token."""
-        self.tokens.append(self.token_of(len(self.tokens) + 1))
+        """Return the token of the number."""
+        self.tokens.append(self.token_of(self.number))
         ends = str(int(time.time()) + 1)
         told = {"access_token": self.tokens[-1], "expires_on": ends, "token_type": "Bearer"}
         return Reply.of(200, {**told, "resource": "database"})

@@ -282,9 +282,11 @@ class SessionLock:
 
         A second connection, in a transaction, keeps the session that the pooler would give next.
         """
-        with self._database.another() as connection:
-            connection.exec_driver_sql("BEGIN")
-            [(session,)] = self._database.rows(select(func.pg_backend_pid()))
+        try:
+            session = self._session_beside_another()
+        except StorageError:
+            # The server may have ended the other one.
+            session = self._session_beside_another()
         if session == self._session:
             return
         ended = select(func.pg_terminate_backend(_LOCKS.c.pid))
@@ -293,6 +295,11 @@ class SessionLock:
             f"The {where(self._database.url)} is behind a pooler in transaction mode, where no lock"
             " holds: connect to the server itself, or to a pooler in session mode"
         )
+
+    def _session_beside_another(self) -> int:
+        with self._database.another() as connection:
+            connection.exec_driver_sql("BEGIN")
+            return int(self._database.rows(select(func.pg_backend_pid()))[0][0])
 
     def _resume(self, connection: Connection) -> None:
         """Take the lock for another session, in place of one that was lost, if it is still ours.

@@ -11,6 +11,7 @@ import pytest
 from support.airtable_server import BASE, AirtableServer
 from support.pages import blocks, section, text_of
 from support.postgresql import Postgresql
+from support.postgresql_pooler import transaction_pooler
 from support.project import HISTORY_FILE, Project
 from support.simulation import Clock
 
@@ -89,6 +90,17 @@ class TestPostgresqlRepository(StateRepositoryContract):
         monkeypatch.setenv("STORAGE_DATABASE_URL", database.url)
         monkeypatch.setenv("STORAGE_DATABASE_SCHEMA", schema)
         return lambda: open_repository("sql", project.root)
+
+
+class TestPooledRepository(StateRepositoryContract):
+    @pytest.fixture
+    def open_repository(
+        self, project: Project, database: Postgresql, schema: str, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[OpenRepository]:
+        monkeypatch.setenv("STORAGE_DATABASE_SCHEMA", schema)
+        with transaction_pooler(database.url) as url:
+            monkeypatch.setenv("STORAGE_DATABASE_URL", url)
+            yield lambda: open_repository("sql", project.root)
 
 
 class TestSqliteRepository(StateRepositoryContract):

@@ -1,13 +1,20 @@
-"""A pooler before PostgreSQL that gives each transaction whichever session is free."""
+"""A pooler before PostgreSQL that gives each transaction whichever session is free.
+
+As real ones do, it makes up the number of a session that it tells each client, who is to name it in
+a request to cancel.
+"""
 
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from secrets import token_bytes
 from urllib.parse import parse_qs, urlsplit
 
 # What a client asks first that would have TLS.
 _SSL = (80877103).to_bytes(4)
+# The number of a session, and its secret.
+_KEY = 8
 
 
 class TransactionPooler:
@@ -44,7 +51,7 @@ class TransactionPooler:
             self._sessions.append(session)
             session.connect(self._server)
             session.sendall(start)
-            _answer(session, client)
+            _answer(session, client, told=token_bytes(_KEY))
             # A real one opens a session only when none is free.
             self._free.insert(0, session)
             is_kept = False
@@ -71,10 +78,12 @@ def _batch(client: socket.socket) -> bytes:
             return batch
 
 
-def _answer(session: socket.socket, client: socket.socket) -> bytes:
+def _answer(session: socket.socket, client: socket.socket, told: bytes = b"") -> bytes:
     """Hand on what the server answers, and return in which state of a transaction it is then."""
     while True:
         message = _message(session)
+        if message[:1] == b"K":
+            message = message[:-_KEY] + told
         client.sendall(message)
         if message[:1] == b"Z":
             return message[-1:]

@@ -2,8 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,16 +113,6 @@ class Database:
     def use[Value](self, work: Callable[[Connection], Value]) -> Value:
         """Return what is made with the connection, in one go; raises as `rows` does."""
         return self._run(work)
-
-    @contextmanager
-    def another(self) -> Iterator[Connection]:
-        """Return a second connection, for as long as it is needed.
-
-        Raises:
-            StorageError: the database cannot be reached.
-        """
-        with explaining_errors(self.url), self._engine.connect() as connection:
-            yield connection
 
     def create_file(self) -> None:
         """Create the file of SQLite, if it is not there; a database of a server has to be.

@@ -1,56 +1,64 @@
-"""The lock of a state on PostgreSQL: one of the session's own, and a row that names its holder.
+"""The lock of a state on PostgreSQL: a row that names its holder, kept by a session or a lease.
 
-The server frees a lock of a session (`pg_advisory_lock`) when the session ends, however it ends. To
-that the row adds who holds it, by a token that is another one each time. A holder whose session was
-lost opens another one and goes on, if the token is still its own: then nobody had the lock
-meanwhile. Whoever finds the lock free, but the token of another, leaves that one the time to come
-back. And a save asks for the token in the statement that writes: nothing is written by one that has
-no lock.
+The row has the **token** of its holder, another one each time. It changes hands by one statement,
+and only as it was seen: of two that find it free one gets it. And a save asks for the token in the
+statement that writes: nothing is written by one that has no lock.
+
+How a dead holder is noticed:
+
+- **By its session**, where it has one of its own: it takes a lock of the server's, too, which that
+  frees when the session ends, however it ends (`pg_advisory_lock`). A holder whose session was lost
+  opens another one and goes on, if the token is still its own: then nobody had the lock meanwhile.
+  Whoever finds the server's lock free, but the token of another, leaves that one the time to come
+  back.
+- **By its lease**, behind a pooler, which gives each statement whichever session is free: such a
+  session would keep the server's lock whatever becomes of the holder. So that is not taken. The
+  holder writes to the row that it lives, again and again, and has lost it once it did not for a
+  whole lease, and another took it. All of that by the server's clock, which all contenders share.
+
+A pooler is found out by the number of the session that the client was told when it connected: one
+that shares sessions makes that up, as it has to bring each request to cancel to the right one.
+
+Both ask for both. So a lock of either kind keeps out contenders of either kind. The claims of
+`storage.lease`, for stores where no row can be taken by one statement, are not needed here.
 """
 
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Executable,
-    Integer,
+    and_,
     bindparam,
-    cast,
-    column,
     exists,
     func,
     literal,
+    or_,
     select,
-    table,
     update,
 )
-from sqlalchemy.dialects import postgresql
 
 from mpt_tool.errors import LockedError, LockLostError, StorageError
 from mpt_tool.process.log import get_log
 from mpt_tool.records import Origin
-from mpt_tool.storage.lease import renewed
+from mpt_tool.storage.lease import RENEWALS_A_LEASE, renewed
 from mpt_tool.storage.repository import Holder
 from mpt_tool.storage.sql.database import Database
-from mpt_tool.storage.sql.errors import where
+from mpt_tool.storage.sql.lock_row import (
+    LOCKS,
+    LockRow,
+    granted_for,
+    is_not_leased,
+    key_of,
+    row_of,
+)
 from mpt_tool.storage.sql.tables import Tables
 from mpt_tool.wording import printable
-
-# How the server knows our locks; the second number is that of the table, whatever its schema.
-_CLASS = 0x6D7074
-_LOCKS = table(
-    "pg_locks",
-    *map(column, ("locktype", "database", "classid", "objid", "objsubid", "pid", "granted")),
-    schema="pg_catalog",
-)
-_DATABASES = table("pg_database", column("oid"), column("datname"), schema="pg_catalog")
 
 log = get_log(__name__)
 
@@ -60,55 +68,23 @@ class Pace:
     """How the lock spends time.
 
     Args:
+        lease_seconds: how long a holder behind a pooler has the lock after its last sign of life.
         look_seconds: between two looks at the lock, of its holder and of those that wait.
         return_seconds: how long a holder whose session is over has to come back.
         sleep: waits for so many seconds.
     """
 
+    lease_seconds: float
     look_seconds: float = 0.5
     return_seconds: float = 5.0
     sleep: Callable[[float], None] = time.sleep
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """The row of the lock, and the session that has the lock: None if none has."""
-
-    token: str | None
-    told: dict[str, Any] | None
-    session: int | None
-    since: datetime | None
-    is_asked_to_stop: bool
-    held_by: int | None
-
-    @property
-    def holder(self) -> Holder | None:
-        """Who holds the lock, or did when its session ended."""
-        if self.held_by is not None and self.held_by != self.session:
-            # Taken a moment ago, and not told yet.
-            return Holder("", is_alive=True)
-        if not self.token or not self.told:
-            return None if self.held_by is None else Holder("", is_alive=True)
-        host, process, user, run_id = (
-            str(self.told.get(each, "")) for each in ("host", "process", "user", "run_id")
-        )
-        return Holder(
-            f"{host}:{process}:{self.token}",
-            host,
-            process,
-            self.since.astimezone(UTC) if self.since else None,
-            user,
-            run_id,
-            is_alive=self.held_by is not None,
-            is_to_stop=self.is_asked_to_stop,
-        )
-
-
-class SessionLock:
+class PostgresqlLock:
     """The lock, as one process sees it.
 
     Args:
-        database: whose session takes it.
+        database: whose session takes it, if it has one of its own.
         tables: those of the state; the lock is known to the server by the number of one of them.
         pace: how it spends time.
     """
@@ -118,20 +94,11 @@ class SessionLock:
         database.connected = self._resume
         self._table = tables.lock
         name = database.name_of(self._table)
-        regclass = cast(literal(name), postgresql.REGCLASS)
-        self._key = _CLASS, cast(regclass, Integer)
-        here = select(_DATABASES.c.oid).where(_DATABASES.c.datname == func.current_database())
-        self._granted = (
-            _LOCKS.c.locktype == "advisory",
-            _LOCKS.c.database == here.scalar_subquery(),
-            _LOCKS.c.classid == cast(_CLASS, postgresql.OID),
-            _LOCKS.c.objid == cast(regclass, postgresql.OID),
-            _LOCKS.c.objsubid == 2,
-            _LOCKS.c.granted,
-        )
+        self._key, self._granted = key_of(name), granted_for(name)
         self._pace = pace
-        self._looked_at = 0.0
-        self._session = 0
+        self._looked_at = self._renewed_at = 0.0
+        self._session: int | None = None
+        self._is_pooled = False
         self.token = ""
         """What says in the row that the lock is this process's; empty if it is not."""
         self._lost = ""
@@ -145,9 +112,9 @@ class SessionLock:
             LockedError: another holds it, and does not give it back in so many seconds.
             StorageError: the database cannot be reached, or has no tables yet.
         """
+        self._is_pooled = self._finds_pooler()
         self._take(origin, wait_seconds)
         try:
-            self._require_session()
             with renewed(self, self._pace.look_seconds, lost):
                 yield
         finally:
@@ -165,9 +132,14 @@ class SessionLock:
             StorageError: the database failed.
         """
         self._looked_at = time.monotonic()
-        rows = self._database.rows(
-            select(self._table.c.is_asked_to_stop).where(self._table.c.token == self.token)
-        )
+        mine = self._table.c.token == self.token
+        is_due = self._looked_at - self._renewed_at >= self._pace.lease_seconds / RENEWALS_A_LEASE
+        if self._is_pooled and is_due:
+            row = update(self._table).where(mine).values(renewed_at=func.clock_timestamp())
+            rows = self._database.rows(row.returning(self._table.c.is_asked_to_stop))
+            self._renewed_at = self._looked_at
+        else:
+            rows = self._database.rows(select(self._table.c.is_asked_to_stop).where(mine))
         if not rows:
             self.lose()
         self._is_asked_to_stop = rows[0].is_asked_to_stop
@@ -197,7 +169,7 @@ class SessionLock:
         return exists(select(literal(1)).where(mine).with_for_update(read=True).scalar_subquery())
 
     def unlock(self, name: str) -> None:
-        """Take the lock from the holder of this name, and end its session.
+        """Take the lock from the holder of this name, and end the session that it has.
 
         Raises:
             StorageError: another holds it, or nobody; or that may not be done.
@@ -210,11 +182,11 @@ class SessionLock:
             known_as = f" ({printable(holder.name)})" if holder.name else ""
             raise StorageError(f"{name!r} does not hold the lock: {holder} does{known_as}")
         self._clear(str(row.token))
-        ended = select(func.pg_terminate_backend(_LOCKS.c.pid))
-        self._database.rows(ended.where(*self._granted, _LOCKS.c.pid == row.session))
+        if row.session is not None:
+            self._database.rows(self._end_of(row.session))
 
     def holder(self) -> Holder | None:
-        """Return who holds the lock, or did when its session ended; None if that is nobody."""
+        """Return who holds the lock, or died while it did; None if that is nobody."""
         return self._read().holder
 
     def ask_to_stop(self, holder: Holder) -> None:
@@ -227,79 +199,80 @@ class SessionLock:
         """Whether the last look found that in the row."""
         return bool(self.token) and self._is_asked_to_stop
 
+    def _finds_pooler(self) -> bool:
+        """Whether the server tells another session than the client was told when it connected."""
+
+        def is_another(connection: Connection) -> bool:
+            told = connection.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
+            return bool(connection.execute(select(func.pg_backend_pid())).scalar_one() != told)
+
+        return self._database.use(is_another)
+
     def _take(self, origin: Origin, wait_seconds: float) -> None:
         # Whoever tries to take it may have it for an instant.
         gives_up_at = time.monotonic() + max(wait_seconds, self._pace.look_seconds)
-        left: tuple[_Row | None, float] = (None, 0.0)
+        left: tuple[LockRow | None, float] = (None, 0.0)
         is_told = False
         while True:
             row, now = self._read(), time.monotonic()
-            if row.held_by is not None:
+            # A lease was time enough to come back.
+            is_left = bool(row.token) and row.session is not None
+            if row.is_held:
                 left = None, now
                 if now >= gives_up_at:
-                    raise _locked_by(row.holder)
-            elif not row.token:
+                    raise _locked_by(row)
+            elif not is_left:
                 if self._is_taken(row, origin):
                     return
             elif left[0] != row:
                 left = row, now
             elif now - left[1] >= self._pace.return_seconds and self._is_taken(row, origin):
                 return
-            is_over = row.held_by is None and bool(row.token)
-            if not is_told and (is_over or (wait_seconds and row.held_by is not None)):
+            if not is_told and (wait_seconds if row.is_held else is_left):
                 _tell_who_is_before(row, self._pace.return_seconds)
                 is_told = True
             self._pace.sleep(self._pace.look_seconds)
 
-    def _is_taken(self, seen: _Row, origin: Origin) -> bool:
+    def _is_taken(self, seen: LockRow, origin: Origin) -> bool:
         """Take the lock, if it is free, and nobody had it since the row was seen."""
-        is_free, session = self._database.rows(self._try())[0]
-        if not is_free:
-            return False
+        session = None
+        if not self._is_pooled:
+            is_free, session = self._database.rows(self._try())[0]
+            if not is_free:
+                return False
         token = secrets.token_hex(8)
-        held = {
-            "token": token,
-            "holder": origin.model_dump(mode="json"),
-            "session": session,
-            "since": datetime.now(UTC),
-            "is_asked_to_stop": False,
-        }
-        # The session that took it may be over by now.
-        in_time = (
-            self._table.c.token.is_not_distinct_from(seen.token),
-            func.pg_backend_pid() == session,
-        )
-        if not self._database.change(update(self._table).where(*in_time).values(held)):
-            self._database.rows(select(func.pg_advisory_unlock_all()))
+        try:
+            is_taken = self._write(token, session, seen, origin)
+        except BaseException:
+            with suppress(StorageError):
+                self._clear(token)
+            raise
+        if not is_taken:
+            self._free_session()
             return False
         self._session, self._lost, self._is_asked_to_stop = session, "", False
-        self._looked_at = time.monotonic()
+        self._looked_at = self._renewed_at = time.monotonic()
         self.token = token
         return True
 
-    def _require_session(self) -> None:
-        """Refuse a pooler that gives each statement another session, which would have the lock.
-
-        A second connection, in a transaction, keeps the session that the pooler would give next.
-        """
-        try:
-            session = self._session_beside_another()
-        except StorageError:
-            # The server may have ended the other one.
-            session = self._session_beside_another()
-        if session == self._session:
-            return
-        ended = select(func.pg_terminate_backend(_LOCKS.c.pid))
-        self._database.rows(ended.where(*self._granted, _LOCKS.c.pid == self._session))
-        raise StorageError(
-            f"The {where(self._database.url)} is behind a pooler in transaction mode, where no lock"
-            " holds: connect to the server itself, or to a pooler in session mode"
+    def _write(self, token: str, session: int | None, seen: LockRow, origin: Origin) -> bool:
+        """Write the holder to the row, and return whether nobody had the lock since it was seen."""
+        now, row = func.clock_timestamp(), self._table.c
+        as_seen = (
+            row.token.is_not_distinct_from(seen.token),
+            row.session.is_not_distinct_from(seen.session),
+            is_not_leased(self._table),
         )
-
-    def _session_beside_another(self) -> int:
-        with self._database.another() as connection:
-            connection.exec_driver_sql("BEGIN")
-            return int(self._database.rows(select(func.pg_backend_pid()))[0][0])
+        # Or it was written, and the answer lost.
+        in_time = [or_(row.token == token, and_(*as_seen))]
+        held = {"token": token, "holder": origin.model_dump(mode="json"), "session": session}
+        leased = {"renewed_at": now, "lease_seconds": self._pace.lease_seconds}
+        if session is not None:
+            leased = dict.fromkeys(leased)
+            # The session that took it may be over by now.
+            in_time.append(func.pg_backend_pid() == session)
+        values = {**held, **leased, "since": now, "is_asked_to_stop": False}
+        return bool(self._database.change(update(self._table).where(*in_time).values(values)))
 
     def _resume(self, connection: Connection) -> None:
         """Take the lock for another session, in place of one that was lost, if it is still ours.
@@ -307,16 +280,13 @@ class SessionLock:
         Raises:
             LockLostError: another had it meanwhile.
         """
-        if not self.token or self._lost:
+        if not self.token or self._lost or self._session is None:
             return
         mine = self._table.c.token == self.token
-        over = _LOCKS.c.pid == self._session
         gives_up_at = time.monotonic() + 2 * self._pace.return_seconds
         while time.monotonic() < gives_up_at:
             # The server may not have noticed that the session is over: nobody else ends it.
-            connection.execute(
-                select(func.pg_terminate_backend(_LOCKS.c.pid)).where(*self._granted, over)
-            )
+            connection.execute(self._end_of(self._session))
             is_free, session = connection.execute(self._try()).one()
             if is_free:
                 row = update(self._table).where(mine).values(session=session)
@@ -336,45 +306,56 @@ class SessionLock:
         try:
             if not self._lost:
                 self._clear(token)
-            self._database.rows(select(func.pg_advisory_unlock_all()))
+            self._free_session()
         except StorageError as error:
-            log.warning("The lock could not be given back, the server frees it: %s", error)
+            log.warning("The lock could not be given back, it is freed without that: %s", error)
+
+    def _free_session(self) -> None:
+        # Behind a pooler the session is anybody's, and has no lock of ours.
+        if not self._is_pooled:
+            self._database.rows(select(func.pg_advisory_unlock_all()))
 
     def _clear(self, token: str) -> None:
-        nobody = {"token": None, "holder": None, "session": None, "since": None}
+        told = ("token", "holder", "session", "since", "renewed_at", "lease_seconds")
         row = update(self._table).where(self._table.c.token == token)
-        self._database.change(row.values({**nobody, "is_asked_to_stop": False}))
+        self._database.change(row.values({**dict.fromkeys(told), "is_asked_to_stop": False}))
+
+    def _end_of(self, session: int) -> Executable:
+        """Return what ends a session, if it is one that has the lock."""
+        ended = select(func.pg_terminate_backend(LOCKS.c.pid))
+        return ended.where(*self._granted, LOCKS.c.pid == session)
 
     def _try(self) -> Executable:
         """Return what takes the lock, if it is free, and tells whether it did, and the session."""
         return select(func.pg_try_advisory_lock(*self._key), func.pg_backend_pid())
 
-    def _read(self) -> _Row:
-        held_by = select(_LOCKS.c.pid).where(*self._granted).limit(1).scalar_subquery()
-        row = self._table.c
-        names = (row.token, row.holder, row.session, row.since, row.is_asked_to_stop)
-        found = self._database.rows(select(*names, held_by.label("held_by")))
+    def _read(self) -> LockRow:
+        found = self._database.rows(row_of(self._table, self._granted))
         if not found:
             raise StorageError("The table of the lock has no row: mpt-tool migrate --init")
-        return _Row(*found[0])
+        return LockRow(*found[0])
 
 
-def _tell_who_is_before(row: _Row, return_seconds: float) -> None:
-    if row.held_by is None:
-        who = row.holder or "Another process"
+def _tell_who_is_before(row: LockRow, return_seconds: float) -> None:
+    if row.is_held:
+        log.info("Waiting for the lock, held by %s", row.holder)
+    else:
         log.warning(
             "%s held the lock when its connection was lost: it has %g seconds to come back",
-            who,
+            row.holder or "Another process",
             return_seconds,
         )
-    else:
-        log.info("Waiting for the lock, held by %s", row.holder)
 
 
-def _locked_by(holder: Holder | None) -> LockedError:
-    who = holder or Holder("")
+def _locked_by(row: LockRow) -> LockedError:
+    who = row.holder or Holder("")
+    freed = (
+        f"Behind a pooler the lock is free {row.lease_seconds:g} seconds after that process has"
+        " died."
+        if row.is_leased
+        else "The server frees the lock when that process ends."
+    )
     unlock = f" If it cannot be alive: mpt-tool unlock {printable(who.name)}" if who.name else ""
     return LockedError(
-        f"Locked by {who}. Try again later, or wait for it with --wait SECONDS. The server frees"
-        f" the lock when that process ends.{unlock}"
+        f"Locked by {who}. Try again later, or wait for it with --wait SECONDS. {freed}{unlock}"
     )

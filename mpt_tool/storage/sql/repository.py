@@ -23,7 +23,7 @@ from mpt_tool.storage.repository import Holder, Snapshot
 from mpt_tool.storage.sql.connecting import address, make_engine
 from mpt_tool.storage.sql.database import Change, Database
 from mpt_tool.storage.sql.errors import where
-from mpt_tool.storage.sql.lock import Pace, SessionLock
+from mpt_tool.storage.sql.lock import Pace, PostgresqlLock
 from mpt_tool.storage.sql.settings import DatabaseSettings
 from mpt_tool.storage.sql.tables import Tables, require_version
 
@@ -49,7 +49,8 @@ def repository_of(settings: DatabaseSettings, root: Path) -> "SqlRepository":
     database = Database(make_engine(url, settings))
     tables = Tables.named(settings.schema_name, settings.table_prefix)
     if database.is_postgresql:
-        return SqlRepository(database, tables, SessionLock(database, tables, Pace()))
+        pace = Pace(settings.lease_seconds)
+        return SqlRepository(database, tables, PostgresqlLock(database, tables, pace))
     path = Path(os.path.realpath(str(url.database)))
     file = StateFile(path, is_ephemeral(root))
     return SqlRepository(database, tables, FileLock(path, path.name), file)
@@ -59,12 +60,12 @@ class SqlRepository:
     """A `StateRepository` in a SQL database.
 
     Saving takes one statement, as an entry of the history does, and loading two. On PostgreSQL the
-    lock takes three, and two to give it back.
+    lock takes four, and two to give it back.
 
     Args:
         database: where the tables are.
         tables: those of the state.
-        lock: that of a session of PostgreSQL, or one on a file beside that of SQLite.
+        lock: that of PostgreSQL, or one on a file beside that of SQLite.
         file: that of SQLite.
     """
 
@@ -74,7 +75,7 @@ class SqlRepository:
         self,
         database: Database,
         tables: Tables,
-        lock: SessionLock | FileLock,
+        lock: PostgresqlLock | FileLock,
         file: StateFile | None = None,
     ) -> None:
         self._database = database
@@ -82,7 +83,7 @@ class SqlRepository:
         self._tables = tables
         self._lock = lock
         # A lock of the system cannot be lost while its holder lives.
-        self._guard = lock if isinstance(lock, SessionLock) else None
+        self._guard = lock if isinstance(lock, PostgresqlLock) else None
         # Made once: to make one takes longer than to run it.
         self._save = self._upsert(true())
         self._save_held = self._upsert(self._guard.is_held() if self._guard else true())
@@ -156,7 +157,7 @@ class SqlRepository:
     def lock(
         self, origin: Origin, wait_seconds: float, lost: Callable[[], None]
     ) -> AbstractContextManager[None]:
-        """Hold the lock; the server, or the system, frees it when the process dies."""
+        """Hold the lock; it is freed when the process dies, or behind a pooler after its lease."""
         return self._lock.hold(origin, wait_seconds, lost)
 
     def require_lock(self) -> None:

@@ -12,9 +12,9 @@ _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 
 
 class DatabaseSettings(Section):
-    """The database, and what its tables are called.
+    """The database, what its tables are called, and the lease of a lock behind a pooler.
 
-    Without a `schema_name` they are in the schema that the database looks into first.
+    Without a `schema_name` the tables are in the schema that the database looks into first.
     """
 
     table: ClassVar[str] = "sql"
@@ -26,3 +26,6 @@ class DatabaseSettings(Section):
         variable("STORAGE_DATABASE_TABLE_PREFIX", pattern=f"^{_NAME}$", max_length=_LONGEST_PREFIX),
     ] = "mpt_migrations_"
     uses_entra: Annotated[bool, variable("STORAGE_DATABASE_ENTRA")] = False
+    lease_seconds: Annotated[
+        float, variable("STORAGE_DATABASE_LEASE_SECONDS", ge=5, allow_inf_nan=False)
+    ] = 30

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Column,
     Connection,
     DateTime,
+    Float,
     Integer,
     MetaData,
     Table,
@@ -31,8 +32,16 @@ _NUMBER = BigInteger().with_variant(Integer, "sqlite")
 _CREATING = 0x6D70745F
 # A statement, for tables that have the names of these, that makes a version of the one before.
 type Upgrade = Callable[["Tables"], Sequence[str]]
-# Of the tables as they are here: each change of them adds a step, with what `--init` calls it.
-UPGRADES: Sequence[tuple[str, Upgrade]] = ()
+
+
+def _add_lease(tables: "Tables") -> Sequence[str]:
+    schema = f'"{tables.metadata.schema}".' if tables.metadata.schema else ""
+    columns = ("renewed_at TIMESTAMP WITH TIME ZONE", "lease_seconds FLOAT")
+    return [f'ALTER TABLE {schema}"{tables.lock.name}" ADD COLUMN {each}' for each in columns]
+
+
+# Each change of the tables adds a step, with what `--init` calls it.
+UPGRADES: Sequence[tuple[str, Upgrade]] = (("columns of the lease", _add_lease),)
 VERSION = 1 + len(UPGRADES)
 
 
@@ -43,7 +52,7 @@ class Tables:
     `records` has a row a migration. `attempts` and `failed_items` are the history, a row an entry;
     its `document` is the entry whole, and `key` tells one that is sent again from another. `lock`
     has one row: the version of the tables, and who holds the lock, by a token that is another one
-    each time, and on PostgreSQL by its session.
+    each time, and on PostgreSQL by its session, or by when it last renewed a lease of so long.
     """
 
     metadata: MetaData
@@ -89,6 +98,8 @@ class Tables:
                 Column("session", Integer),
                 Column("since", _MOMENT),
                 Column("is_asked_to_stop", Boolean, nullable=False),
+                Column("renewed_at", _MOMENT),
+                Column("lease_seconds", Float),
             ),
         )
 

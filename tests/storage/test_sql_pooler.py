@@ -194,6 +194,18 @@ def test_of_many_that_take_the_lock_again_and_again_one_has_it_at_a_time(
     assert most == [1] * 60
 
 
+@pytest.mark.parametrize(
+    ("way", "kind"),
+    [("pooled", "a lease of 5 seconds: behind a pooler"), ("direct", "the server's own")],
+)
+def test_the_doctor_tells_what_keeps_the_lock(
+    project: Project, ways: Ways, way: str, kind: str
+) -> None:
+    checks = project.run("doctor", "--json", env=ways[way]).json()["checks"]
+
+    assert [each["value"] for each in checks if each["name"] == "lock"] == [kind]
+
+
 def test_init_brings_tables_without_the_columns_of_the_lease_up_to_date(
     project: Project, database: Postgresql, schema: str
 ) -> None:

@@ -1,7 +1,6 @@
 """What is right and what is wrong with the database, its tables and the user's rights."""
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 from sqlalchemy import Table, func, inspect, select
 
@@ -9,10 +8,12 @@ from mpt_tool.checks import Check, right, wrong
 from mpt_tool.errors import StorageError
 from mpt_tool.settings import variables
 from mpt_tool.storage.file_checks import checks_of_files
+from mpt_tool.storage.file_lock import FileLock
 from mpt_tool.storage.outlasting import StateFile
 from mpt_tool.storage.repository import Snapshot
 from mpt_tool.storage.sql.database import Database
 from mpt_tool.storage.sql.errors import where
+from mpt_tool.storage.sql.lock import PostgresqlLock
 from mpt_tool.storage.sql.settings import DatabaseSettings
 from mpt_tool.storage.sql.tables import Tables
 
@@ -23,7 +24,7 @@ def checks_of_database(
     database: Database,
     tables: Tables,
     file: StateFile | None,
-    beside: Sequence[Path],
+    lock: PostgresqlLock | FileLock,
     load: Callable[[], Snapshot],
 ) -> Iterator[Check]:
     """Yield what is right and what is wrong with the database, as far as it answers.
@@ -32,7 +33,7 @@ def checks_of_database(
         database: where the tables are.
         tables: those of the state.
         file: that of SQLite, if it is one.
-        beside: the files that are written beside that.
+        lock: that of PostgreSQL, or one on a file beside that of SQLite.
         load: returns what they hold.
     """
     try:
@@ -52,10 +53,11 @@ def checks_of_database(
         advice = f"Create them: {_INITIALIZE}"
         yield wrong("tables", f"there are none named {', '.join(missing)}", advice)
         return
-    if file:
-        yield from checks_of_files(file, beside)
-    else:
+    if file and isinstance(lock, FileLock):
+        yield from checks_of_files(file, lock.files)
+    if isinstance(lock, PostgresqlLock):
         yield from _rights(database, tables)
+        yield right("lock", lock.kind())
     yield _state(load)
 
 

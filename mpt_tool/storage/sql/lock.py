@@ -120,6 +120,12 @@ class PostgresqlLock:
         finally:
             self._give_back()
 
+    def kind(self) -> str:
+        """Return what keeps the lock for its holder; `StorageError` if the database fails."""
+        if self._finds_pooler():
+            return f"a lease of {self._pace.lease_seconds:g} seconds: behind a pooler"
+        return "the server's own"
+
     def age(self) -> float:
         """Return how many seconds ago it was last looked at."""
         return time.monotonic() - self._looked_at

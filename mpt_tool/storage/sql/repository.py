@@ -215,8 +215,7 @@ class SqlRepository:
         """Yield what is right and what is wrong with the database, its tables and the rights."""
         from mpt_tool.storage.sql.examination import checks_of_database
 
-        beside = self._lock.files if isinstance(self._lock, FileLock) else ()
-        return checks_of_database(self._database, self._tables, self._file, beside, self.load)
+        return checks_of_database(self._database, self._tables, self._file, self._lock, self.load)
 
     def _entries[Entry: BaseModel](
         self, kind: type[Entry], query: Select[Any], at_once: int = _ROWS

@@ -103,12 +103,17 @@ class Database:
         if self.is_postgresql:
             self.change(statement, values)
             return
-        # What is in the file's log is flushed in its order: this with what follows.
-        self._run(lambda connection: connection.exec_driver_sql("PRAGMA synchronous=NORMAL"))
-        try:
-            self.change(statement, values)
-        finally:
-            self._run(lambda connection: connection.exec_driver_sql("PRAGMA synchronous=FULL"))
+
+        def work(connection: Connection) -> None:
+            file = connection.connection.cursor()
+            # What is in the file's log is flushed in its order: this with what follows.
+            file.execute("PRAGMA synchronous=NORMAL")
+            try:
+                connection.execute(statement, values)
+            finally:
+                file.execute("PRAGMA synchronous=FULL")
+
+        self._run(work)
 
     def use[Value](self, work: Callable[[Connection], Value]) -> Value:
         """Return what is made with the connection, in one go; raises as `rows` does."""

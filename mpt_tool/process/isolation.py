@@ -88,8 +88,8 @@ def _signals_kept() -> Iterator[None]:
         for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
             signal.setitimer(timer, 0)
         # What it blocked and never took would end the process once it is let through.
-        left = signal.valid_signals() - {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-        while pending := signal.sigpending() & left:
+        taken = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+        while pending := signal.sigpending() - taken:
             signal.sigwait(pending)
         signal.signal(signal.SIGALRM, on_alarm)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

@@ -125,7 +125,7 @@ def test_boxes_choose_what_is_shown_without_a_script(look: Any, pages: dict[int,
     rows, runs = ".history tbody tr", ".run"
     assert seen.shown(runs) == 10
 
-    seen.uncheck("applied", "failed", "found dead")
+    seen.uncheck("applied", "failed", "stopped", "found dead")
 
     interrupted = seen.page.locator(f"{rows}:visible td:nth-child(4)").all_inner_texts()
     assert set(interrupted) == {"interrupted"}

@@ -418,7 +418,7 @@ def test_a_run_whose_terminal_is_closed_is_recorded_as_stopped(
         assert terminal.hang_up() == 129
 
     assert project.state() == {"first": record("first")}
-    assert project.outcomes() == [("first", "interrupted")]
+    assert project.outcomes() == [("first", "stopped")]
 
 
 def without_times(lines: list[str]) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from mpt_tool.enums import MigrationStatusEnum, MigrationTypeEnum
+from mpt_tool.enums import MigrationStatusEnum, MigrationTypeEnum, OutcomeEnum
 from mpt_tool.errors import MptToolError, SelectionError
 from mpt_tool.records import Checkpoint, MigrationRecord, RunRecord
 from mpt_tool.scripts.folder import Script
@@ -15,7 +15,6 @@ from mpt_tool.wording import did_you_mean, in_items, in_outcomes, in_targets, na
 
 MALFORMED_NAME, DUPLICATE_ID = NAME_NOTES = ("malformed name", "duplicate id")
 LEFT_RUNNING = "left running by a dead run"
-STOPPED = "stopped"
 # By how much the clocks of a run and of the store may differ.
 _CLOCKS_DIFFER = timedelta(minutes=1)
 
@@ -78,7 +77,7 @@ class Entry:
     @property
     def state(self) -> str:
         """Where the migration stands, for people: a stop is no failure."""
-        return STOPPED if self.is_stopped else self.status
+        return OutcomeEnum.STOPPED if self.is_stopped else self.status
 
     @property
     def name(self) -> str:

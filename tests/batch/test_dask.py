@@ -72,7 +72,7 @@ def test_a_scheduler_that_does_not_answer_is_told_before_the_first_item(project:
 
     assert (result.exit_code, migration.processed) == (75, [])
     assert "The Dask scheduler tcp://127.0.0.1:9 does not answer" in result.stderr
-    assert migration.attempts[-1][0] == "interrupted"
+    assert migration.attempts[-1][0] == "stopped"
 
 
 def test_a_setting_that_names_no_scheduler_is_refused(project: Project) -> None:

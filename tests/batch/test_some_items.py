@@ -44,7 +44,7 @@ def test_a_limited_run_handles_so_many_items_keeps_its_progress_and_the_next_goe
     assert (cursor, done) == (4, ALL[:4])
     assert rest.exit_code == 0, rest.stderr
     assert sorted(migration.processed) == ALL
-    assert [outcome for outcome, _ in migration.attempts] == ["interrupted", "applied"]
+    assert [outcome for outcome, _ in migration.attempts] == ["stopped", "applied"]
 
 
 @pytest.mark.parametrize("limit", [TOTAL, TOTAL + 1])
@@ -219,7 +219,7 @@ def test_all_that_are_named_are_handled_and_those_that_fail_are_told(
 
 
 @pytest.mark.parametrize(
-    ("cursors", "exit_code", "outcome"), [((7, 2), 143, "interrupted"), ((7,), 0, "tried")]
+    ("cursors", "exit_code", "outcome"), [((7, 2), 143, "stopped"), ((7,), 0, "tried")]
 )
 def test_a_stop_lets_the_item_in_flight_end_and_leaves_the_others(
     project: Project, tmp_path: Path, cursors: tuple[int, ...], exit_code: int, outcome: str

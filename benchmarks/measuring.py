@@ -41,13 +41,18 @@ def measure(
     """Run a command in the folder, add what it took, and return its output, errors included.
 
     It sees no variable of this process but PATH and what is given: none that keeps compiled
-    modules from being stored, none that configures the tool. Linux counts the peak memory of this
-    process as its own if that is larger.
+    modules from being stored, none that configures the tool, but what lets it be in a container.
+    Linux counts the peak memory of this process as its own if that is larger.
 
     Raises:
         CommandFailedError: it failed.
     """
-    variables = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **(environment or {})}
+    variables = {
+        "PATH": os.environ["PATH"],
+        "LANG": "C.UTF-8",
+        "STORAGE_EPHEMERAL": "true",
+        **(environment or {}),
+    }
     with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
         began = time.perf_counter()
         process = subprocess.Popen(

@@ -141,7 +141,7 @@ def main(names: Sequence[str]) -> None:
 
 def record(picture: Picture, root: Path) -> list[Frame]:
     """Return what a terminal shows while the commands are typed: the last frame, or all of them."""
-    environment = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+    environment = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "STORAGE_EPHEMERAL": "true"}
     frames: list[Frame] = []
     is_pressed, began = False, 0.0
     with Terminal(

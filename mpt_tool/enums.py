@@ -38,7 +38,7 @@ class OutcomeEnum(StrEnum):
 
     APPLIED = "applied"
     FAILED = "failed"
-    INTERRUPTED = "interrupted"
+    STOPPED = "stopped"
     FAKED = "faked"
     FOUND_DEAD = "found dead"
     TRIED = "tried"

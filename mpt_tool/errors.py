@@ -5,6 +5,7 @@
     ├── ScriptError              the migrations folder or a script in it is wrong
     ├── ScriptFailedError        a script raised; the exit code is its own if it asked for one
     ├── StepError                nobody knows whether a durable step was made
+    ├── WorkerLostError          the process that handled an item ended, each time
     ├── SelectionError           the asked-for migration cannot be run or faked
     ├── ItemsFailedError         a batch migration came to its end, but items failed
     ├── SeveralFailedError       several targets, or several looks at what was applied, failed
@@ -78,6 +79,10 @@ class StepError(MptToolError):
     """A durable step was begun, and nobody knows whether it was made: it is not made again."""
 
     topic = "step-in-doubt"
+
+
+class WorkerLostError(MptToolError):
+    """The process that handled an item of a batch migration ended, each time."""
 
 
 class SelectionError(MptToolError):

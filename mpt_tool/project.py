@@ -326,7 +326,7 @@ def _ends(
             newest.setdefault(migration_id, {}).setdefault(target, attempt)
     stopped: dict[str, list[str]] = {}
     for (migration_id, target), outcome in last.items():
-        if outcome is OutcomeEnum.INTERRUPTED:
+        if outcome is OutcomeEnum.STOPPED:
             stopped.setdefault(migration_id, []).append(target)
     return {migration_id: list(each.values()) for migration_id, each in newest.items()}, stopped
 

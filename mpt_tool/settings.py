@@ -46,7 +46,10 @@ _NEWER = ("MPT_TOOL_", "MPT_TOOL_STORAGE_")
 _OUR_TABLES: Mapping[str, Mapping[str, str]] = {
     "airtable": {"api_key": "AIRTABLE_API_KEY"},
     "mpt": {"api_token": "MPT_API_TOKEN"},
+    "sql": {"database_url": "STORAGE_DATABASE_URL"},
 }
+# What the address of a scheduler follows on.
+DASK = "dask:"
 # By Pydantic's name of what is wrong; its own words tell what a value is not.
 _REASONS: Mapping[str, str] = {
     "bool_parsing": "use true or false",
@@ -149,6 +152,19 @@ def _function(text: str) -> str:
     return text
 
 
+def _batch_executor(text: str) -> str:
+    if not text:
+        return text
+    if not (text.startswith(DASK) and all(text.removeprefix(DASK).partition("://"))):
+        reason = "use a Dask scheduler like dask:tcp://scheduler:8786"
+        raise PydanticCustomError("executor", reason)
+    from importlib.util import find_spec
+
+    if find_spec("distributed") is None:
+        raise PydanticCustomError("extra", "it needs an extra: pip install 'mpt-tool[dask]'")
+    return text
+
+
 def _occasions(value: object) -> frozenset[OccasionEnum]:
     names = value.replace(",", " ").split() if isinstance(value, str) else value
     known = [str(each) for each in OccasionEnum]
@@ -173,6 +189,7 @@ class Settings(Section):
         "migrations"
     )
     storage_type: Annotated[str, variable("STORAGE_TYPE")] = "local"
+    storage_ephemeral: Annotated[bool, variable("STORAGE_EPHEMERAL")] = False
     schema_time_limit: Annotated[_Limit, variable("SCHEMA_TIME_LIMIT")] = 15 * 60
     data_time_limit: Annotated[_Limit, variable("DATA_TIME_LIMIT")] = 0
     service_version: Annotated[str | None, variable("SERVICE_VERSION", None)] = None
@@ -184,6 +201,7 @@ class Settings(Section):
     ] = frozenset({OccasionEnum.FAILED, OccasionEnum.STALLED})
     notify_stalled_seconds: Annotated[float, Field(gt=0), variable("NOTIFY_STALLED_SECONDS")] = 900
     notify_ping_url: Annotated[SecretStr | None, variable("NOTIFY_PING_URL")] = None
+    batch_executor: Annotated[str, AfterValidator(_batch_executor), variable("BATCH_EXECUTOR")] = ""
     log_format: Annotated[LogFormatEnum, BeforeValidator(_log_format), variable("LOG_FORMAT")] = (
         LogFormatEnum.TEXT
     )

@@ -1,12 +1,15 @@
 """Fixtures that tests share."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 from hypothesis import settings
 from support.airtable_server import BASE, TABLE, AirtableServer
+from support.postgresql import Postgresql, postgresql
 from support.project import Project
 from support.terminal import Gate
 
@@ -41,3 +44,19 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
     """What holds up a script until the test lets it pass."""
     with Gate(tmp_path / "gate") as gate:
         yield gate
+
+
+@pytest.fixture(scope="session")
+def database() -> Iterator[Postgresql]:
+    """A PostgreSQL, the same for all workers."""
+    # Not in pytest's own folder: its next session would shut out the user whom a server runs as.
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    with postgresql(Path(gettempdir(), f"postgresql-{run[:12]}")) as running:
+        yield running
+
+
+@pytest.fixture
+def schema(database: Postgresql) -> Iterator[str]:
+    """The name of a schema in it that is not there yet."""
+    with database.schema() as name:
+        yield name

@@ -27,6 +27,7 @@ from mpt_tool.scripts.syntax import Syntax, read_syntax
 from mpt_tool.settings import Section, Settings, load_settings, variable_names
 from mpt_tool.storage.airtable.settings import StoreSettings
 from mpt_tool.storage.local import LocalRepository
+from mpt_tool.storage.sql.settings import DatabaseSettings
 from mpt_tool.view import tables
 
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
@@ -314,7 +315,7 @@ def test_the_type_in_the_source_is_that_of_the_loaded_migration(
 # --- settings
 
 
-SECTIONS = (Settings, PlatformSettings, StoreSettings)
+SECTIONS = (Settings, PlatformSettings, StoreSettings, DatabaseSettings)
 VARIABLES = sorted(
     name
     for section in SECTIONS

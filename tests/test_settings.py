@@ -1,7 +1,13 @@
 """Settings from the environment, `.env` and `pyproject.toml`."""
 
+import sys
+from pathlib import Path
+
 import pytest
 from support.project import Project
+
+from mpt_tool.errors import SettingsError
+from mpt_tool.settings import Settings, load_settings
 
 ERROR = "Error running list command: "
 
@@ -336,6 +342,18 @@ def test_what_is_blank_hides_neither_the_older_name_nor_the_next_place(
 
     assert ": Migration folder not found: from_pyproject\n" in checked.stderr
     assert "is 'postgres': use one of" in listed.stderr
+
+
+def test_a_scheduler_of_dask_needs_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BATCH_EXECUTOR", "dask:tcp://scheduler:8786")
+    assert load_settings(Settings, tmp_path).batch_executor == "dask:tcp://scheduler:8786"
+    # As if it was not installed.
+    monkeypatch.setitem(sys.modules, "distributed", None)
+
+    with pytest.raises(SettingsError, match=r"it needs an extra: pip install 'mpt-tool\[dask\]'"):
+        load_settings(Settings, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,11 @@ from torture import (
     leaks,
     long_waits,
     random_kills,
+    sql,
     steps,
     system_calls,
     ways,
+    worker_kills,
 )
 from torture.figures import Figure
 
@@ -59,9 +61,21 @@ CASES: Mapping[str, Case] = {
         partial(random_kills.figures, kills=300, migrations=100),
         partial(random_kills.figures, kills=3, migrations=30),
     ),
+    "sql-contention": Case(
+        partial(sql.crowds, rounds=20, processes=16, migrations=20),
+        partial(sql.crowds, rounds=1, processes=2, migrations=2),
+    ),
+    "sql-kills": Case(
+        partial(sql.kills, kills=100, migrations=100),
+        partial(sql.kills, kills=2, migrations=20),
+    ),
     "steps": Case(
         partial(steps.figures, kills=200, items=300),
         partial(steps.figures, kills=10, items=60),
+    ),
+    "worker-kills": Case(
+        partial(worker_kills.figures, kills=100, items=1_200),
+        partial(worker_kills.figures, kills=2, items=300),
     ),
     "system-calls": Case(
         partial(system_calls.figures, migrations=3),

@@ -29,7 +29,7 @@ _KINDS = (NOT_ONCE, OTHER_EXIT, NOBODY, NOT_RECORDED)
 _DONE, _TRY_LATER = 0, 75
 # As short as 16 processes on 2 cores bear: one looks for the lock 12 times a lease.
 _LEASE_SECONDS = 5
-_WAITING = ("--wait", "120")
+WAITING = ("--wait", "120")
 _HANGS_SECONDS = 300
 _PODS_SECONDS = 60
 # Begins at once for all: what takes long is done before, and then each waits for the end of stdin.
@@ -77,8 +77,8 @@ def figures(folder: Path, rounds: int, processes: int, migrations: int) -> Itera
         migrations: how many they find pending.
     """
     for store in _STORES:
-        for options in ((), _WAITING):
-            yield _figure(store, options, folder, rounds, processes, migrations)
+        for options in ((), WAITING):
+            yield figure(store, options, folder, rounds, processes, migrations)
 
 
 def pods(
@@ -109,19 +109,25 @@ def pods(
     )
 
 
-def _figure(
+def figure(
     store: Store,
     options: Sequence[str],
     folder: Path,
     rounds: int,
     processes: int,
     migrations: int,
+    between: str = "",
 ) -> Figure:
+    """Return the figure of a store.
+
+    The arguments are those of `figures`; further the options of the processes, and the statements
+    that each migration has between its two lines of the journal.
+    """
     faults: list[Fault] = []
     exits = Counter[int]()
     for number in range(rounds):
         root = folder / " ".join([store.name, *options, str(number)])
-        subject = journal.create(root, migrations)
+        subject = journal.create(root, migrations, between)
         with store.keeping(subject.project) as read_records:
             codes, _ = _run_together(subject.project, store.module, processes, options)
             faults += _faults(subject, codes, read_records(), waited=bool(options))

@@ -5,8 +5,9 @@ running, it is applied, the second one is running, and so on. So a state is told
 saves, and the last line of the journal tells which numbers are possible when a run is killed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from support.project import Project, Result
 from mpt_tool.enums import MigrationStatusEnum, OutcomeEnum
 from mpt_tool.errors import StorageError
 from mpt_tool.storage.local import LocalRepository
+from mpt_tool.storage.repository import StateRepository
 from torture.figures import Fault
 
 UNREADABLE = "unreadable states"
@@ -43,10 +45,11 @@ type Statuses = Mapping[str, MigrationStatusEnum]
 
 @dataclass(frozen=True, slots=True)
 class JournalledProject:
-    """A project with its state in local files, and the ids of its data migrations in order."""
+    """A project, the ids of its data migrations in order, and what opens its state."""
 
     project: Project
     ids: Sequence[str]
+    open_state: Callable[[], StateRepository]
 
     @property
     def whole_journal(self) -> list[Line]:
@@ -66,13 +69,13 @@ class JournalledProject:
 
     def without_attempt(self) -> int:
         """Return how many migrations have no attempt in the history that says they are applied."""
-        attempts = self.project.attempts()
-        applied = {a["migration_id"] for a in attempts if a["outcome"] == OutcomeEnum.APPLIED}
+        attempts = self.open_state().attempts()
+        applied = {each.migration_id for each in attempts if each.outcome is OutcomeEnum.APPLIED}
         return len(set(self.ids) - applied)
 
     def temporary_files(self) -> int:
-        """Return how many unfinished copies of the state lie about."""
-        return len(list(self.project.root.glob(f"{self.project.state_file.name}.*.tmp")))
+        """Return how many unfinished copies of a local state, or journals of SQLite, lie about."""
+        return len([*self.project.root.glob("*.tmp"), *self.project.root.glob("*-journal")])
 
     def state_faults(self) -> list[Fault]:
         """Return what is wrong with the state of a run that may have been killed at any moment."""
@@ -117,29 +120,36 @@ class JournalledProject:
         return faults
 
     def _statuses(self) -> Statuses:
-        records = LocalRepository(self.project.root).load().records
+        records = self.open_state().load().records
         return {migration_id: record.status for migration_id, record in records.items()}
 
     def _fault(self, kind: str, detail: str) -> Fault:
         return Fault(kind, f"{self.project.root.name}: {detail}")
 
 
-def create(folder: Path, migrations: int, between: str = "") -> JournalledProject:
+def create(
+    folder: Path,
+    migrations: int,
+    between: str = "",
+    open_state: Callable[[], StateRepository] | None = None,
+) -> JournalledProject:
     """Create a project with this many migrations, none of which has run.
 
     Args:
         folder: where; it is made.
         migrations: how many.
         between: the statements between the two lines that each of them writes.
+        open_state: opens the state, unless it is in local files.
     """
     folder.mkdir(parents=True)
     project = Project(folder)
+    open_state = open_state or partial(LocalRepository, folder)
     ids = [f"step_{number:03}" for number in range(migrations)]
     for migration_id in ids:
         begin, end = (f"note('{event} {migration_id}\\n')" for event in (BEGIN, END))
         body = f"{begin}\n{between}\n{end}"
         project.script(migration_id, above=_NOTE, body=body)
-    return JournalledProject(project, ids)
+    return JournalledProject(project, ids, open_state)
 
 
 def _line(text: str) -> Line:

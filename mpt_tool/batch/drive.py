@@ -6,35 +6,42 @@ here: counted, or noted among the failures, and the checkpoint moves past it.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from mpt_tool.batch.checkpoints import Checkpoints, Save, Tally
-from mpt_tool.batch.executors import Inline, Process, Task, executor_of, sound
+from mpt_tool.batch.executors import Executor, Inline, Process, Task, executor_of, sound
 from mpt_tool.batch.items import (
     Budget,
     failed_item,
     failure_log,
+    finding,
     items_after,
     name_of,
     outcomes_of,
+    process_alone,
+    processing,
     with_cursors,
 )
 from mpt_tool.batch.loop import EventLoop
+from mpt_tool.batch.portable import Elsewhere, require_portable
 from mpt_tool.batch.walk import Walk, bundle_size, tasks_of, window_size
 from mpt_tool.batch.watch import watched
 from mpt_tool.clients.limiter import was_not_begun
 from mpt_tool.errors import ScriptError, StorageError
 from mpt_tool.migration import BatchMigration
 from mpt_tool.migration.steps import attach
+from mpt_tool.process.log import get_log
 from mpt_tool.process.unawaited import require_awaited
 from mpt_tool.records import Checkpoint, FailedItem
 from mpt_tool.redaction import Redact
 from mpt_tool.reporting import Reporter, Silent
 from mpt_tool.wording import as_text, in_items
+
+log = get_log(__name__)
 
 
 class ItemError(Exception):
@@ -52,6 +59,7 @@ class Batch:
         is_stopped: whether to begin no further item.
         redact: takes secrets out of what is kept.
         reporter: is told of slow and failed items, if it is to be.
+        elsewhere: how other processes take part, if any can.
     """
 
     migration: BatchMigration[Any]
@@ -60,6 +68,12 @@ class Batch:
     is_stopped: Callable[[], bool]
     redact: Redact
     reporter: Reporter = field(default_factory=Silent)
+    elsewhere: Elsewhere | None = None
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether its items are processed in other processes."""
+        return self.elsewhere is not None and self.migration.executor == "process"
 
     def prepare(self) -> bool:
         """Let the author prepare what all items need, with durable steps.
@@ -69,8 +83,11 @@ class Batch:
 
         Raises:
             Exception: what a save failed with.
+            ScriptError: items are to be processed elsewhere, and what is used cannot be there.
             BaseException: what the author's code raised.
         """
+        if self.is_elsewhere:
+            require_portable(self.migration)
         steps = self.checkpoints.steps
         attach(self.migration, steps)
         try:
@@ -114,8 +131,7 @@ def all_items(batch: Batch, budget: Budget) -> Iterator[Walk]:
 
     source = budget.share_of(with_cursors(migration, checkpoints.cursor, batch.loop))
     tasks = tasks_of(migration, source)
-    process = migration.process_many if migration.handles_many() else migration.process
-    with checkpoints.saved_in_time(), _walk(batch, tasks, process, settle, collects) as walk:
+    with _walk(batch, tasks, settle, collects=collects) as walk, checkpoints.saved_in_time():
         yield walk
 
 
@@ -138,8 +154,7 @@ def failed_items(batch: Batch, failures: Sequence[FailedItem]) -> Iterator[Walk]
         checkpoints.settle_first_failure(task.cursor, failed, ())
 
     tasks = _tasks_of([failure.cursor for failure in failures])
-    process = _finding(batch)
-    with checkpoints.saved_in_time(), _walk(batch, tasks, process, settle, True) as walk:
+    with _walk(batch, tasks, settle, finds=True) as walk, checkpoints.saved_in_time():
         yield walk
 
 
@@ -163,7 +178,7 @@ def some_items(batch: Batch, cursors: Sequence[Any], failures: list[FailedItem])
         failures.append(_failed(batch, task, task.error, name, log_failure))
         batch.checkpoints.tally.failed += 1
 
-    with _walk(batch, _tasks_of(cursors), _finding(batch), settle, True) as walk:
+    with _walk(batch, _tasks_of(cursors), settle, finds=True) as walk:
         yield walk
 
 
@@ -171,47 +186,51 @@ def some_items(batch: Batch, cursors: Sequence[Any], failures: list[FailedItem])
 def _walk(
     batch: Batch,
     tasks: Iterator[Task],
-    process: Process,
     settle: Callable[[Task], None],
-    collects: bool,
+    *,
+    collects: bool = True,
+    finds: bool = False,
 ) -> Iterator[Walk]:
     migration, loop, is_stopped = batch.migration, batch.loop, batch.is_stopped
-    name = partial(name_of, migration)
-    if batch.reporter.slow_seconds is not None:
-        process = watched(process, batch.reporter)
-    with executor_of(process, migration.workers, loop, name, is_stopped) as executor:
+    with _executor(batch, collects=collects, finds=finds) as executor:
         yield Walk(migration, tasks, executor, settle, is_stopped, loop, collects=collects)
 
 
-def _finding(batch: Batch) -> Process:
-    """Return a callable(cursor) that processes the item of a cursor.
-
-    Raises:
-        ScriptError: the migration has no `find`.
-    """
+def _executor(batch: Batch, *, collects: bool, finds: bool) -> AbstractContextManager[Executor]:
+    """Return what processes items: here, or in the processes that the migration asks for."""
     migration, loop = batch.migration, batch.loop
-    if not migration.finds():
-        name = type(migration).__name__
-        raise ScriptError(
-            f"{name} has no find(cursor), so no item can be found again: define it, and run this"
-            " again"
+    process = finding(migration, loop) if finds else processing(migration)
+    name = partial(name_of, migration)
+    if batch.is_elsewhere:
+        from mpt_tool.batch.processes import processes_of
+        from mpt_tool.batch.worker import Job
+
+        assert batch.elsewhere
+        shared = [step for step in batch.checkpoints.steps.kept() if step.cursor is None]
+        job = Job(
+            batch.elsewhere.load,
+            shared,
+            finds,
+            collects,
+            log.getEffectiveLevel(),
+            migration.max_requests_per_second,
         )
-
-    def find_and_process(cursor: Any) -> Any:
-        item: Any = loop.result_of(migration.find(cursor))
-        if item is None:
-            raise LookupError("find(cursor) found nothing")
-        return _process_alone(migration, item)
-
-    return find_and_process
+        return processes_of(
+            job,
+            batch.elsewhere,
+            migration.workers,
+            window_size(migration),
+            name,
+            batch.is_stopped,
+            batch.reporter,
+        )
+    if batch.reporter.slow_seconds is not None:
+        process = watched(process, batch.reporter)
+    return executor_of(process, migration.workers, loop, name, batch.is_stopped)
 
 
 def _tasks_of(cursors: Sequence[Any]) -> Iterator[Task]:
     return (Task(cursor, cursor) for cursor in cursors)
-
-
-def _process_alone(migration: BatchMigration[Any], item: Any) -> Any:
-    return migration.process_many([item]) if migration.handles_many() else migration.process(item)
 
 
 def _failed(
@@ -277,13 +296,13 @@ def preview(
             return outcome
 
         def items() -> Iterator[Previewed]:
-            process = partial(_process_alone, migration)
+            process = partial(process_alone, migration)
             for item in items_after(migration, begin.cursor, loop):
                 task = Task(item, migration.cursor(item))
                 name = name_of(migration, item, task.cursor)
                 yield Previewed(name, partial(handle, process, task))
             for task in _tasks_of([failure.cursor for failure in failures]):
-                again = partial(handle, _finding(batch), task)
+                again = partial(handle, finding(migration, loop), task)
                 yield Previewed(as_text(task.cursor), again, has_failed=True)
 
         yield items()

@@ -19,7 +19,7 @@ from collections.abc import (
 from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mpt_tool.batch.loop import EventLoop
 from mpt_tool.errors import ScriptError
@@ -46,6 +46,7 @@ class Task:
         result: what processing it returned.
         error: what the last try raised.
         is_over: whether it is done, or has failed for good.
+        losses: how many processes ended while they had it in hand, or may have had.
     """
 
     item: Any
@@ -55,6 +56,7 @@ class Task:
     result: Any = None
     error: BaseException | None = None
     is_over: bool = False
+    losses: int = 0
 
 
 class Inline:
@@ -90,6 +92,9 @@ class Inline:
         in_hand.reset(before)
         end_if_forked(self._generation)
         self.ended.put(task)
+
+    def flush(self) -> None:
+        """Hold none back to begin it with others."""
 
     def close(self) -> None:
         """Begin none any more; none waits."""
@@ -150,6 +155,9 @@ class Coroutines:
         self._line.append(task)
         self._loop.submit(self._begin_next())
 
+    def flush(self) -> None:
+        """Hold none back to begin it with others."""
+
     def close(self) -> None:
         """Begin none of those that wait for a worker."""
         self._line.close()
@@ -173,7 +181,23 @@ class Coroutines:
                 self._line.note_end()
 
 
-type Executor = Inline | Coroutines
+class Executor(Protocol):
+    """What processes items."""
+
+    ended: SimpleQueue[Task]
+    """The tasks whose try has ended."""
+
+    def begin(self, task: Task) -> None:
+        """Process the task's item as soon as a worker is free."""
+
+    def flush(self) -> None:
+        """Begin what was held back to begin it with others: for now no more come."""
+
+    def close(self) -> None:
+        """Begin none of those that wait for a worker."""
+
+    def is_busy(self) -> bool:
+        """Whether an item is in flight."""
 
 
 class Line:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
-from mpt_tool.batch.executors import Task
+from mpt_tool.batch.executors import Process, Task
 from mpt_tool.batch.loop import EventLoop
 from mpt_tool.clients.limiter import was_not_begun
 from mpt_tool.clients.releases import hint_at_release
@@ -87,6 +87,38 @@ def name_of(migration: BatchMigration[Any], item: Any, cursor: Any) -> str:
         return as_text(cursor)
 
 
+def processing(migration: BatchMigration[Any]) -> Process:
+    """Return what processes an item, or a bundle of items."""
+    return migration.process_many if migration.handles_many() else migration.process
+
+
+def finding(migration: BatchMigration[Any], loop: EventLoop) -> Process:
+    """Return a callable(cursor) that finds the item of a cursor and processes it.
+
+    Raises:
+        ScriptError: the migration has no `find`.
+    """
+    if not migration.finds():
+        name = type(migration).__name__
+        raise ScriptError(
+            f"{name} has no find(cursor), so no item can be found again: define it, and run this"
+            " again"
+        )
+
+    def find_and_process(cursor: Any) -> Any:
+        item: Any = loop.result_of(migration.find(cursor))
+        if item is None:
+            raise LookupError("find(cursor) found nothing")
+        return process_alone(migration, item)
+
+    return find_and_process
+
+
+def process_alone(migration: BatchMigration[Any], item: Any) -> Any:
+    """Process one item, whichever way items are processed."""
+    return processing(migration)([item] if migration.handles_many() else item)
+
+
 def failed_item(cursor: Any, error: BaseException, redact: Redact) -> FailedItem:
     """Return what is kept of an item that failed for good."""
     # In this order: a part of a secret would not be known for one.
@@ -149,9 +181,13 @@ def failure_log(redact: Redact) -> Callable[[str, BaseException], None]:
     known = set()
 
     def log_failure(name: str, error: BaseException) -> None:
-        *_, (frame, line) = traceback.walk_tb(error.__traceback__)
-        kind = type(error), frame.f_code.co_filename, line
-        shown = "" if kind in known else f"\n{script_traceback(error)}"
+        # One of ours, of a process that ended, was raised nowhere.
+        places = [("", 0)] + [
+            (frame.f_code.co_filename, line)
+            for frame, line in traceback.walk_tb(error.__traceback__)
+        ]
+        kind = type(error), *places[-1]
+        shown = "" if kind in known or len(places) == 1 else f"\n{script_traceback(error)}"
         known.add(kind)
         message = shortened(redact(message_of(error)), LONGEST_REPEATED)
         log.error("%s failed: %s%s", name, message, shown)

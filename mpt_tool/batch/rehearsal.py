@@ -139,6 +139,8 @@ def look_at(
         ScriptFailedError: the items cannot be had.
     """
     names = _named(migration, is_allowed=allows_unguarded or not rehearses)
+    if rehearses and migration.executor == "process":
+        log.info("Its items are processed in this process alone, as it is a rehearsal")
     sight = Sight(rehearsed=Rehearsed(names) if rehearses else None)
     if checkpoint and checkpoint.is_to_be_verified:
         sight.is_to_verify = True
@@ -151,18 +153,22 @@ def look_at(
                 if sight.items == limit:
                     sight.is_all = False
                     break
-                sight.items += 1
-                name = redact(item.name)
-                if len(sight.shown) < _SHOWN_ITEMS:
-                    sight.shown.append(name)
-                sight.beside += _changes(rehearsal, redact)
-                if sight.rehearsed:
-                    sight.rehearsed.items.append(_rehearse(item, rehearsal, redact))
+                _add(item, sight, rehearsal, redact)
     except _SCRIPT_ERRORS as error:
         raise ScriptFailedError("The items cannot be read", error) from error
     sight.refused = [redact(request) for request in rehearsal.refused]
     sight.beside += _changes(rehearsal, redact)
     return sight
+
+
+def _add(item: Previewed, sight: Sight, rehearsal: Rehearsal, redact: Redact) -> None:
+    """Add an item to what a run would handle; rehearse it if it is to be."""
+    sight.items += 1
+    if len(sight.shown) < _SHOWN_ITEMS:
+        sight.shown.append(redact(item.name))
+    sight.beside += _changes(rehearsal, redact)
+    if sight.rehearsed:
+        sight.rehearsed.items.append(_rehearse(item, rehearsal, redact))
 
 
 def _named(migration: BatchMigration[Any], *, is_allowed: bool) -> list[str]:

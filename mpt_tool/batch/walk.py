@@ -133,6 +133,7 @@ class Walk:
 
     def _wait(self, seconds: float) -> None:
         """Wait so long at most until a try ends."""
+        self._executor.flush()
         try:
             self._note_end(self._executor.ended.get(timeout=seconds))
         except Empty:
@@ -197,10 +198,13 @@ class Walk:
 def window_size(migration: BatchMigration[Any]) -> int:
     """Return how many tasks are on their way, at most: those that are not settled yet."""
     workers = migration.workers
-    if workers == 1:
+    if workers == 1 and migration.executor == "thread":
         return 1
     # Half a batch at most: a save is due each half batch, and a kill replays no more than one.
     half = migration.batch_size // (2 * bundle_size(migration))
+    if migration.executor == "process":
+        # Many travel together.
+        return max(workers, half)
     return max(workers, min(workers * _WINDOW_A_WORKER, half))
 
 

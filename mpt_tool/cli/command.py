@@ -59,12 +59,14 @@ def command(
         def run(context: typer.Context, **given: Any) -> None:
             from mpt_tool.cli.session import Output, session
 
-            asked = rules.require(context) or work.__name__
+            chosen = rules.require(context)
+            asked = chosen or work.__name__
+            name = chosen.replace("-", "") or work.__name__.replace("_", "-")
             names = given.keys() & {each.name for each in fields(Output)}
             output = Output(**{name: given[name] for name in names})
             only_looks = given.get("dry_run") or given.get("rehearse")
             said = "" if only_looks else (announcements or {}).get(asked, "").format(**given)
-            with session(asked.replace("-", ""), output, said, given.get("folder")) as opened:
+            with session(name, output, said, given.get("folder")) as opened:
                 opened.write(work(opened, **{each.name: given[each.name] for each in own}))
 
         added = [

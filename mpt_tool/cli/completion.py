@@ -116,6 +116,15 @@ def attempted_ids(project: "Project", _: typer.Context) -> Offers:
 
 
 @_offering
+def stores(_project: "Project", _: typer.Context) -> Offers:
+    """Offer all stores there are."""
+    from mpt_tool.storage import OURS, installed
+
+    ours = [(name, "built in") for name in OURS]
+    return ours + [(name, "of an installed package") for name in installed().names]
+
+
+@_offering
 def holders(project: "Project", _: typer.Context) -> Offers:
     """Offer who holds the lock, if the store tells that in time."""
     from threading import Thread

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @command()
 def doctor(session: "Session") -> Result:
-    """Say what is wrong with settings, store, versions, and what to do."""
+    """Say what is wrong with settings, store, versions; what to do."""
     from mpt_tool.doctor.examine import examine
 
     redact = session.redact

@@ -16,7 +16,7 @@ from mpt_tool.errors import ExitCode
 from mpt_tool.view.terminal import is_coloured
 
 _COMMANDS = {
-    "Commands that run": ("migrate", "batch", "stop", "unlock"),
+    "Commands that run": ("migrate", "batch", "stop", "unlock", "copy-state"),
     "Commands that show": (
         *(
             "status",
@@ -37,10 +37,13 @@ _PANELS = {name: panel for panel, names in _COMMANDS.items() for name in names}
 @cache
 def _made(name: str) -> Any:
     """Return what Typer makes of the function of a command's name, in the module of that name."""
-    module = import_module(f"mpt_tool.cli.{name}")
+    function = name.replace("-", "_")
+    module = import_module(f"mpt_tool.cli.{function}")
     app = typer.Typer(add_completion=False, rich_markup_mode="rich")
     epilog = getattr(module, "EXAMPLES", None)
-    app.command(cls=Command, rich_help_panel=_PANELS[name], epilog=epilog)(getattr(module, name))
+    app.command(cls=Command, rich_help_panel=_PANELS[name], epilog=epilog)(
+        getattr(module, function)
+    )
     return typer.main.get_command(app)
 
 
@@ -87,7 +90,8 @@ class Group(Hinting, TyperGroup):
         """Write the page of help: the commands by panel, and the names of the options."""
         ctx.color = is_coloured(sys.stdout)
         self.format_usage(ctx, formatter)
-        formatter.write(f"\n{self.help}\n")
+        # Right below: with a blank line between them, 24 lines of a terminal would not hold it all.
+        formatter.write(f"{self.help}\n")
         commands: dict[str, Any] = {name: self.get_command(ctx, name) for name in self.commands}
         width = max(map(len, commands))
         for panel, named in groupby(commands.items(), lambda item: item[1].rich_help_panel):

@@ -145,7 +145,7 @@ def _initialize(session: "Session", wait: float | None) -> Result:
     """Create what the store lacks, and the migrations folder."""
     from mpt_tool.scripts import folder
 
-    project, repository = session.project, session.project.repository
+    project, repository = session.project, session.store
     with ExitStack() as held:
         # A store that is still to be created has no place for a lock.
         with suppress(StorageError):
@@ -176,6 +176,7 @@ def _check(session: "Session", *, strict: bool, missing_ok: bool) -> Result:
     """Report everything that is wrong with the scripts; if strict, held against the store too."""
     from mpt_tool.scripts import check
     from mpt_tool.scripts.folder import find
+    from mpt_tool.storage.repository import warnings_of
 
     project = session.project
     if missing_ok and not os.path.lexists(project.folder):
@@ -185,7 +186,11 @@ def _check(session: "Session", *, strict: bool, missing_ok: bool) -> Result:
         snapshot = project.repository.load()
         entries = project.plan(scripts, snapshot, project.attempts())
         findings = check.check(scripts, {each.migration_id for each in entries if each.is_applied})
-        findings += check.drift(entries, project.store_notes(entries, snapshot.missing))
+        notes = [
+            *project.store_notes(entries, snapshot.missing),
+            *warnings_of(project.repository),
+        ]
+        findings += check.drift(entries, notes)
     else:
         findings = check.check(scripts)
     if findings:

@@ -63,7 +63,7 @@ def run(
             env_file_exported(session.project.root),
             session.observed(_typed(selection), reporter) as observed,
         ):
-            repository, scripts = session.project.repository, _scripts(session)
+            repository, scripts = session.store, _scripts(session)
             state = state_to_run_on(session, selection, scripts, wait or 0, observed)
             with state as (snapshot, was_pending):
                 told = applied_meanwhile(session, selection, scripts, snapshot)
@@ -110,7 +110,7 @@ def handle_some(
             session.observed(f"{_typed(selection)} --only", LogReporter()) as observed,
             ExitStack() as held,
         ):
-            repository, scripts = session.project.repository, _scripts(session)
+            repository, scripts = session.store, _scripts(session)
             with observed.during(Locking()):
                 held.enter_context(session.lock(wait))
             snapshot = repository.load()
@@ -194,7 +194,7 @@ def _failures_of(session: Session, step: Step, target: str) -> Sequence[FailedIt
 def fake(session: Session, migration_id: str, target: str, wait: float | None) -> Result:
     """Mark a migration as applied without running it, or as applied for one of its targets."""
     project = session.project
-    scripts, repository = project.scripts(), project.repository
+    scripts, repository = project.scripts(), session.store
     with env_file_exported(project.root), session.lock(wait):
         entries = project.plan(scripts, repository.load())
         context = session.context(LogReporter())

@@ -29,8 +29,8 @@ from mpt_tool.process.signals import Stop
 from mpt_tool.project import Project, find_root, open_project
 from mpt_tool.records import Origin
 from mpt_tool.redaction import Redact, make_redact, secrets_in
-from mpt_tool.settings import read_env_file, working_folder
-from mpt_tool.storage.repository import Stoppable
+from mpt_tool.settings import DASK, read_env_file, working_folder
+from mpt_tool.storage.repository import StateRepository, Stoppable, warnings_of
 from mpt_tool.view import documents, text
 from mpt_tool.view.logs import start_logs, teller
 from mpt_tool.view.pipelines import Mark, Pipeline, code_quality, marks_of, pipeline_in
@@ -93,6 +93,21 @@ class Session:
             raise self.opened
         return self.opened
 
+    @cached_property
+    def store(self) -> StateRepository:
+        """The project's store, to be written to: what has to be known of it first is logged.
+
+        `SettingsError` if a setting is wrong, `StorageError` if it cannot be written to.
+        """
+        repository = self.project.repository
+        self.warn_of(repository)
+        return repository
+
+    def warn_of(self, repository: StateRepository) -> None:
+        """Log what has to be known of a store first; `StorageError` if it cannot be written to."""
+        for warning in warnings_of(repository):
+            log.warning("%s", warning)
+
     def write(self, result: Result) -> None:
         """Write what the command came to, in the form that was asked for, and end it.
 
@@ -128,10 +143,13 @@ class Session:
         found = result.content.findings if isinstance(result.content, Findings) else ()
         return marks_of(found, self.project.folder)
 
+    def lock(self, wait: float | None) -> AbstractContextManager[None]:
+        """Return a context that holds the lock of the project's store, as `lock_of` does."""
+        return self.lock_of(self.store, wait)
+
     @contextmanager
-    def lock(self, wait: float | None) -> Iterator[None]:
-        """Hold the store's lock, for which it waits so many seconds, and stop if that is asked."""
-        repository = self.project.repository
+    def lock_of(self, repository: StateRepository, wait: float | None) -> Iterator[None]:
+        """Hold a store's lock, for which it waits so many seconds, and stop if that is asked."""
         with ExitStack() as held:
             held.enter_context(repository.lock(self.origin, wait or 0, self.stop.lose_lock))
             if isinstance(repository, Stoppable):
@@ -177,7 +195,15 @@ class Session:
             MigrationTypeEnum.DATA: settings.data_time_limit,
             MigrationTypeEnum.SCHEMA: settings.schema_time_limit,
         }
-        return Context(self.origin, now, self.redact, self.stop, limits, reporter)
+        return Context(
+            self.origin,
+            now,
+            self.redact,
+            self.stop,
+            limits,
+            reporter,
+            batch_executor=settings.batch_executor.removeprefix(DASK),
+        )
 
     @cached_property
     def origin(self) -> Origin:

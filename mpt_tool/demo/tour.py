@@ -127,8 +127,9 @@ def tour(folder: Path, environment: Mapping[str, str], echo: Callable[[str], Non
     """
     kept = {name: environment[name] for name in _KEPT_VARIABLES & environment.keys()}
     shell = Shell(folder, kept, echo)
-    # With this it is a project, whatever there is in the folders above.
-    (folder / "pyproject.toml").write_text("[tool.mpt-tool]\n", encoding="utf-8")
+    # With this it is a project, whatever there is in the folders above, and may be in a container.
+    table = "[tool.mpt-tool]\nstorage-ephemeral = true\n"
+    (folder / "pyproject.toml").write_text(table, encoding="utf-8")
     _run_a_first_one(shell)
     _fail_and_mend(shell)
     _stop_and_resume(shell)

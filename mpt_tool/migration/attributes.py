@@ -41,6 +41,7 @@ COUNT = "a whole number from 1 on"
 _COUNT, _AMOUNT = (is_count, COUNT), (_is_amount, "a number from 0 on")
 _WANTED: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "workers": _COUNT,
+    "executor": (lambda value: value in ("thread", "process"), "thread or process"),
     "many": _COUNT,
     "batch_size": _COUNT,
     "checkpoint_seconds": _AMOUNT,

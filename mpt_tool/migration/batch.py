@@ -57,6 +57,9 @@ class BatchMigration[Item](BaseMigration):
 
     workers: ClassVar[int] = 1
     """How many items are processed side by side."""
+    executor: ClassVar[Literal["thread", "process"]] = "thread"
+    """Whether they are in threads of one process, or each in a process of its own: for `process`
+    that computes."""
     batch_size: ClassVar[int] = 100
     """After how many items a checkpoint is saved at the latest."""
     checkpoint_seconds: ClassVar[float] = 5

@@ -42,7 +42,7 @@ _OURS = frozenset({"http.request.method", "mpt_tool.service", "mpt_tool.run.id"}
 # As of the attempts in the history.
 _OUTCOMES = {
     OccasionEnum.FINISHED: "applied",
-    OccasionEnum.STOPPED: "interrupted",
+    OccasionEnum.STOPPED: "stopped",
     OccasionEnum.FAILED: "failed",
 }
 

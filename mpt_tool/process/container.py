@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-_MOUNTS = Path("/proc/self/mountinfo")
+_ROOT = Path("/")
+_MOUNTS = "proc/self/mountinfo"
 # What engines leave in a container, and the variable that Kubernetes sets in each.
-_SIGNS = {"Docker": "/.dockerenv", "Podman": "/run/.containerenv"}
+_SIGNS = {"Docker": ".dockerenv", "Podman": "run/.containerenv"}
 _KUBERNETES = "KUBERNETES_SERVICE_HOST"
 _IN_MEMORY = ("tmpfs", "ramfs")
 # A volume of Kubernetes that goes with the pod.
@@ -42,20 +43,39 @@ class Mount:
         return ""
 
 
-def container(environment: Mapping[str, str]) -> str:
-    """Return what kind of container the process is in; nothing outside of any."""
+def container(environment: Mapping[str, str], root: Path = _ROOT) -> str:
+    """Return what kind of container the process is in; nothing outside of any.
+
+    Args:
+        environment: its variables.
+        root: of the file system in which engines leave their signs.
+    """
     if _KUBERNETES in environment:
         return "Kubernetes"
-    return next((name for name, sign in _SIGNS.items() if Path(sign).exists()), "")
+    return next((name for name, sign in _SIGNS.items() if (root / sign).exists()), "")
 
 
-def mount_of(path: Path) -> Mount | None:
-    """Return the mount that a path is in; None if this system does not tell."""
+def mount_of(path: Path, root: Path = _ROOT) -> Mount | None:
+    """Return the mount that a path is in, or is; None if this system does not tell.
+
+    Args:
+        path: anywhere; what it names need not be there.
+        root: of the file system in which the mounts are told.
+    """
     try:
-        lines = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        lines = (root / _MOUNTS).read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
         return None
-    return innermost(map(parsed, lines), Path(os.path.realpath(path)))
+    return innermost(map(parsed, lines.splitlines()), Path(os.path.realpath(path)))
+
+
+def loss_of(path: Path, environment: Mapping[str, str], root: Path = _ROOT) -> str:
+    """Return when what a path names is lost with the container; nothing if it outlasts it.
+
+    Nor is anything lost where there is no container. The arguments are as above.
+    """
+    mount = mount_of(path, root) if container(environment, root) else None
+    return mount.loss if mount else ""
 
 
 def innermost(mounts: Iterable[Mount], path: Path) -> Mount | None:

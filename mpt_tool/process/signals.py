@@ -13,27 +13,44 @@ from mpt_tool.errors import ExitCode
 _HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 # Whose signals the process handles; they are the process's, so there is one.
 _listening: "Stop | None" = None
+# In a worker process: whether the one that drives is to stop.
+_is_driver_stopping: Callable[[], bool] | None = None
 _SECONDS_A_LOOK = 1.0
 
 
 def is_stopping() -> bool:
     """Whether there was a signal, or the lock was lost, so that nothing long is to be begun."""
+    if _is_driver_stopping is not None:
+        return _is_driver_stopping()
     return _listening is not None and _listening.cause is not None
 
 
+def follow(is_driver_stopping: Callable[[], bool]) -> None:
+    """Let this process, a worker, stop when the one that drives does."""
+    global _is_driver_stopping  # noqa: PLW0603 - it is that of the process
+    _is_driver_stopping = is_driver_stopping
+
+
 def start_aside(thread: threading.Thread) -> None:
-    """Start a thread of ours that takes no signal.
+    """Start a thread of ours that takes no signal."""
+    with started_aside():
+        thread.start()
+
+
+@contextmanager
+def started_aside() -> Iterator[None]:
+    """Let threads and processes that are started meanwhile take no signal.
 
     They are the main thread's: one that another thread takes does not wake it, nor reach a script
     that waits for it.
     """
     if not hasattr(signal, "pthread_sigmask"):
-        thread.start()
+        yield
         return
-    # A thread inherits what is blocked.
+    # What is started inherits what is blocked.
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
-        thread.start()
+        yield
     finally:
         # Another thread may take one meanwhile, and that raises here.
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
@@ -172,6 +189,15 @@ class Stop:
         """
         self._is_lock_lost = True
         _signal_main_thread(signal.SIGINT)
+
+    def give_up(self, reason: str) -> None:
+        """Act as at SIGTERM, but say nothing: the run cannot go on now; later it may.
+
+        Args:
+            reason: what happened, to follow on "was".
+        """
+        if not self.cause:
+            self.cause = Interrupted(reason, ExitCode.TRY_LATER)
 
     def _listen(self) -> None:
         for each in self._signals:

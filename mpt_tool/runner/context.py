@@ -19,7 +19,8 @@ class Context:
     """What a run needs of the world around it.
 
     `time_limits` are in seconds, 0 for none. `missing` are the optional keys of records that the
-    store cannot keep. `budget` is what a run may handle of items.
+    store cannot keep. `budget` is what a run may handle of items. `batch_executor` is the address
+    of a Dask scheduler, for migrations whose items are processed in other processes.
     """
 
     origin: Origin
@@ -30,3 +31,4 @@ class Context:
     reporter: Reporter
     missing: Collection[str] = ()
     budget: Budget = field(default_factory=Budget)
+    batch_executor: str = ""

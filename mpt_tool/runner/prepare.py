@@ -1,8 +1,10 @@
 """Loads what a run is to run, and says where each of it begins."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mpt_tool.batch.checkpoints import Tally
 from mpt_tool.enums import MigrationStatusEnum, MigrationTypeEnum, ResumeEnum
@@ -13,7 +15,7 @@ from mpt_tool.records import Checkpoint, MigrationRecord, RunRecord
 from mpt_tool.runner.work import BatchWork, ScriptWork, Work
 from mpt_tool.scripts import plan
 from mpt_tool.scripts.folder import Script
-from mpt_tool.scripts.load import load, make
+from mpt_tool.scripts.load import load, load_elsewhere, make
 from mpt_tool.scripts.plan import Entry
 from mpt_tool.scripts.syntax import checksum
 from mpt_tool.scripts.targets import require_targets
@@ -141,7 +143,10 @@ def _step(
     for target in targets_left(record, targets, selection.target):
         own = make(type(migration), entry.script, root, target) if target else migration
         run = record.run_of(target) if target else record
-        works[target] = _work(own, run, entry.script, source, selection)
+        elsewhere = partial(
+            load_elsewhere, entry.script, root.absolute(), target, selection.overrides, source
+        )
+        works[target] = _work(own, run, entry.script, source, selection, elsewhere)
     if selection.resume is ResumeEnum.RETRY_FAILED and not any(
         isinstance(work, BatchWork) and work.retries_failed for work in works.values()
     ):
@@ -197,6 +202,7 @@ def _work(
     script: Script,
     source: str | None,
     selection: Selection,
+    load: Callable[[], Any],
 ) -> Work:
     """Return what is to be done: from the checkpoint of the run on, or anew.
 
@@ -220,9 +226,8 @@ def _work(
     )
     if checkpoint and selection.resume is not ResumeEnum.ANYWAY and not retries_failed:
         _require_unchanged(checkpoint, script, source)
-    return BatchWork(
-        migration, checkpoint, source, Tally.since(checkpoint), retries_failed=retries_failed
-    )
+    tally = Tally.since(checkpoint)
+    return BatchWork(migration, checkpoint, source, tally, retries_failed, load)
 
 
 def begin_anew(checkpoint: Checkpoint | None) -> Checkpoint | None:

@@ -266,7 +266,7 @@ class Recorder:
             raise failure from failure.__cause__
 
     def _fail(self, error: BaseException, tally: Tally | None) -> MptToolError:
-        """Record that the migration failed, or was interrupted; return the error to end the run."""
+        """Record that the migration failed, or was stopped; return the error to end the run."""
         running, stop = self._saved, self._context.stop
         try:
             self._save_failure()
@@ -274,7 +274,7 @@ class Recorder:
             log.error("The failure of %s could not be recorded: %s", self.name, unsaved)
         failure = self._failure_of(error)
         is_stopped = stop.cause or isinstance(failure, StoppedError)
-        outcome = OutcomeEnum.INTERRUPTED if is_stopped else OutcomeEnum.FAILED
+        outcome = OutcomeEnum.STOPPED if is_stopped else OutcomeEnum.FAILED
         self._append(outcome, running, ended_at=self._context.clock(), tally=tally, error=failure)
         return failure
 

@@ -100,13 +100,7 @@ def _run_step(
     """
     left, failures = list(step.works), dict[str, MptToolError]()
     last = next(reversed(left), None)
-    if step.has_progress and ledger.column in context.missing:
-        log.warning(
-            "The store has no column %s: the progress of %s will not survive its end;"
-            " mpt-tool migrate --init adds the column",
-            ledger.column,
-            step.record.migration_id,
-        )
+    _warn_of_lost_progress(step, ledger, context)
     for target, work in step.works.items():
         recorder = Recorder(ledger, target, repository, step.path, step.checksum, context)
         try:
@@ -140,6 +134,17 @@ def _run_step(
         name, of_targets = step.record.migration_id, in_targets(len(left), len(step.targets))
         message = f"Migration {name} is not applied for {of_targets}: {', '.join(left)}"
         raise SeveralFailedError(message, failures)
+
+
+def _warn_of_lost_progress(step: Step, ledger: Ledger, context: Context) -> None:
+    """Say so if the store has no place for how far the migration is."""
+    if step.has_progress and ledger.column in context.missing:
+        log.warning(
+            "The store has no column %s: the progress of %s will not survive its end;"
+            " mpt-tool migrate --init adds the column",
+            ledger.column,
+            step.record.migration_id,
+        )
 
 
 def fake(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mpt_tool.batch.checkpoints import Checkpoints, Tally
-from mpt_tool.batch.drive import begin_at, some_items
+from mpt_tool.batch.drive import Batch, begin_at, some_items
 from mpt_tool.errors import ItemsFailedError, SelectionError, StoppedError
 from mpt_tool.process.isolation import isolated
 from mpt_tool.process.unawaited import unawaited_noted
@@ -24,9 +24,7 @@ from mpt_tool.wording import in_items
 def handle_some(
     step: Step, cursors: Sequence[Any], tally: Tally, repository: StateRepository, context: Context
 ) -> None:
-    """Handle the items of these cursors.
-
-    Of the record only the durable steps change. The history tells of the attempt.
+    """Handle the items of these cursors; of the record only the durable steps change.
 
     Args:
         step: the migration whose items they are.
@@ -49,33 +47,44 @@ def handle_some(
     ledger = Ledger(step.record, step.targets)
     recorder = Recorder(ledger, target, repository, step.path, step.checksum, context)
     begin = begin_at(work.checkpoint, context.clock(), step.checksum)
-    is_begun = target in step.begun
     # It stays that of the script which came so far.
+    is_begun = target in step.begun
     before = (work.checkpoint or begin).model_copy(update={"tried": not is_begun})
 
     def save(reached: Checkpoint, _failed: Sequence[FailedItem]) -> None:
         recorder.reach(before.model_copy(update={"steps": reached.steps}))
 
-    not_passed = recorder.not_passed(begin)
-    checkpoints = Checkpoints(begin, tally, save, math.inf, math.inf, not_passed)
+    steps = recorder.not_passed(begin)
+    checkpoints = Checkpoints(begin, tally, save, math.inf, math.inf, steps)
     with (
         context.reporter.during(Running(recorder.migration_id, target, 1, 1, tally)),
         context.stop.deferred(),
         recorder.trying(tally, before, is_begun=is_begun),
         isolated(),
         unawaited_noted(),
-        at_work(work.migration, checkpoints, recorder, context) as batch,
+        at_work(work, checkpoints, recorder, context) as batch,
     ):
-        with context.reporter.during(Preparing()):
-            is_prepared = batch.prepare()
-        failures: list[FailedItem] = []
-        if is_prepared:
-            with some_items(batch, cursors, failures) as walk:
-                walk.run()
-        if (cause := context.stop.cause) and tally.handled < len(cursors):
-            stopped = f"{in_items(tally.handled, len(cursors))} of {recorder.name}"
-            raise StoppedError(f"{stopped} were handled: {cause}", cause.exit_code)
+        failures = _handle(batch, cursors, context)
+        if tally.handled < len(cursors):
+            _require_unstopped(recorder.name, tally.handled, len(cursors), context)
         if failures:
-            failed = in_items(len(failures), len(cursors))
-            which = listed(failures, len(failures))
-            raise ItemsFailedError(f"Migration {recorder.name} failed for {failed}", which)
+            failed = f"{recorder.name} failed for {in_items(len(failures), len(cursors))}"
+            raise ItemsFailedError(f"Migration {failed}", listed(failures, len(failures)))
+
+
+def _handle(batch: Batch, cursors: Sequence[Any], context: Context) -> list[FailedItem]:
+    """Handle the items of these cursors, unless the run is to stop; return those that failed."""
+    failures: list[FailedItem] = []
+    with context.reporter.during(Preparing()):
+        is_prepared = batch.prepare()
+    if is_prepared:
+        with some_items(batch, cursors, failures) as walk:
+            walk.run()
+    return failures
+
+
+def _require_unstopped(name: str, handled: int, total: int, context: Context) -> None:
+    """Raise `StoppedError` if the run was stopped after so many items of the migration."""
+    if cause := context.stop.cause:
+        message = f"{in_items(handled, total)} of {name} were handled: {cause}"
+        raise StoppedError(message, cause.exit_code)

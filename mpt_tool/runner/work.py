@@ -1,6 +1,6 @@
 """What a step does: calls the script's `run`, or drives a batch migration over its items."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +9,7 @@ from mpt_tool.batch.checkpoints import Checkpoints, Tally
 from mpt_tool.batch.drive import Batch, all_items, begin_at, checkpoints_of, failed_items
 from mpt_tool.batch.items import total_of
 from mpt_tool.batch.loop import EventLoop
+from mpt_tool.batch.portable import Elsewhere
 from mpt_tool.clients.limiter import requests_capped
 from mpt_tool.errors import ScriptError
 from mpt_tool.migration import BaseMigration, BatchMigration
@@ -86,6 +87,7 @@ class BatchWork:
         checksum: of the syntax tree of its script.
         tally: counts its items, those before the checkpoint among them.
         retries_failed: whether the failed items of the checkpoint come first.
+        load: makes the migration in another process; None if items are to be processed in this one.
     """
 
     migration: BatchMigration[Any]
@@ -93,6 +95,7 @@ class BatchWork:
     checksum: str | None
     tally: Tally
     retries_failed: bool = False
+    load: Callable[[], Any] | None = None
 
     def do(self, recorder: Recorder, context: Context) -> None:
         """Drive the migration to its end.
@@ -112,7 +115,7 @@ class BatchWork:
             recorder.not_passed(begin) if begin.unpassed or self.retries_failed else None,
             by_time_alone=recorder.saves_by_request,
         )
-        with at_work(self.migration, checkpoints, recorder, context) as batch:
+        with at_work(self, checkpoints, recorder, context) as batch:
             is_done = self.checkpoint is not None and self.checkpoint.done
             if (not is_done or self.tally.failed) and self._begin(batch, recorder, context):
                 with all_items(batch, context.budget) as walk:
@@ -176,16 +179,26 @@ type Work = ScriptWork | BatchWork
 
 @contextmanager
 def at_work(
-    migration: BatchMigration[Any], checkpoints: Checkpoints, recorder: Recorder, context: Context
+    work: BatchWork, checkpoints: Checkpoints, recorder: Recorder, context: Context
 ) -> Iterator[Batch]:
     """Return a batch migration at work: in the time and at the pace that it may take."""
+    migration, stop = work.migration, context.stop
+    elsewhere = work.load and Elsewhere(
+        work.load, migration.project_root, stop.give_up, context.batch_executor
+    )
     with (
         _limit(migration, recorder, context),
         requests_capped(migration.max_requests_per_second),
         EventLoop() as loop,
     ):
         yield Batch(
-            migration, checkpoints, loop, context.stop.is_set, context.redact, context.reporter
+            migration,
+            checkpoints,
+            loop,
+            stop.is_set,
+            context.redact,
+            context.reporter,
+            elsewhere,
         )
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -10,7 +11,8 @@ from mpt_tool.errors import ScriptError, ScriptFailedError
 from mpt_tool.migration import BASES, BaseMigration
 from mpt_tool.process.signals import Interrupted
 from mpt_tool.scripts.folder import Script
-from mpt_tool.scripts.syntax import OF_DJANGO, lacking
+from mpt_tool.scripts.syntax import OF_DJANGO, checksum, lacking
+from mpt_tool.settings import env_file_exported
 
 
 def load(script: Script, root: Path) -> BaseMigration:
@@ -51,6 +53,40 @@ def load(script: Script, root: Path) -> BaseMigration:
         lack = lacking(min(missing), defined)
         raise ScriptError(f"{script.path} cannot be loaded: {lack}")
     return make(migration_class, script, root)
+
+
+def load_elsewhere(
+    script: Script,
+    root: Path,
+    target: str,
+    overrides: Mapping[str, float],
+    source: str | None,
+) -> BaseMigration:
+    """Import the script in a worker process and return its migration, as it is where it is driven.
+
+    Args:
+        script: the script.
+        root: of the project.
+        target: the one that the migration is for.
+        overrides: attributes that have another value in this run.
+        source: the checksum of the script where the run is driven.
+
+    Raises:
+        ScriptFailedError: importing the script or making its migration failed.
+        ScriptError: the script cannot be read, or is not the same here.
+    """
+    if checksum(root / script.path) != source:
+        raise ScriptError(
+            f"{root / script.path} is not what it is where the run is driven: deploy the same to"
+            " all workers"
+        )
+    # For as long as the process lasts.
+    env_file_exported(root).__enter__()
+    migration = load(script, root)
+    if target:
+        migration = make(type(migration), script, root, target)
+    vars(migration).update(overrides)
+    return migration
 
 
 def _near_miss(module: ModuleType) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from mpt_tool.enums import MigrationStatusEnum, MigrationTypeEnum
+from mpt_tool.enums import MigrationStatusEnum, MigrationTypeEnum, OutcomeEnum
 from mpt_tool.errors import MptToolError, SelectionError
 from mpt_tool.records import Checkpoint, MigrationRecord, RunRecord
 from mpt_tool.scripts.folder import Script
@@ -15,7 +15,6 @@ from mpt_tool.wording import did_you_mean, in_items, in_outcomes, in_targets, na
 
 MALFORMED_NAME, DUPLICATE_ID = NAME_NOTES = ("malformed name", "duplicate id")
 LEFT_RUNNING = "left running by a dead run"
-STOPPED = "stopped"
 # By how much the clocks of a run and of the store may differ.
 _CLOCKS_DIFFER = timedelta(minutes=1)
 
@@ -78,7 +77,7 @@ class Entry:
     @property
     def state(self) -> str:
         """Where the migration stands, for people: a stop is no failure."""
-        return STOPPED if self.is_stopped else self.status
+        return OutcomeEnum.STOPPED if self.is_stopped else self.status
 
     @property
     def name(self) -> str:
@@ -176,11 +175,7 @@ def build(
         migration_id = script.migration_id
         record, syntax = records.get(migration_id), read.get(migration_id, _UNREAD)
         type_ = record.type if record else syntax.type
-        own_notes = [
-            *([MALFORMED_NAME] if script.name_problem else []),
-            *([DUPLICATE_ID] if times[migration_id] > 1 else []),
-            *notes.get(migration_id, ()),
-        ]
+        own_notes = [*_notes_on_script(script, times), *notes.get(migration_id, ())]
         entry = Entry(
             order_id=script.order_id,
             migration_id=migration_id,
@@ -195,12 +190,23 @@ def build(
         )
         of_record = _notes_on_record(entry, newest.get(type_))
         entries.append(replace(entry, notes=(*of_record, *own_notes)))
-    for migration_id, record in records.items():
-        if migration_id not in times:
-            gone = ("file gone", *notes.get(migration_id, ()))
-            entry = Entry(record.order_id, migration_id, None, record, record.type, gone)
-            entries.append(replace(entry, is_left=_is_left(record, holder)))
+    gone = (record for migration_id, record in records.items() if migration_id not in times)
+    entries += [_gone(record, notes.get(record.migration_id, ()), holder) for record in gone]
     return sorted(entries, key=lambda entry: (entry.order_id, entry.migration_id))
+
+
+def _notes_on_script(script: Script, times: Counter[str]) -> Iterator[str]:
+    if script.name_problem:
+        yield MALFORMED_NAME
+    if times[script.migration_id] > 1:
+        yield DUPLICATE_ID
+
+
+def _gone(record: MigrationRecord, notes: Sequence[str], holder: Holder | None) -> Entry:
+    """Return the entry of a record whose file is gone."""
+    in_all = ("file gone", *notes)
+    entry = Entry(record.order_id, record.migration_id, None, record, record.type, in_all)
+    return replace(entry, is_left=_is_left(record, holder))
 
 
 def _outcomes(record: MigrationRecord | None, applied: Mapping[str, int]) -> Mapping[str, int]:

@@ -175,6 +175,16 @@ class Pace:
     chance: Callable[[], float]
 
 
+class Renewable(Protocol):
+    """What is kept by being renewed again and again."""
+
+    def age(self) -> float:
+        """Return how many seconds ago the last sign of life was."""
+
+    def renew(self) -> None:
+        """Give a new one; raises `LockLostError` if it is too late, `StorageError` if it fails."""
+
+
 class Lease:
     """A claim that is kept alive.
 
@@ -360,7 +370,10 @@ def unlock(store: ClaimStore, name: str) -> None:
 
 @contextmanager
 def renewed(
-    lease: Lease, seconds: float, lost: Callable[[], None], urgent: ClaimStore | None = None
+    lease: Renewable,
+    seconds: float,
+    lost: Callable[[], None],
+    renew: Callable[[], None] | None = None,
 ) -> Iterator[None]:
     """Renew the lease in the background meanwhile.
 
@@ -368,15 +381,16 @@ def renewed(
         lease: what is renewed.
         seconds: at which age.
         lost: called once if it was lost.
-        urgent: the same store, by requests that wait for no others.
+        renew: how, if not by what it has for it.
     """
+    renew = renew or lease.renew
     ended = threading.Event()
 
     def keep() -> None:
         pause = seconds - lease.age()
         while not ended.wait(pause):
             try:
-                lease.renew(urgent)
+                renew()
             except LockLostError as error:
                 log.error("%s", error)
                 lost()

@@ -4,41 +4,26 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
-from datetime import UTC, datetime
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from mpt_tool.checks import Check, right, wrong
-from mpt_tool.errors import LockedError, LockLostError, StorageError
-from mpt_tool.process.log import get_log
+from mpt_tool.errors import StorageError
 from mpt_tool.records import Attempt, FailedItems, MigrationRecord, Origin, describe
-from mpt_tool.storage.local_lock import (
-    HOLDER_FILE,
-    LOCK_FILE,
-    STOP_FILE,
-    UNKNOWN,
-    is_locked,
-    require_regular,
-    run_to_stop,
-    told_holder,
-)
+from mpt_tool.storage.file_lock import FileLock, explaining_files, identity
+from mpt_tool.storage.local_history import HISTORY_FILE, append, append_all, entries
+from mpt_tool.storage.outlasting import StateFile, is_ephemeral
 from mpt_tool.storage.repository import Holder, Snapshot
 
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
-
 STATE_FILE = ".migrations-state.json"
-HISTORY_FILE = ".migrations-history.jsonl"
-# Whoever asks who holds the lock takes it for an instant.
-_LOOK_SECONDS = 0.2
-# In which the history is read, from its end.
-_BLOCK_SIZE = 64 * 1024
 
-log = get_log(__name__)
+
+def open_local(root: Path) -> "LocalRepository":
+    """Return the repository in the files of a project; `SettingsError` if a setting is wrong."""
+    return LocalRepository(root, is_ephemeral=is_ephemeral(root))
 
 
 class LocalRepository:
@@ -46,25 +31,32 @@ class LocalRepository:
 
     The file is replaced as a whole: at every instant it holds either the old state or the new. The
     history is in `.migrations-history.jsonl` beside it, an attempt a line.
+
+    Args:
+        root: of the project.
+        is_ephemeral: whether the state is meant to be lost with the container that it is in.
+        system: the root of the file system that tells whether it is in one, and what is mounted.
     """
 
     is_remote = False
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, is_ephemeral: bool = False, system: Path = Path("/")) -> None:
         # Resolved, so that a link to a file elsewhere stays a link when the file is replaced.
         self._path = Path(os.path.realpath(root / STATE_FILE))
+        self._file = StateFile(self._path, is_ephemeral, system)
         # Of this repository alone, should another write at the same time against all rules.
         self._temporary = self._beside(f"{STATE_FILE}.{os.urandom(4).hex()}.tmp")
-        self._holder_file = self._beside(HOLDER_FILE)
         self._documents: dict[str, Any] | None = None
         # Kept as text, so that a save formats its own record alone: of 1,000 records that takes
         # 0.03 ms, a dump of all 2.3 ms on Python 3.12, and a run saves twice a migration.
         self._members: dict[str, str] | None = None
         # Which file `load` read, or `save` wrote.
         self._known: object = None
-        # Which holder's file was written, and of which run, while this repository holds the lock.
-        self._holder: object = None
-        self._run_id: str | None = None
+        self._lock = FileLock(self._path, ".migrations-state")
+
+    def warnings(self) -> Sequence[str]:
+        """Return what becomes of the state; `StorageError` if the file is a mount of its own."""
+        return self._file.warnings()
 
     def load(self) -> Snapshot:
         """Return what the file holds; without a file that is nothing.
@@ -72,9 +64,9 @@ class LocalRepository:
         Raises:
             StorageError: the file cannot be read as state; the message names the key or position.
         """
-        with _explaining(self._path, "read"):
+        with explaining_files(self._path, "read"):
             try:
-                self._known = _identity(self._path)
+                self._known = identity(self._path)
                 text = self._path.read_bytes()
             except FileNotFoundError:
                 text = b"{}"
@@ -101,15 +93,29 @@ class LocalRepository:
             StorageError: the file cannot be written, or something else changed it since it was
                 read; it is as it was.
         """
+        self._save([record])
+
+    def keep_all(
+        self, entries: Sequence[Attempt | FailedItems], records: Sequence[MigrationRecord]
+    ) -> None:
+        """Add the entries to the history, and then put all records into the file at once."""
+        self._lock.require()
+        if entries:
+            append_all(entries, self._beside(HISTORY_FILE))
+        self._save(records)
+
+    def _save(self, records: Sequence[MigrationRecord]) -> None:
         if self._documents is None:
             self.load()
         if self._members is None:
             documents = self._documents or {}
             self._members = {key: _member(key, each) for key, each in documents.items()}
-        key = record.migration_id
-        members = {**self._members, key: _member(key, record.document())}
-        self.require_lock()
-        if _identity(self._path) != self._known:
+        members = {
+            **self._members,
+            **{each.migration_id: _member(each.migration_id, each.document()) for each in records},
+        }
+        self._lock.require()
+        if identity(self._path) != self._known:
             raise StorageError(
                 f"{self._path} was changed by something else since it was read: it is left alone",
                 topic="state-changed",
@@ -124,104 +130,48 @@ class LocalRepository:
         self._write([])
         return [STATE_FILE]
 
-    @contextmanager
-    def lock(self, origin: Origin, wait_seconds: float, lost: Callable[[], None]) -> Iterator[None]:
+    def lock(
+        self, origin: Origin, wait_seconds: float, lost: Callable[[], None]
+    ) -> AbstractContextManager[None]:
         """Hold the lock on a file beside the state; the system frees it when the process dies."""
-        if not self._path.parent.is_dir():
-            # Not created on the way, as filelock would.
-            raise StorageError(f"{self._path} cannot be written: its folder is not there")
-        require_regular(self._path)
-        lock = self._lock_file(_LOOK_SECONDS)
-        if not lock and wait_seconds:
-            log.info("Waiting for the lock, held by %s", self._who())
-            lock = self._lock_file(wait_seconds)
-        if not lock:
-            raise LockedError(
-                f"Locked by {self._who()}. Try again later, or wait for it with"
-                " --wait SECONDS. The system frees the lock when that process ends"
-            )
-        try:
-            self._holder, self._run_id = self._write_holder(origin), origin.run_id
-            yield
-        finally:
-            with suppress(LockLostError, OSError):
-                # If the lock was lost, it is another run's by now.
-                self.require_lock()
-                self._beside(STOP_FILE).unlink(missing_ok=True)
-                self._holder_file.unlink()
-            self._holder = self._run_id = None
-            try:
-                lock.release()
-            except OSError:
-                log.warning("The lock was lost during the run: a script closed its file")
+        return self._lock.hold(origin, wait_seconds, lost)
 
     def require_lock(self) -> None:
         """Return if the file that names this holder is the one that it wrote."""
-        if self._holder and _identity(self._holder_file) != self._holder:
-            raise LockLostError(
-                f"The lock was lost: somebody deleted or replaced {self._holder_file};"
-                " this run changes no record any more"
-            )
+        self._lock.require()
 
     def unlock(self, name: str) -> None:
         """Refuse, with the process to end: what holds a lock of the system is one that lives."""
-        # Where it was never locked, no file is left behind.
-        if self._beside(LOCK_FILE).exists():
-            lock = self._lock_file(0)
-            if not lock:
-                raise StorageError(
-                    f"The lock cannot be taken from {name!r}, only from a process that ended. It is"
-                    f" held by {self._who()}: end that one"
-                )
-            lock.release()
-        raise StorageError("Nothing to unlock: nobody holds the lock")
+        self._lock.unlock(name)
 
     def holder(self) -> Holder | None:
         """Return who holds the lock, or was killed while it did; None if that is nobody."""
-        # Its own lock is not looked at: some network drives would free it with that.
-        is_held = self._holder is not None or is_locked(self._beside(LOCK_FILE))
-        told = told_holder(self._holder_file)
-        if told is None:
-            return UNKNOWN if is_held else None
-        is_to_stop = run_to_stop(self._beside(STOP_FILE)) == told.run_id
-        return replace(told, is_alive=is_held, is_to_stop=is_to_stop)
+        return self._lock.holder()
 
     def ask_to_stop(self, holder: Holder) -> None:
         """Write which run is to stop to a file beside the state, which that run looks for."""
-        path = self._beside(STOP_FILE)
-        if not holder.run_id:
-            raise StorageError(
-                f"Which run holds the lock cannot be told: {path.with_name(HOLDER_FILE)} is gone or"
-                " torn. End it by SIGTERM"
-            )
-        with _explaining(path, "written"):
-            path.write_text(json.dumps({"run_id": holder.run_id}))
+        self._lock.ask_to_stop(holder)
 
     def is_asked_to_stop(self) -> bool:
         """Whether the file is there that asks a run to stop, and means this one."""
-        return self._run_id is not None and run_to_stop(self._beside(STOP_FILE)) == self._run_id
+        return self._lock.is_asked_to_stop()
 
     def append(self, entry: Attempt | FailedItems) -> None:
         """Add a line to the history file, on a line of its own even after one that was torn."""
-        path = self._beside(HISTORY_FILE)
-        line = json.dumps(entry.document()).encode() + b"\n"
-        with _explaining(path, "written"), path.open("ab+", buffering=0) as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                line = line if file.read(1) == b"\n" else b"\n" + line
-            file.write(line)
+        append(entry, self._beside(HISTORY_FILE))
 
     def attempts(self) -> Iterator[Attempt]:
         """Return all attempts, the newest first; a line that is none is left out."""
-        return self._history(Attempt)
+        return entries(Attempt, self._beside(HISTORY_FILE))
 
     def failed_items(self, migration_id: str) -> Iterator[FailedItems]:
         """Return the failed items of a migration, those added last first."""
-        return (each for each in self._history(FailedItems) if each.migration_id == migration_id)
+        kept = entries(FailedItems, self._beside(HISTORY_FILE))
+        return (each for each in kept if each.migration_id == migration_id)
 
     def checks(self) -> Iterator[Check]:
         """Yield whether the state can be read and written, and whether it lasts."""
-        from mpt_tool.storage.local_checks import checks_of_files
+        from mpt_tool.storage.file_checks import checks_of_files
 
         try:
             count = len(self.load().records)
@@ -232,55 +182,17 @@ class LocalRepository:
             is_there = f"{self._path}, {count:,} {'record' if count == 1 else 'records'}"
             is_new = f"{self._path} is not there yet: nothing was applied"
             yield right("state", is_there if self._path.exists() else is_new)
-        others = (LOCK_FILE, HOLDER_FILE, HISTORY_FILE)
-        yield from checks_of_files(self._path, [self._beside(each) for each in others])
-
-    def _history[Entry: BaseModel](self, kind: type[Entry]) -> Iterator[Entry]:
-        """Return the entries of a kind in the history, the newest first."""
-        path = self._beside(HISTORY_FILE)
-        with _explaining(path, "read"):
-            try:
-                return _entries(path.open("rb"), kind)
-            except FileNotFoundError:
-                return iter(())
-
-    def _who(self) -> Holder:
-        """Return who took the lock last, as far as that can be told."""
-        return told_holder(self._holder_file) or UNKNOWN
+        beside = [*self._lock.files, self._beside(HISTORY_FILE)]
+        yield from checks_of_files(self._file, beside)
 
     def _beside(self, name: str) -> Path:
         return self._path.with_name(name)
-
-    def _lock_file(self, seconds: float) -> "BaseFileLock | None":
-        """Return the lock once it is taken; None if another holds it for so long.
-
-        Raises:
-            StorageError: the file cannot be locked.
-        """
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self._beside(LOCK_FILE))
-        try:
-            lock.acquire(timeout=seconds)
-        except Timeout:
-            return None
-        except (OSError, NotImplementedError) as error:
-            raise StorageError(f"{lock.lock_file} cannot be locked: {error}") from error
-        return lock
-
-    def _write_holder(self, origin: Origin) -> object:
-        """Write who holds the lock, and return which file tells it."""
-        path = self._holder_file
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        with _explaining(path, "written"):
-            path.write_text(json.dumps({**origin.model_dump(mode="json"), "since": since}))
-        return _identity(path)
 
     def _write(self, members: Iterable[str]) -> None:
         """Replace the file by one with these members, formatted as `_member` does."""
         temporary = self._temporary
         lines = ",\n  ".join(members)
-        with _explaining(self._path, "written"):
+        with explaining_files(self._path, "written"):
             try:
                 with temporary.open("x", encoding="utf-8") as file:
                     file.write(f"{{\n  {lines}\n}}" if lines else "{}")
@@ -290,7 +202,7 @@ class LocalRepository:
                     _copy_mode(self._path, temporary)
                 temporary.replace(self._path)
                 # Before what a time limit may cut short.
-                self._known = _identity(self._path)
+                self._known = identity(self._path)
                 _flush_folder(self._path.parent)
             except BaseException:
                 with suppress(OSError):
@@ -298,30 +210,11 @@ class LocalRepository:
                 raise
 
 
-@contextmanager
-def _explaining(path: Path, done: str) -> Iterator[None]:
-    """Raise what keeps a file from being read or written as a `StorageError` that names it."""
-    try:
-        require_regular(path)
-        yield
-    except OSError as error:
-        raise StorageError(f"{path} cannot be {done}: {error.strerror}") from error
-
-
 def _copy_mode(source: Path, target: Path) -> None:
     """Give a file the permissions of another, if it has others: a change is one more to flush."""
     mode = source.stat().st_mode
     if mode != target.stat().st_mode:
         target.chmod(stat.S_IMODE(mode))
-
-
-def _identity(path: Path) -> object:
-    """Return what differs between a file and any that replaces it; None if it cannot be seen."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _record(key: str, document: object) -> MigrationRecord:
@@ -339,34 +232,6 @@ def _member(key: str, document: Mapping[str, object]) -> str:
     """Return a record as it stands in the file: a column a line."""
     columns = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in document.items())
     return f"{json.dumps(key)}: {{\n    {',\n    '.join(columns)}\n  }}"
-
-
-def _entries[Entry: BaseModel](file: BinaryIO, kind: type[Entry]) -> Iterator[Entry]:
-    """Yield the entries of a kind in an open file, the last one first, and close it."""
-    with file:
-        for line in filter(None, _lines_from_end(file)):
-            entry = _entry(line)
-            if isinstance(entry, kind):
-                yield entry
-            elif entry is None:
-                log.debug("A line of %s is no attempt: left out", file.name)
-
-
-def _entry(line: bytes) -> Attempt | FailedItems | None:
-    for kind in (Attempt, FailedItems):
-        with suppress(ValidationError):
-            return kind.model_validate_json(line)
-    return None
-
-
-def _lines_from_end(file: BinaryIO) -> Iterator[bytes]:
-    position, first = file.seek(0, os.SEEK_END), b""
-    while position:
-        size = min(_BLOCK_SIZE, position)
-        position = file.seek(position - size)
-        first, *lines = (file.read(size) + first).split(b"\n")
-        yield from reversed(lines)
-    yield first
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -196,6 +196,22 @@ class Stoppable(Protocol):
 
 
 @runtime_checkable
+class _Warns(Protocol):
+    def warnings(self) -> Sequence[str]: ...
+
+
+def warnings_of(repository: StateRepository) -> Sequence[str]:
+    """Return what whoever writes to this store has to know first, as that it does not last.
+
+    A repository that may have something to say has a method `warnings`.
+
+    Raises:
+        StorageError: this store cannot be written to.
+    """
+    return repository.warnings() if isinstance(repository, _Warns) else ()
+
+
+@runtime_checkable
 class _FindsFailure(Protocol):
     def last_failure(self) -> Attempt | None: ...
 

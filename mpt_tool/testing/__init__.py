@@ -2,7 +2,12 @@
 
 from mpt_tool.batch.drive import ItemError
 from mpt_tool.testing.batches import BatchRunner, InjectedError
-from mpt_tool.testing.storage import MemoryRepository, OpenRepository, StateRepositoryContract
+from mpt_tool.testing.storage import (
+    MemoryRepository,
+    OpenRepository,
+    StateRepositoryContract,
+    open_memory,
+)
 
 __all__ = [
     "BatchRunner",
@@ -11,4 +16,5 @@ __all__ = [
     "MemoryRepository",
     "OpenRepository",
     "StateRepositoryContract",
+    "open_memory",
 ]

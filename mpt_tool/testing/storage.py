@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -96,6 +98,12 @@ ATTEMPT = Attempt(
     counts={"processed": 3},
     error=ErrorReport(kind="ValueError", message="no such user", frames=("line 7",)),
 )
+
+
+@cache
+def open_memory(root: Path) -> "MemoryRepository":
+    """Return the repository in memory of the project in `root`, always the same one."""
+    return MemoryRepository()
 
 
 class MemoryRepository:

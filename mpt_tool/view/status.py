@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
 
-from mpt_tool.enums import MigrationStatusEnum, MigrationTypeEnum
+from mpt_tool.enums import MigrationStatusEnum, MigrationTypeEnum, OutcomeEnum
 from mpt_tool.records import ErrorReport
 from mpt_tool.scripts.next_command import NextCommand
-from mpt_tool.scripts.plan import STOPPED, Entry, running
+from mpt_tool.scripts.plan import Entry, running
 from mpt_tool.storage.repository import UNTOLD
 from mpt_tool.view.layout import folded
 from mpt_tool.view.results import Status
@@ -213,7 +213,7 @@ def _in_statuses(entries: Sequence[Entry]) -> str:
         MigrationStatusEnum.FAKED,
         MigrationStatusEnum.RUNNING,
         MigrationStatusEnum.FAILED,
-        STOPPED,
+        OutcomeEnum.STOPPED,
         MigrationStatusEnum.NOT_APPLIED,
     )
     return ", ".join(f"{counted[status]:,} {status}" for status in order if counted[status])

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, TextIO
 
 from mpt_tool.enums import MigrationStatusEnum, OutcomeEnum
 from mpt_tool.records import seconds_between
-from mpt_tool.scripts.plan import STOPPED
 from mpt_tool.view.layout import EMPTY, Shape, write_table
 from mpt_tool.wording import as_text, duration, in_outcomes, name_of, timestamp
 
@@ -50,8 +49,7 @@ _STYLES: Mapping[str, str] = {
     MigrationStatusEnum.APPLIED: "green",
     MigrationStatusEnum.NOT_APPLIED: "magenta",
     # A stop that was asked for is no failure.
-    STOPPED: "yellow",
-    OutcomeEnum.INTERRUPTED: "yellow",
+    OutcomeEnum.STOPPED: "yellow",
     OutcomeEnum.FOUND_DEAD: "red",
     OutcomeEnum.TRIED: "",
 }

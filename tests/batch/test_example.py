@@ -102,7 +102,7 @@ def test_the_example_is_stopped_and_resumed_as_its_readme_says(
     assert resumed.exit_code == 0
     assert served.splitlines()[-1] == "5,000 agreements, 5,000 updates"
     outcomes = re.findall("^outcome: (.*)$", example.run(*history).stdout, re.MULTILINE)
-    assert outcomes == ["interrupted", "applied"]
+    assert outcomes == ["stopped", "applied"]
 
 
 def test_the_example_is_the_first_one_of_the_guide() -> None:

@@ -450,7 +450,7 @@ def test_a_stop_leaves_an_item_that_waits_for_its_next_try_to_the_next_run(
 
     assert result.exit_code == 75
     assert migration.cursor == 2
-    assert migration.attempts == [("interrupted", {"processed": 2, "failed": 0})]
+    assert migration.attempts == [("stopped", {"processed": 2, "failed": 0})]
 
 
 def test_a_stop_leaves_a_failed_item_that_waits_for_its_next_try_failed(project: Project) -> None:

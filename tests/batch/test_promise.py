@@ -221,7 +221,7 @@ def test_a_signal_lets_the_item_in_flight_end_and_saves_the_checkpoint(
     assert checkpoint["cursor"] == 3
     assert counts.items() <= checkpoint.items()
     assert (migration.record["started_at"], migration.record["applied_at"]) == (None, None)
-    assert migration.attempts == [("interrupted", counts)]
+    assert migration.attempts == [("stopped", counts)]
 
 
 @PROCESS_KINDS

@@ -44,7 +44,7 @@ def test_a_limited_run_handles_so_many_items_keeps_its_progress_and_the_next_goe
     assert (cursor, done) == (4, ALL[:4])
     assert rest.exit_code == 0, rest.stderr
     assert sorted(migration.processed) == ALL
-    assert [outcome for outcome, _ in migration.attempts] == ["interrupted", "applied"]
+    assert [outcome for outcome, _ in migration.attempts] == ["stopped", "applied"]
 
 
 @pytest.mark.parametrize("limit", [TOTAL, TOTAL + 1])

@@ -153,6 +153,8 @@ def batches(project: Project) -> Project:
         ("mpt-tool failures ", ["walk_failed"]),
         ("mpt-tool history ", ["data_new", "gone"]),
         ("mpt-tool unlock ", ["web-1:4711"]),
+        ("mpt-tool copy-state --from ", ["airtable", "local", "sql"]),
+        ("mpt-tool copy-state --from local --to a", ["airtable"]),
         ("mpt-tool pending ", []),
         ("mpt-tool pending --type ", ["data", "schema"]),
         ("mpt-tool migrate --folder mig", ["migrations"]),

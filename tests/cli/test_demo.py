@@ -49,7 +49,7 @@ TOLD = [
     r"Resuming write_letters after \1 of 120 items",
     "There are 120 letters: each client got one",
     "write_letters +data +applied",
-    "write_letters +data +interrupted",
+    "write_letters +data +stopped",
     "Wrote report.html: 3 migrations, 5 attempts",
 ]
 
@@ -95,7 +95,7 @@ def test_a_kept_project_is_whole(project: Project) -> None:
     kept = Project(project.root / "kept")
     assert {each["applied_at"] is not None for each in kept.state().values()} == {True}
     assert [outcome for _, outcome in kept.outcomes()] == [
-        *("applied", "failed", "applied", "interrupted", "applied")
+        *("applied", "failed", "applied", "stopped", "applied")
     ]
     assert (kept.root / "report.html").exists()
     letters = (kept.root / "letters.txt").read_text(encoding="utf-8").splitlines()

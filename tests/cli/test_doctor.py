@@ -20,7 +20,7 @@ from support.terminal import Terminal
 import mpt_tool
 from mpt_tool.doctor.versions import NEWEST_TESTED
 
-IN_CONTAINER = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+IN_CONTAINER = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "STORAGE_EPHEMERAL": "false"}
 # Not the one of the tests: where it is hidden, so is all that begins as it does.
 KEY = "patOfTheTests.0123456789"
 # Nobody without a name and without any right, in whose eyes root is somebody else.
@@ -83,7 +83,8 @@ def test_each_setting_is_told_with_where_it_stands(project: Project) -> None:
     )
     project.file("pyproject.toml", '[tool.mpt-tool]\nfolder = "migrations"\ndata-time-limit = 5\n')
 
-    result = examine(project, {"MPT_TOOL_STORAGE_TYPE": "local", "STORAGE_TYPE": "local"})
+    environment = {"MPT_TOOL_STORAGE_TYPE": "local", "STORAGE_TYPE": "local"}
+    result = examine(project, {**environment, "STORAGE_EPHEMERAL": ""})
 
     settings = {
         each["name"]: each["value"]
@@ -94,6 +95,7 @@ def test_each_setting_is_told_with_where_it_stands(project: Project) -> None:
         "MPT_TOOL_FOLDER": "migrations (pyproject.toml: folder)",
         "STORAGE_TYPE": "local (environment: MPT_TOOL_STORAGE_TYPE;"
         " another in .env: STORAGE_TYPE is not used)",
+        "STORAGE_EPHEMERAL": "False (default)",
         "SCHEMA_TIME_LIMIT": "900 (default)",
         "DATA_TIME_LIMIT": "60 (.env: MPT_TOOL_DATA_TIME_LIMIT;"
         " another in pyproject.toml: data-time-limit is not used)",
@@ -101,6 +103,7 @@ def test_each_setting_is_told_with_where_it_stands(project: Project) -> None:
         "LOG_FORMAT": "text (default)",
         "MPT_TOOL_TELEMETRY": "not set",
         "SLOW_ITEM_SECONDS": "5 (default)",
+        "BATCH_EXECUTOR": "not set",
         "NOTIFY_URLS": "not set",
         "NOTIFY_ON": "failed, stalled (default)",
         "NOTIFY_STALLED_SECONDS": "900 (default)",
@@ -313,6 +316,7 @@ def test_a_state_that_is_gone_with_its_container_is_wrong(project: Project) -> N
         inside = examine(project, IN_CONTAINER)
         project.state_file.symlink_to(mounted / STATE_FILE)
         in_memory = examine(project, IN_CONTAINER)
+        meant = examine(project, IN_CONTAINER | {"STORAGE_EPHEMERAL": "true"})
     finally:
         shutil.rmtree(mounted)
 
@@ -323,6 +327,7 @@ def test_a_state_that_is_gone_with_its_container_is_wrong(project: Project) -> N
     [(verdict, value)] = checks(in_memory, "mount")
     assert verdict == "wrong"
     assert "in memory" in value
+    assert [verdict for verdict, _ in checks(meant, "mount")] == ["right"]
 
 
 def mounted(project: Project, mount: str) -> Result:
@@ -355,7 +360,7 @@ def test_a_state_file_that_is_a_mount_itself_cannot_be_replaced(project: Project
 
     [(verdict, value)] = checks(result, "mount")
     assert verdict == "wrong"
-    assert "cannot be replaced" in value
+    assert "is mounted as a single file" in value
 
 
 def test_a_disk_that_is_nearly_full_is_doubtful(project: Project) -> None:

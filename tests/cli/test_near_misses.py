@@ -225,7 +225,7 @@ def test_an_id_without_an_action_is_answered_with_what_runs_it(project: Project)
 def test_a_store_that_is_nearly_one_is_answered_with_that(project: Project, given: str) -> None:
     message = error_of(project, "migrate", "--list", STORAGE_TYPE=given)
 
-    assert f"is '{given}': use one of local, airtable. Did you mean airtable?" in message
+    assert f"is '{given}': use one of local, airtable, sql. Did you mean airtable?" in message
 
 
 def test_a_key_that_is_nearly_one_is_answered_with_that(project: Project) -> None:

@@ -15,6 +15,7 @@ from messages import BLANK, all_texts
 from support.airtable_server import AirtableServer
 from support.mpt_server import MPTServer
 from support.pages import PAGES, REPOSITORY, Block, blocks, commands, python_in, text_of
+from support.postgresql import Postgresql
 from support.project import Project, record
 from support.reader import Reader
 from support.schemas import assert_follows_schema
@@ -22,6 +23,7 @@ from support.schemas import assert_follows_schema
 # What is followed by a test of its own.
 FOLLOWED_ELSEWHERE = {
     "docs/tutorial.md": "tests/docs/test_tutorial.py",
+    "examples/backend/README.md": "tests/storage/test_example_backend.py",
     "examples/batch/README.md": "tests/batch/test_example.py",
     "examples/extension/README.md": "tests/cli/test_examples.py",
     "docs/how-to/github-actions.md": "tests/cli/test_how_to.py",
@@ -35,6 +37,7 @@ NOT_RUN = {
     "pip install": "downloads from a registry",
     "uv add": "downloads from a registry",
     ".ci/uv": "downloads uv; tests/test_checkout.py runs it with one in its place",
+    "kubectl": "needs a cluster; tests/cli/test_kubernetes.py reads the manifests",
     "mpt-tool --install-completion": "writes to the shell's files; tests/cli/test_completion.py",
 }
 # Commands that exit with something else than 0, and why.
@@ -44,11 +47,12 @@ EXIT_CODES = {
     "mpt-tool migrate --init": {0, 1},  # the second time there is nothing to do
 }
 # The pages whose output is that of the commands above it; elsewhere it is an example.
-COMPARED = {"airtable", "from-5", "from-6"}
+COMPARED = {"airtable", "from-5", "from-6", "sql"}
 # How far a migration is: put together from more than one text.
 PROGRESS = re.compile(r"\w+: [\d,]+ of [\d,]+, .* left")
 LOGGED = re.compile(r"^[\d-]+ [\d:,]+ - [A-Z]+ - (.*)$|^Error running \w+ command: (.*)$")
 BASE = "appOfThePages"
+DATABASE = "postgresql://migrations:...@db.example.com/shop"
 PRODUCTS = ("PRD-1111-1111", "PRD-2222-2222")
 # What a fragment of a script takes for given.
 PRELUDE = """\
@@ -128,12 +132,20 @@ PREPARED: Mapping[str, Callable[[Project], None]] = {
 
 @pytest.mark.parametrize("name", WITH_COMMANDS)
 def test_the_commands_of_a_page_do_what_it_says(
-    project: Project, platform: MPTServer, airtable: AirtableServer, name: str
+    project: Project,
+    platform: MPTServer,
+    airtable: AirtableServer,
+    name: str,
+    request: pytest.FixtureRequest,
 ) -> None:
     stem = Path(name).stem
     PREPARED.get(stem, with_scripts)(project)
     project.environment = {**platform.settings, "STORAGE_AIRTABLE_ENDPOINT_URL": airtable.url}
-    reader = Reader(project, values={"pat...": airtable.token, "app...": BASE})
+    values = {"pat...": airtable.token, "app...": BASE}
+    if stem == "sql":
+        database: Postgresql = request.getfixturevalue("database")
+        values |= {DATABASE: database.url, "migrations": request.getfixturevalue("schema")}
+    reader = Reader(project, values=values)
 
     for block in ALL[name]:
         if block.language == "bash":

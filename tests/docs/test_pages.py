@@ -36,7 +36,7 @@ def test_wherever_a_release_is_installed_a_page_tells_whether_there_is_one() -> 
 def test_the_table_of_commands_has_all_of_them() -> None:
     table = text_of("usage").partition("| Command |")[2].partition("\n\n")[0]
 
-    assert re.findall(r"^\| \[`(\w+)", table, re.MULTILINE) == [*GROUP.commands]
+    assert re.findall(r"^\| \[`([\w-]+)", table, re.MULTILINE) == [*GROUP.commands]
 
 
 def test_each_list_of_scopes_names_the_same_commands_that_write() -> None:

@@ -29,7 +29,7 @@ def test_the_tutorial_comes_to_its_end_as_it_says(project: Project) -> None:
         reader.follow(blocks(section(TUTORIAL, heading)))
 
     assert [outcome for _, outcome in project.outcomes()] == [
-        *("interrupted", "found dead", "failed", "applied")
+        *("stopped", "found dead", "failed", "applied")
     ]
     workflow = (project.root / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
     _assert_released(reader, workflow)

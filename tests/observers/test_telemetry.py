@@ -127,9 +127,9 @@ def test_a_run_its_lock_and_each_checkpoint_are_spans(project: Project, receiver
 
 
 @pytest.mark.parametrize("process", [SYNC, ASYNC])
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize(("executor", "workers"), [("thread", 1), ("thread", 3), ("process", 1)])
 def test_of_items_those_that_failed_or_were_slow_are_spans(
-    project: Project, receiver: Receiver, process: str, workers: int
+    project: Project, receiver: Receiver, process: str, executor: str, workers: int
 ) -> None:
     pause = "await asyncio.sleep" if process is ASYNC else "time.sleep"
     body = f"""
@@ -138,7 +138,8 @@ def test_of_items_those_that_failed_or_were_slow_are_spans(
         if number == 5:
             raise ValueError("{SECRET}")
         """
-    numbers(project, body, process=process, workers=workers, on_error="'collect'")
+    attributes = {"executor": repr(executor), "workers": workers, "on_error": "'collect'"}
+    numbers(project, body, process=process, **attributes)  # type: ignore[arg-type] # of the class
     env = {"SLOW_ITEM_SECONDS": "0.2", "DATABASE_URL": f"postgres://user:{SECRET}@db"}
 
     assert project.run("migrate", "--data", env=env).exit_code == 1
@@ -186,7 +187,7 @@ def test_what_a_run_did_is_exported_when_it_is_stopped(
 
     [migration] = named(receiver, "migration numbers")
     assert not migration.is_error
-    assert migration.attributes["mpt_tool.outcome"] == "interrupted"
+    assert migration.attributes["mpt_tool.outcome"] == "stopped"
     assert "SIGTERM" in migration.events["stopped"]["mpt_tool.reason"]
     [(_, processed)] = receiver.figures()["mpt_tool.items.processed"]
     assert processed > 0

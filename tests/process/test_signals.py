@@ -68,7 +68,7 @@ def test_a_signal_is_a_keyboard_interrupt_in_the_script_which_may_clean_up(
     assert "Applied before the stop: fine\nStopped: first\nNot reached: second" in result.stdout
     assert project.state()["first"] == record("first", order_id=20260101000001)
     assert "second" not in project.state()
-    assert project.outcomes() == [("fine", "applied"), ("first", "interrupted")]
+    assert project.outcomes() == [("fine", "applied"), ("first", "stopped")]
     assert project.attempts()[1]["error"]["message"] == f"stopped by {number.name}"
     assert any("first.py" in frame for frame in project.attempts()[1]["error"]["frames"])
     assert " stopped " in project.run("migrate", "--list").stdout
@@ -96,7 +96,7 @@ def test_a_signal_that_the_script_swallows_ends_the_run_all_the_same(
 
     assert result.exit_code == exit_code
     assert project.state() == {"first": record("first")}
-    assert project.outcomes() == [("first", "interrupted")]
+    assert project.outcomes() == [("first", "stopped")]
 
 
 @pytest.mark.parametrize(("number", "exit_code"), SIGNALS[:2])
@@ -167,7 +167,7 @@ def test_a_terminal_that_is_closed_lets_a_script_clean_up_however_many_signals_t
         result = process.wait()
 
     assert result.exit_code == 129
-    assert project.outcomes() == [("first", "interrupted")]
+    assert project.outcomes() == [("first", "stopped")]
 
 
 def test_a_run_outlasts_its_terminal_under_nohup(project: Project) -> None:
@@ -246,7 +246,7 @@ def test_a_signal_stops_an_asynchronous_script(project: Project) -> None:
     assert result.exit_code == 143
     assert " - INFO - cleaned up\n" in result.stderr
     assert project.state() == {"first": record("first", order_id=1)}
-    assert project.outcomes() == [("first", "interrupted")]
+    assert project.outcomes() == [("first", "stopped")]
 
 
 def test_a_script_may_handle_signals_itself_and_the_next_is_stopped_as_ever(
@@ -268,7 +268,7 @@ def test_a_script_may_handle_signals_itself_and_the_next_is_stopped_as_ever(
 
     assert result.exit_code == 143
     assert " - INFO - handled\n" in result.stderr
-    assert project.outcomes() == [("own", "applied"), ("first", "interrupted")]
+    assert project.outcomes() == [("own", "applied"), ("first", "stopped")]
 
 
 @pytest.mark.parametrize(("number", "status"), [("SIGTERM", 143), ("SIGINT", 1), ("SIGHUP", 129)])
@@ -422,7 +422,7 @@ def test_a_script_that_exits_without_an_error_at_a_signal_is_interrupted(project
     result = project.run("migrate", "--data")
 
     assert result.exit_code == 143
-    assert project.outcomes() == [("first", "interrupted")]
+    assert project.outcomes() == [("first", "stopped")]
 
 
 @pytest.mark.parametrize(

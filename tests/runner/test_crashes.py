@@ -86,7 +86,7 @@ def test_a_run_whose_end_only_the_history_knows_is_recorded_and_not_run_again(
     ("migration_id", "outcome", "began"),
     [
         ("first", "failed", BEGAN),
-        ("first", "interrupted", BEGAN),
+        ("first", "stopped", BEGAN),
         ("first", "found dead", BEGAN),
         ("first", "faked", BEGAN),
         ("first", "applied", "2026-01-13T18:05:20.126000+00:00"),

@@ -3,36 +3,39 @@
 import sys
 import tomllib
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
 import pytest
 from support.airtable_server import BASE, AirtableServer
 from support.pages import blocks, section, text_of
+from support.postgresql import Postgresql
 from support.project import HISTORY_FILE, Project
 from support.simulation import Clock
 
 from mpt_tool.clients.airtable import open_api
-from mpt_tool.storage.airtable.repository import AirtableRepository
+from mpt_tool.storage import open_repository
+from mpt_tool.storage.airtable.repository import AirtableRepository, open_airtable
 from mpt_tool.storage.airtable.settings import StoreSettings
 from mpt_tool.storage.lease import Pace
-from mpt_tool.storage.local import LocalRepository
-from mpt_tool.testing import MemoryRepository, OpenRepository, StateRepositoryContract
+from mpt_tool.storage.local import LocalRepository, open_local
+from mpt_tool.storage.repository import StateRepository
+from mpt_tool.storage.sql.repository import open_sql
+from mpt_tool.testing import OpenRepository, StateRepositoryContract, open_memory
 from mpt_tool.testing.storage import ATTEMPT
 
 
 class TestMemoryRepository(StateRepositoryContract):
     @pytest.fixture
-    def open_repository(self) -> OpenRepository:
-        repository = MemoryRepository()
-        return lambda: repository
+    def open_repository(self, tmp_path: Path) -> OpenRepository:
+        return lambda: open_memory(tmp_path)
 
 
 class TestLocalRepository(StateRepositoryContract):
     @pytest.fixture
     def open_repository(self, tmp_path: Path) -> OpenRepository:
-        return lambda: LocalRepository(tmp_path)
+        return lambda: open_local(tmp_path)
 
 
 @pytest.mark.parametrize("size", [1, 70_000])
@@ -76,6 +79,45 @@ class TestAirtableRepository(StateRepositoryContract):
             connect = partial(open_api, settings)
             pace = Pace(settings.lease_seconds, lambda: clock.now, clock.sleep, lambda: 0.5)
             yield lambda: AirtableRepository(settings, connect, pace)
+
+
+class TestPostgresqlRepository(StateRepositoryContract):
+    @pytest.fixture
+    def open_repository(
+        self, project: Project, database: Postgresql, schema: str, monkeypatch: pytest.MonkeyPatch
+    ) -> OpenRepository:
+        monkeypatch.setenv("STORAGE_DATABASE_URL", database.url)
+        monkeypatch.setenv("STORAGE_DATABASE_SCHEMA", schema)
+        return lambda: open_repository("sql", project.root)
+
+
+class TestSqliteRepository(StateRepositoryContract):
+    @pytest.fixture
+    def open_repository(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> OpenRepository:
+        monkeypatch.setenv("STORAGE_DATABASE_URL", "sqlite:///state.db")
+        return lambda: open_repository("sql", project.root)
+
+
+# What opens each of ours, as what opens that of an installed package.
+OPENED_BY: Mapping[str, Callable[[Path], StateRepository]] = {
+    "memory": open_memory,
+    "local": open_local,
+    "airtable": open_airtable,
+    "sql": open_sql,
+}
+
+
+@pytest.mark.parametrize("name", OPENED_BY)
+def test_each_store_is_opened_by_the_root_of_the_project_alone(
+    tmp_path: Path, server: AirtableServer, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for variable, value in server.settings.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("STORAGE_DATABASE_URL", "sqlite:///state.db")
+
+    OPENED_BY[name](tmp_path).initialize()
+
+    assert OPENED_BY[name](tmp_path).load().records == {}
 
 
 _DOCUMENTED = [
@@ -194,4 +236,4 @@ def test_an_unknown_storage_is_refused_with_all_there_are(installed: Project) ->
 
     assert result.exit_code == 2
     assert "STORAGE_TYPE" in result.stderr
-    assert "'airtabel': use one of local, airtable, shared" in result.stderr
+    assert "'airtabel': use one of local, airtable, sql, shared" in result.stderr

@@ -18,7 +18,7 @@ ERROR = {
         "frames": ["7_sync_prices.py:31 in write: response = self.post(agreement)"],
     },
 }
-_OUTCOMES = ("applied", "applied", "failed", "applied", "interrupted", "applied", "found dead")
+_OUTCOMES = ("applied", "applied", "failed", "applied", "stopped", "applied", "found dead")
 
 
 def write_history(

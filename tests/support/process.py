@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -113,6 +114,14 @@ class Process:
         with suppress(subprocess.TimeoutExpired):
             self._child.wait(_DYING_SECONDS)
         return self.stderr
+
+
+def is_there(process: int) -> bool:
+    """Whether a process has not ended."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:

@@ -29,7 +29,7 @@ _HANGS_SECONDS = 60
 # Variables that nothing looks at before a command reads its settings, and those of scripts.
 _SETTINGS = (
     *("AIRTABLE_", "DATA_", "LOG_FORMAT", "MPT_", "NOTIFY_", "OTEL_", "SCHEMA_", "SERVICE_"),
-    *("SLOW_", "STORAGE_", "BUILD_", "CI_", "GITHUB_", "GITLAB_", "TF_BUILD"),
+    *("SLOW_", "STORAGE_", "BATCH_", "BUILD_", "CI_", "GITHUB_", "GITLAB_", "TF_BUILD"),
 )
 _OF_SCRIPTS = (
     "ACCOUNTS_URL",
@@ -195,7 +195,8 @@ class Project:
     def environment_of_run(self, env: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return all variables of a run, those of `env` among them; for runs on a terminal too."""
         kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-        return {**kept, **self.environment, **(env or {})}
+        # The tests themselves may run in a container.
+        return {**kept, "STORAGE_EPHEMERAL": "true", **self.environment, **(env or {})}
 
     def state(self) -> dict[str, dict[str, Any]]:
         """Return what the state file holds: records by migration id."""

@@ -65,6 +65,18 @@ def make(kind: type[Numbers], **attributes: Any) -> BatchRunner:
 # --- what authors use
 
 
+def test_a_migration_whose_items_go_to_processes_stays_in_this_one() -> None:
+    class InProcesses(Numbers):
+        executor = "process"
+        workers = 2
+
+    runner = BatchRunner(InProcesses())
+
+    runner.run()
+
+    assert sorted(runner.processed) == ALL
+
+
 def test_a_run_goes_to_the_end() -> None:
     runner = make(Numbers)
 

@@ -333,7 +333,9 @@ def test_a_failure_is_shown_whole_below_the_last_log(project: Project) -> None:
 
     tail = terminal.lines[terminal.lines.index("Traceback (most recent call last):") :]
     assert "ValueError: no such table" in tail
-    assert "".join(tail).endswith(f"Migration {LONG_ID} failed: no such tableAborted.")
+    told, _, advice = "".join(tail).partition("Aborted.")
+    assert told.endswith(f"Migration {LONG_ID} failed: no such table")
+    assert advice.startswith("Next: mpt-tool migrate --data")
     assert "[1/1]" not in terminal.text
     assert terminal.shows_cursor
 
@@ -400,7 +402,8 @@ def test_ctrl_c_ends_a_run_which_is_told_as_a_stop(project: Project, gate: Gate)
         assert terminal.wait() == 130
 
     assert project.state() == {"first": record("first")}
-    assert terminal.lines[-1].startswith("Migration first was stopped by SIGINT: ")
+    *_, advice = "".join(terminal.lines).partition("Migration first was stopped by SIGINT: ")
+    assert "Next: mpt-tool migrate --data" in advice
     assert "[1/2]" not in terminal.text
     assert terminal.shows_cursor
 
@@ -415,7 +418,7 @@ def test_a_run_whose_terminal_is_closed_is_recorded_as_stopped(
         assert terminal.hang_up() == 129
 
     assert project.state() == {"first": record("first")}
-    assert project.outcomes() == [("first", "interrupted")]
+    assert project.outcomes() == [("first", "stopped")]
 
 
 def without_times(lines: list[str]) -> list[str]:

@@ -194,7 +194,7 @@ class AirtableRepository:
             self._leave_room(wait_seconds)
         try:
             age = self._pace.lease_seconds / RENEWALS_A_LEASE
-            with renewed(lease, age, lost, self._urgent_claims):
+            with renewed(lease, age, lost, partial(lease.renew, self._urgent_claims)):
                 yield
         finally:
             self._lease = None

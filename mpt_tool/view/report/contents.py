@@ -8,7 +8,7 @@ from itertools import groupby
 
 from mpt_tool.enums import MigrationStatusEnum, OutcomeEnum
 from mpt_tool.records import Attempt, ErrorReport, seconds_between
-from mpt_tool.scripts.plan import STOPPED, Entry, of_targets
+from mpt_tool.scripts.plan import Entry, of_targets
 from mpt_tool.view.results import Report
 from mpt_tool.wording import duration, in_outcomes
 
@@ -96,7 +96,7 @@ def headline(report: Report) -> str:
         f"{counts[status]:,} {verb}"
         for status, verb in (
             (MigrationStatusEnum.FAILED, "failed"),
-            (STOPPED, "stopped"),
+            (OutcomeEnum.STOPPED, "stopped"),
             (MigrationStatusEnum.RUNNING, "running"),
             (MigrationStatusEnum.NOT_APPLIED, "not applied yet"),
         )
@@ -110,7 +110,7 @@ def headline(report: Report) -> str:
 def statuses_of(entries: Iterable[Entry]) -> Counter[str]:
     """Return how many migrations are in each status, in the order of the statuses."""
     counts = Counter(str(entry.state) for entry in entries)
-    order = map(str, (*MigrationStatusEnum, STOPPED))
+    order = map(str, (*MigrationStatusEnum, OutcomeEnum.STOPPED))
     return Counter({each: counts[each] for each in order if counts[each]})
 
 

@@ -6,20 +6,18 @@ from html import escape
 from itertools import product
 
 from mpt_tool.enums import MigrationStatusEnum, MigrationTypeEnum, OutcomeEnum
-from mpt_tool.scripts.plan import STOPPED
 from mpt_tool.wording import printable, printable_lines, timestamp
 
 _UNKNOWN = "unknown"
 _TYPES = (*MigrationTypeEnum, _UNKNOWN)
-_STATUSES = tuple(dict.fromkeys(map(str, (*MigrationStatusEnum, STOPPED, *OutcomeEnum))))
+_STATUSES = tuple(dict.fromkeys(map(str, (*MigrationStatusEnum, *OutcomeEnum))))
 _COLOURS: Mapping[str, str] = {
     MigrationStatusEnum.RUNNING: "running",
     MigrationStatusEnum.FAILED: "failed",
     MigrationStatusEnum.FAKED: "faked",
     MigrationStatusEnum.APPLIED: "applied",
     MigrationStatusEnum.NOT_APPLIED: "pending",
-    STOPPED: "running",
-    OutcomeEnum.INTERRUPTED: "running",
+    OutcomeEnum.STOPPED: "running",
     OutcomeEnum.FOUND_DEAD: "failed",
 }
 

@@ -1,4 +1,4 @@
-"""What is right and what is wrong with the files of the local store; none is opened."""
+"""What is right and what is wrong with the files of a store; none is opened."""
 
 import os
 import shutil
@@ -6,20 +6,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mpt_tool.checks import Check, doubtful, right, wrong
-from mpt_tool.process.container import container, mount_of
+from mpt_tool.storage.outlasting import StateFile
 
 # Below that, what a run keeps may find no room.
 _LITTLE_ROOM = 10 * 1024 * 1024
 
 
-def checks_of_files(state: Path, others: Sequence[Path]) -> Iterator[Check]:
+def checks_of_files(file: StateFile, others: Sequence[Path]) -> Iterator[Check]:
     """Yield whether the state can be written, by this user, and whether it lasts.
 
     Args:
-        state: the file of the state, which need not be there.
+        file: that of the state, which need not be there.
         others: the files beside it that are written, which need not be there either.
     """
-    folder = state.parent
+    state, folder = file.path, file.path.parent
     if not folder.is_dir():
         advice = "Create the folder, or mend the link that the state file is"
         yield wrong("state folder", f"{folder} is not there", advice)
@@ -29,7 +29,7 @@ def checks_of_files(state: Path, others: Sequence[Path]) -> Iterator[Check]:
         if path.exists() and not os.access(path, os.R_OK | os.W_OK):
             advice = f"Give it to {_user()}: another user may have written it"
             yield wrong(path.name, f"{_user()} cannot read and write it", advice)
-    yield from _lasting(state)
+    yield from file.checks()
 
 
 def _writing(state: Path) -> Check:
@@ -46,27 +46,6 @@ def _writing(state: Path) -> Check:
         advice = "Make room on the disk: a record that finds none is not kept"
         return doubtful("state folder", f"{free:,} bytes are free in {folder}", advice)
     return right("state folder", f"{_user()} can write to {folder}")
-
-
-def _lasting(state: Path) -> Iterator[Check]:
-    """Yield whether the state outlasts the container, if this is one."""
-    mount = mount_of(state)
-    if mount and mount.point == state:
-        yield wrong(
-            "mount",
-            f"{state} is a mount of its own, and cannot be replaced by a new state",
-            "Mount its folder instead of the file",
-        )
-    elif mount and container(os.environ):
-        if mount.loss:
-            yield wrong(
-                "mount",
-                f"{state.parent} is {mount.loss}",
-                "Mount a volume there, or set STORAGE_TYPE=airtable: without the state, whatever"
-                " is applied would run again",
-            )
-        else:
-            yield right("mount", f"{mount.point} ({mount.kind}), which outlasts the container")
 
 
 def _user() -> str:

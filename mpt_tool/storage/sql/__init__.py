@@ -1,0 +1,1 @@
+"""The state in a SQL database: PostgreSQL, or a file of SQLite."""

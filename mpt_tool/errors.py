@@ -90,18 +90,17 @@ class SelectionError(MptToolError):
 
 
 class ItemsFailedError(MptToolError):
-    """A batch migration handled all items, and some of them failed.
+    """A batch migration handled all items that it was to handle, and some of them failed.
 
     Args:
         failed: how many.
         further: which ones, and what to do, for the user; the history keeps them by themselves.
+        topic: as of any error.
     """
 
-    def __init__(self, failed: str, further: str) -> None:
-        super().__init__(f"{failed}{further}")
+    def __init__(self, failed: str, further: str, topic: str = "") -> None:
+        super().__init__(f"{failed}{further}", topic)
         self.failed = failed
-
-    topic = "failed-items"
 
 
 class SeveralFailedError(MptToolError):

@@ -319,7 +319,9 @@ def _ends(
     last: dict[tuple[str, str], OutcomeEnum] = {}
     for attempt in attempts:
         migration_id, target = attempt.migration_id, attempt.target or ""
-        last.setdefault((migration_id, target), attempt.outcome)
+        # That some items were handled out of their turn leaves it as it was.
+        if attempt.outcome is not OutcomeEnum.TRIED:
+            last.setdefault((migration_id, target), attempt.outcome)
         if attempt.outcome in (OutcomeEnum.APPLIED, OutcomeEnum.FAKED):
             newest.setdefault(migration_id, {}).setdefault(target, attempt)
     stopped: dict[str, list[str]] = {}

@@ -230,7 +230,7 @@ def _cursor(given: str) -> object:
     """Return a cursor, given as `failures --json` shows it or as plain text."""
     try:
         return json.loads(given)
-    except ValueError:
+    except (ValueError, RecursionError):
         return given
 
 

@@ -34,7 +34,9 @@ def require_end(
     if not cause and not budget.is_spent:
         failed = in_items(reached.failed, reached.handled)
         raise ItemsFailedError(
-            f"Migration {recorder.name} failed for {failed}", _which_failed(recorder, reached)
+            f"Migration {recorder.name} failed for {failed}",
+            _which_failed(recorder, reached),
+            topic="failed-items",
         )
     stopped, code = (str(cause), cause.exit_code) if cause else ("limited", ExitCode.TRY_LATER)
     stopped = f"Migration {recorder.name} was {stopped}"

@@ -293,7 +293,7 @@ class Recorder:
             MptToolError: something was raised, or could not be recorded.
         """
         before, failure = self._saved, None
-        run, outcome = RunRecord(started_at=self._context.clock()), OutcomeEnum.TRIED
+        run = RunRecord(started_at=self._context.clock())
         # Without a place for that, it could not be told afterwards from one that has failed.
         is_recorded = is_begun or self.keeps_checkpoints
         if is_recorded:
@@ -301,11 +301,7 @@ class Recorder:
         try:
             yield
         except BaseException as error:  # noqa: BLE001 - raised as ours, once it is on record
-            failure, stop = self._failure_of(error), self._context.stop
-            if stop.cause:
-                outcome = OutcomeEnum.STOPPED
-            elif not isinstance(failure, ItemsFailedError):
-                outcome = OutcomeEnum.FAILED
+            failure = self._failure_of(error)
         try:
             if is_recorded:
                 # One that had no checkpoint gets none, unless something is to be kept.
@@ -315,7 +311,8 @@ class Recorder:
             log.error("That some items of %s were handled could not be recorded", self.name)
             failure = failure or error
         ended_at = self._context.clock()
-        self._append(outcome, run, ended_at=ended_at, tally=tally, error=failure)
+        # However that ended: the migration itself was neither stopped nor has it failed.
+        self._append(OutcomeEnum.TRIED, run, ended_at=ended_at, tally=tally, error=failure)
         if failure:
             raise failure from failure.__cause__
 

@@ -62,7 +62,9 @@ def run(prepared: Prepared, repository: StateRepository, context: Context) -> Ru
             except MptToolError as error:
                 failure = error
             if ledger.record is not step.record:
-                records[ledger.record.migration_id] = ledger.record
+                # The store has kept nothing else of it.
+                kept = ledger.record.model_copy(update=dict.fromkeys(context.missing))
+                records[ledger.record.migration_id] = kept
             if failure:
                 break
             applied += 1

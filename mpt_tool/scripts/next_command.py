@@ -45,7 +45,7 @@ def next_command(
 
     While a run goes on, that is to watch it. Else it is what goes on with what is pending, and is
     not refused: schema migrations first, unless one of them requires a data migration that is
-    pending, too.
+    pending, too. Where a run of either type would be refused, it is one migration alone.
 
     Args:
         entries: the whole plan, as `Project.plan` returns it.
@@ -82,31 +82,65 @@ def _next(
         return None
     if broken := next((entry for entry in waiting if entry.syntax.problem), None):
         return NextCommand(f"{_MIGRATE} --check", f"{broken.name}: {broken.syntax.problem}")
-    type_ = _type_to_run(waiting)
-    if type_ is None:
+    if not any(entry.type for entry in waiting):
         untold = f"the text of {waiting[0].name} does not tell its type"
         return NextCommand(f"{_MIGRATE} --data --dry-run", untold)
-    next_ = _go_on(type_, [entry for entry in waiting if entry.type is type_])
+    applied = {entry.migration_id for entry in entries if entry.is_applied}
+    type_ = _type_to_run(waiting, applied)
+    of_type = [entry for entry in waiting if entry.type is type_]
+    # One that was changed keeps all of its type from running.
+    changed = next((entry for entry in of_type if entry.changed_since), None)
+    if type_ is None or (changed and _lacks(changed, applied)):
+        return _one_alone(waiting, applied)
+    next_ = _go_on(f"{_MIGRATE} --{type_}", of_type, applied)
     others = (entry for entry in waiting if entry.type is not type_)
     failure = next((told for told in map(_failure, others) if told), "")
     return NextCommand(next_.command, f"{next_.reason}; {failure}") if failure else next_
 
 
-def _type_to_run(waiting: Sequence[Entry]) -> MigrationTypeEnum | None:
-    """Return the type that is to run first; None if that of no entry is known."""
-    schema, data = (
-        [entry for entry in waiting if entry.type is each]
-        for each in (MigrationTypeEnum.SCHEMA, MigrationTypeEnum.DATA)
-    )
-    ids = {entry.migration_id for entry in data}
-    if schema and not any(ids.intersection(entry.syntax.requires) for entry in schema):
-        return MigrationTypeEnum.SCHEMA
-    return MigrationTypeEnum.DATA if data else None
+def _type_to_run(waiting: Sequence[Entry], applied: Collection[str]) -> MigrationTypeEnum | None:
+    """Return the type that is to run first; None if a run of either would be refused."""
+    for type_ in (MigrationTypeEnum.SCHEMA, MigrationTypeEnum.DATA):
+        of_type = [entry for entry in waiting if entry.type is type_]
+        if of_type and not _is_refused(of_type, applied):
+            return type_
+    return None
 
 
-def _go_on(type_: MigrationTypeEnum, waiting: Sequence[Entry]) -> NextCommand:
-    """Return what goes on with what is pending of a type, or first with what keeps all of it."""
-    run = f"{_MIGRATE} --{type_}"
+def _is_refused(of_type: Sequence[Entry], applied: Collection[str]) -> bool:
+    """Whether one of a type requires what is not applied, and does not run before it."""
+    done = set(applied)
+    for entry in of_type:
+        if _lacks(entry, done):
+            return True
+        done.add(entry.migration_id)
+    return False
+
+
+def _one_alone(waiting: Sequence[Entry], applied: Collection[str]) -> NextCommand:
+    """Return what runs the first that lacks nothing, or what tells why there is none."""
+    typed = [entry for entry in waiting if entry.type]
+    if first := next((each for each in typed if not _lacks(each, applied)), None):
+        run = f"{_MIGRATE} --{first.type} {first.migration_id}"
+        next_ = _go_on(run, [first], applied)
+        return NextCommand(next_.command, f"{next_.reason}; others require it")
+    missing = ", ".join(_lacks(typed[0], applied))
+    return NextCommand(f"{_MIGRATE} --check", f"{typed[0].name} requires {missing}")
+
+
+def _lacks(entry: Entry, applied: Collection[str]) -> list[str]:
+    """Return what an entry requires that is not applied."""
+    return [each for each in entry.syntax.requires if each not in applied]
+
+
+def _go_on(run: str, waiting: Sequence[Entry], applied: Collection[str]) -> NextCommand:
+    """Return what goes on with what is pending, or first with what keeps all of it.
+
+    Args:
+        run: the command that runs all of it.
+        waiting: what is pending, of one type.
+        applied: the ids of what is applied.
+    """
     if unset := next((entry for entry in waiting if entry.targets is None), None):
         return NextCommand(run, f"first set {unset.syntax.targets}, which {unset.name} needs")
     if changed := next((entry for entry in waiting if entry.changed_since), None):
@@ -114,7 +148,8 @@ def _go_on(type_: MigrationTypeEnum, waiting: Sequence[Entry]) -> NextCommand:
     # One that was begun tells more than those before it that wait for their turn.
     begun = (entry for entry in waiting if entry.status is not MigrationStatusEnum.NOT_APPLIED)
     telling = next(begun, waiting[0])
-    if any(checkpoint.is_of_failed_items for checkpoint in telling.checkpoints):
+    is_to_retry = any(checkpoint.is_of_failed_items for checkpoint in telling.checkpoints)
+    if is_to_retry and not _lacks(telling, applied):
         return _retry(telling)
     return NextCommand(run, _why(telling, len(waiting)))
 

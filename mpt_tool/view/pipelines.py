@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from mpt_tool.wording import printable
+from mpt_tool.wording import printable, printable_lines
 
 if TYPE_CHECKING:
     from mpt_tool.scripts.check import Finding
@@ -138,6 +138,6 @@ def code_quality(marks: Iterable[Mark], checkout: Path) -> list[dict[str, Any]]:
 
 
 def _escaped(text: str, percent: str, besides: str = "") -> str:
-    """Return a text in which the characters that would end it are named by their numbers."""
-    numbers = {ord(each): f"%{ord(each):02X}" for each in f"\r\n{besides}"}
-    return text.translate({**numbers, ord("%"): f"{percent}25"})
+    """Return a text as others may read it, with numbers for the characters that would end it."""
+    numbers = {ord(each): f"%{ord(each):02X}" for each in f"\n{besides}"}
+    return printable_lines(text).translate({**numbers, ord("%"): f"{percent}25"})

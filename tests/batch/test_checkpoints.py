@@ -311,6 +311,9 @@ def test_without_the_column_the_run_says_first_that_progress_will_not_survive(
     )
     assert 0 < result.stderr.index(warning) < result.stderr.index("at 1.")
     assert result.stderr.count("no column checkpoint") == 1
+    # Nor does what is to be typed next promise what is not kept.
+    assert "Next: mpt-tool migrate --data\n" in result.stdout
+    assert "resumes" not in result.stdout
     on_airtable.run("migrate", "--data")
     assert migration.processed == [1, 2, 1, 2]
 

@@ -165,7 +165,14 @@ def test_while_items_are_handled_it_runs_and_one_that_dies_is_told(
 
 @pytest.mark.parametrize(
     ("given", "cursor"),
-    [("AGR-7", "AGR-7"), ('["AGR-1", 7]', ["AGR-1", 7]), ("7", 7), ('"7"', "7")],
+    [
+        ("AGR-7", "AGR-7"),
+        ('["AGR-1", 7]', ["AGR-1", 7]),
+        ("7", 7),
+        ('"7"', "7"),
+        ("[" * 10**5, "[" * 10**5),
+    ],
+    ids=range(5),
 )
 def test_a_cursor_is_given_as_text_or_as_json(project: Project, given: str, cursor: Any) -> None:
     methods = f"def find(self, cursor):\n    assert cursor == {cursor!r}\n    return 7"
@@ -195,7 +202,7 @@ def test_an_item_that_cannot_be_handled_is_an_error_and_on_record(
     assert f"Migration {MIGRATION} failed" in result.stderr
     assert error in result.stderr
     assert "mpt_tool" not in result.stderr
-    assert project.outcomes() == [(MIGRATION, "tried" if "items" in error else "failed")]
+    assert project.outcomes() == [(MIGRATION, "tried")]
     assert project.run("pending", "--json").json()["pending"][0]["status"] == "not applied"
 
 
@@ -212,6 +219,8 @@ def test_all_that_are_named_are_handled_and_those_that_fail_are_told(
     assert result.exit_code == 1
     assert sorted(migration.processed) == [3, 7, 9]
     assert "failed for 2 of 5 items (2: 2 is broken; 5: 5 is broken)\n" in result.stderr
+    # That tells of all items, and of what `failures` shows: these are none of that.
+    assert "explain failed-items" not in result.stderr
     assert project.attempts()[-1]["counts"] == {"processed": 3, "failed": 2}
     assert result.stdout.endswith("\nHandled 3 of 5 items.\n")
     assert project.outcomes() == [(MIGRATION, "tried")]
@@ -219,10 +228,24 @@ def test_all_that_are_named_are_handled_and_those_that_fail_are_told(
 
 
 @pytest.mark.parametrize(
-    ("cursors", "exit_code", "outcome"), [((7, 2), 143, "stopped"), ((7,), 0, "tried")]
+    "methods", [FIND, f"{FIND}\ndef prepare(self): assert 'TRIES' not in os.environ"]
 )
+def test_one_that_was_stopped_is_so_still_whatever_comes_of_some_items(
+    project: Project, methods: str
+) -> None:
+    numbers(project, "assert number != 7", methods=methods)
+    project.run("batch", MIGRATION, "--limit", "3")
+    before = project.run("migrate", "--list").stdout
+
+    project.run("batch", MIGRATION, "--only", "7", env={"TRIES": "yes"})
+
+    assert "  stopped  " in before
+    assert project.run("migrate", "--list").stdout == before
+
+
+@pytest.mark.parametrize(("cursors", "exit_code"), [((7, 2), 143), ((7,), 0)])
 def test_a_stop_lets_the_item_in_flight_end_and_leaves_the_others(
-    project: Project, tmp_path: Path, cursors: tuple[int, ...], exit_code: int, outcome: str
+    project: Project, tmp_path: Path, cursors: tuple[int, ...], exit_code: int
 ) -> None:
     with Gate(tmp_path / "gate") as gate:
         migration = numbers(project, f"self.log.info('is held')\n{gate.wait}", methods=FIND)
@@ -235,7 +258,26 @@ def test_a_stop_lets_the_item_in_flight_end_and_leaves_the_others(
             stopped = run.wait()
 
     assert (stopped.exit_code, migration.processed) == (exit_code, [7]), stopped.stderr
-    assert project.outcomes() == [(MIGRATION, outcome)]
+    assert project.outcomes() == [(MIGRATION, "tried")]
+
+
+def test_one_that_failed_has_failed_still_after_some_items_were_stopped(
+    project: Project, tmp_path: Path
+) -> None:
+    with Gate(tmp_path / "gate") as gate:
+        body = f"assert number != 3\nif number == 7:\n    self.log.info('is held')\n    {gate.wait}"
+        numbers(project, body, methods=FIND)
+        project.run("migrate", "--data")
+        before = project.run("migrate", "--list").stdout
+        with Process(project, "batch", MIGRATION, "--only", "7", "--only", "8") as run:
+            run.wait_for("is held")
+            run.send(signal.SIGTERM)
+            run.wait_for("Stopping")
+            gate.open()
+            run.wait()
+
+    assert "  failed  " in before
+    assert project.run("migrate", "--list").stdout == before
 
 
 def test_what_was_applied_is_not_handled_again(project: Project) -> None:

@@ -30,6 +30,11 @@ def entry(
     return Entry(1, migration_id, script, None, type_, syntax=syntax or Syntax())
 
 
+def needing(migration_id: str, required: str) -> Entry:
+    """Return an entry that was not begun, and requires another one."""
+    return entry(migration_id, syntax=Syntax(requires=(required,)))
+
+
 def begun(
     checkpoint: Checkpoint | None = None, *, started: bool = False, applied: bool = False
 ) -> Entry:
@@ -78,6 +83,31 @@ WITHOUT_TARGETS = replace(entry(syntax=Syntax(targets="MPT_PRODUCTS_IDS")), targ
         ([DATA, entry("b")], None, "migrate --data (2 are pending)"),
         ([DATA, SCHEMA], None, "migrate --schema (1 is pending)"),
         ([DATA, NEEDS_DATA], None, "migrate --data (1 is pending)"),
+        # A run of either type would be refused.
+        (
+            [entry("first", MigrationTypeEnum.SCHEMA), needing("sync", "first"), NEEDS_DATA],
+            None,
+            "migrate --schema first (1 is pending; others require it)",
+        ),
+        (
+            [needing("first", "sync"), DATA],
+            None,
+            "migrate --data sync (1 is pending; others require it)",
+        ),
+        ([needing("sync", "typo")], None, "migrate --check (sync requires typo)"),
+        (
+            [
+                entry("first"),
+                replace(begun(OLD_HALFWAY), syntax=replace(CHANGED, requires=("first",))),
+            ],
+            None,
+            "migrate --data first (1 is pending; others require it)",
+        ),
+        (
+            [entry("first"), replace(begun(FAILED_ITEMS), syntax=Syntax(requires=("first",)))],
+            None,
+            "migrate --data (sync resumes after 9 of 9, 2 failed)",
+        ),
         ([begun()], None, "migrate --data (sync failed: mpt-tool history sync says why)"),
         ([entry("a"), begun(HALFWAY)], None, "migrate --data (sync resumes after 7 of 9)"),
         ([of_target(HALFWAY)], None, "migrate --data (sync resumes after 7 of 9)"),

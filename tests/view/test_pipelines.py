@@ -13,6 +13,7 @@ from support.batches import numbers
 from support.project import Project, Result
 
 from mpt_tool.view.pipelines import Mark, Pipeline, ServiceEnum
+from mpt_tool.wording import printable, printable_lines
 
 GITHUB, GITLAB, AZURE = {"GITHUB_ACTIONS": "true"}, {"GITLAB_CI": "true"}, {"TF_BUILD": "True"}
 PIPELINES = [GITHUB, GITLAB, AZURE]
@@ -178,6 +179,18 @@ def test_nothing_is_marked_where_it_is_not_wanted(
     assert not re.search(r"^(::|##|\x1b)", logged, re.MULTILINE)
 
 
+@pytest.mark.parametrize("env", [GITHUB, AZURE], ids=str)
+def test_a_mark_neither_colours_a_log_nor_turns_it_about(
+    project: Project, env: dict[str, str]
+) -> None:
+    numbers(project, "raise ValueError", targets="'TARGETS'")
+
+    logged = project.run("migrate", "--data", env={**env, "TARGETS": "\x1b[31m\u202eA,B"}).stderr
+
+    assert re.search(r"^(::error|##vso).*\\x1b\[31m\\u202eA", logged, re.MULTILINE)
+    assert all(printable(line) == line for line in logged.splitlines())
+
+
 @given(message=st.text(), name=st.from_regex("[^\0/\ud800-\udfff]+", fullmatch=True))
 def test_what_github_reads_of_a_mark_is_what_was_written(message: str, name: str) -> None:
     root, stream = Path("/checkout"), io.StringIO()
@@ -188,14 +201,14 @@ def test_what_github_reads_of_a_mark_is_what_was_written(message: str, name: str
     [line] = stream.getvalue().removesuffix("\n").split("\n")
     _, command, told = line.split("::", 2)
     properties = dict(each.split("=", 1) for each in command.removeprefix("error ").split(","))
-    assert _read(told) == message
-    assert _read(properties["file"]) == path.relative_to(root).as_posix()
+    assert _read(told) == printable_lines(message)
+    assert _read(properties["file"]) == printable_lines(path.relative_to(root).as_posix())
     assert properties["line"] == "7"
 
 
 def _read(value: str) -> str:
     """Return a value as the service reads it."""
-    for number, character in (("0D", "\r"), ("0A", "\n"), ("3A", ":"), ("2C", ","), ("25", "%")):
+    for number, character in (("0A", "\n"), ("3A", ":"), ("2C", ","), ("25", "%")):
         value = value.replace(f"%{number}", character)
     return value
 

@@ -4,7 +4,7 @@ import os
 import random
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
@@ -21,6 +21,10 @@ _BATCH_SIZE = 50
 _SECONDS = (0.5, 4.0)
 # What was begun by which run, and the processes that prepared: the first one drives.
 _BEGUN, _PREPARED = "begun.txt", "prepared.txt"
+_STORES: Mapping[str, Mapping[str, str]] = {
+    "local": {},
+    "SQLite": {"STORAGE_TYPE": "sql", "STORAGE_DATABASE_URL": "sqlite:///state.db"},
+}
 OUTLIVED = "workers that outlived the run"
 _BODY = f"""
 time.sleep(0.002)
@@ -35,13 +39,20 @@ def prepare(self):
 
 
 def figures(folder: Path, kills: int, items: int) -> Iterator[Figure]:
-    """Yield the one figure.
+    """Yield a figure for each store.
 
     Args:
         folder: where the projects are made.
-        kills: how many runs are killed; in every other one a worker is, shortly before.
+        kills: how many runs are killed on each; in every other one a worker is, shortly before.
         items: how many the migration has.
     """
+    for store, environment in _STORES.items():
+        yield _figure(folder / store, store, environment, kills, items)
+
+
+def _figure(
+    folder: Path, store: str, environment: Mapping[str, str], kills: int, items: int
+) -> Figure:
     chance, faults = random.Random(_SEED), list[Fault]()
     killed = workers = projects = 0
     while killed < kills:
@@ -49,6 +60,8 @@ def figures(folder: Path, kills: int, items: int) -> Iterator[Figure]:
         root = folder / str(projects)
         root.mkdir(parents=True)
         subject = _subject(Project(root), items)
+        subject.project.environment |= environment
+        subject.project.run("migrate", "--init")
         for _ in range(min(3, kills - killed)):
             workers += _killed(subject.project, chance, kills_worker=bool(killed % 2))
             killed += 1
@@ -58,8 +71,8 @@ def figures(folder: Path, kills: int, items: int) -> Iterator[Figure]:
         if result.exit_code:
             faults.append(Fault(UNFINISHED, f"{root.name}: {result.stderr[-300:]}"))
         faults += _faults(subject, items)
-    yield Figure(
-        'SIGKILL of the process that drives an `executor = "process"`, then a run to the end',
+    return Figure(
+        f'SIGKILL of who drives an `executor = "process"`, then a run to the end, {store}',
         f"{killed} kills in {projects} projects, {workers} of them after one of a worker",
         (MISSED, REPLAYED, OUTLIVED, UNFINISHED),
         faults,

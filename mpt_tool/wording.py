@@ -90,6 +90,8 @@ def printable(text: str) -> str:
     All that others wrote passes through here before it is shown: it can neither colour nor erase
     what is around it, nor turn it about, nor look like a line of ours.
     """
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -1,5 +1,6 @@
 """The migrations folder: creates it, and finds the scripts in it by their names."""
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -108,8 +109,8 @@ def strays(folder: Path) -> list[str]:
     module does that is imported, tells that it was meant for one.
     """
     try:
-        names = [path.name for path in folder.iterdir() if path.name.endswith(".py")]
-        others = sorted(name for name in names if not _FILE_NAME.fullmatch(name))
+        files = (entry.name for entry in os.scandir(folder) if entry.name.endswith(".py"))
+        others = sorted(name for name in files if not _FILE_NAME.fullmatch(name))
         meant = [each for each in others if each[0].isdigit() or _is_migration(folder / each)]
     except OSError:
         return []

@@ -188,8 +188,8 @@ def build(
             is_left=_is_left(record, holder),
             stopped=stopped.get(migration_id, ()),
         )
-        of_record = _notes_on_record(entry, newest.get(type_))
-        entries.append(replace(entry, notes=(*of_record, *own_notes)))
+        all_notes = (*_notes_on_record(entry, newest.get(type_)), *own_notes)
+        entries.append(replace(entry, notes=all_notes) if all_notes else entry)
     gone = (record for migration_id, record in records.items() if migration_id not in times)
     entries += [_gone(record, notes.get(record.migration_id, ()), holder) for record in gone]
     return sorted(entries, key=lambda entry: (entry.order_id, entry.migration_id))
@@ -211,7 +211,9 @@ def _gone(record: MigrationRecord, notes: Sequence[str], holder: Holder | None) 
 
 def _outcomes(record: MigrationRecord | None, applied: Mapping[str, int]) -> Mapping[str, int]:
     """Return the outcomes of what is applied, and of the targets that are on their way."""
-    runs = (record.targets or {}).values() if record else ()
+    if not (record and record.targets):
+        return applied
+    runs = record.targets.values()
     under_way = (Counter(run.checkpoint.outcomes) for run in runs if run.checkpoint)
     return sum(under_way, Counter(applied))
 

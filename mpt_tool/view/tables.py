@@ -125,7 +125,7 @@ def _by(attempt: "Attempt") -> str:
 
 
 def _cells(entry: "Entry") -> dict[str, str]:
-    record = entry.record
+    record, seconds = entry.record, entry.seconds
     return {
         "order id": str(entry.order_id),
         "id": entry.name,
@@ -133,7 +133,7 @@ def _cells(entry: "Entry") -> dict[str, str]:
         "status": entry.state,
         "started": _moment(record.started_at if record else None),
         "applied": _moment(record.applied_at if record else None),
-        "duration": EMPTY if entry.seconds is None else duration(entry.seconds),
+        "duration": EMPTY if seconds is None else duration(seconds),
         "version": (record and record.version) or EMPTY,
         "note": "; ".join(filter(None, _notes(entry))) or EMPTY,
     }

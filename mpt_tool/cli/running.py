@@ -66,8 +66,9 @@ def run(
             repository, scripts = session.store, _scripts(session)
             state = state_to_run_on(session, selection, scripts, wait or 0, observed)
             with state as (snapshot, was_pending):
-                told = applied_meanwhile(session, selection, scripts, snapshot)
-                if was_pending and told:
+                if was_pending and (
+                    told := applied_meanwhile(session, selection, scripts, snapshot)
+                ):
                     return Result(said=[told])
                 prepared = _prepared(session, selection, scripts, snapshot)
                 context = session.context(observed)

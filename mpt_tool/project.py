@@ -38,9 +38,6 @@ from mpt_tool.storage.repository import (
     newest_attempts,
 )
 
-# Of attempts: in one request, where each hundred takes one.
-_NEWEST = 100
-
 log = get_log(__name__)
 
 
@@ -198,7 +195,7 @@ class Project:
         if not any(entry.status is MigrationStatusEnum.FAILED for entry in entries):
             return list(entries)
         try:
-            _, stopped = _ends(newest_attempts(self.repository, _NEWEST))
+            _, stopped = _ends(newest_attempts(self.repository))
         except NoHistoryError as error:
             log.debug("%s", error)
             return list(entries)

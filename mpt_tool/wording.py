@@ -67,6 +67,11 @@ def in_items(handled: int, total: int | None = None) -> str:
     return f"{counted} item" if counted == "1" else f"{counted} items"
 
 
+def so_many(count: int, noun: str) -> str:
+    """Return how many of something: 1 record, 2 records."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def in_targets(count: int, total: int) -> str:
     """Return how many targets that are, of how many, with the noun."""
     return f"{count:,} of {total:,} {'target' if total == 1 else 'targets'}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mpt_tool.cli import completion
@@ -17,26 +18,15 @@ if TYPE_CHECKING:
 log = get_log(__name__)
 
 _INITIALIZE = "mpt-tool migrate --init"
+_store = partial(ANY.option, default=..., metavar="STORE", autocompletion=completion.stores)
 _ANNOUNCEMENT = {"copy_state": "Copying the state from {from_} to {to}..."}
 
 
 @command(forms={}, announcements=_ANNOUNCEMENT)
 def copy_state(
     session: "Session",
-    from_: str = ANY.option(
-        "--from",
-        "the store that is copied.",
-        default=...,
-        metavar="STORE",
-        autocompletion=completion.stores,
-    ),
-    to: str = ANY.option(
-        "--to",
-        "the store that it is copied to.",
-        default=...,
-        metavar="STORE",
-        autocompletion=completion.stores,
-    ),
+    from_: str = _store("--from", "the store that is copied."),
+    to: str = _store("--to", "the store that it is copied to."),
     merge: bool = ANY.flag("--merge", "add what a store lacks that has records."),
     dry_run: bool = ANY.flag("--dry-run", "show what would be copied; change nothing."),
     wait: float | None = ANY.option(

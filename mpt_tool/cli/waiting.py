@@ -15,9 +15,6 @@ from mpt_tool.scripts.plan import Entry
 from mpt_tool.storage.repository import Snapshot, StateRepository, newest_attempts
 from mpt_tool.wording import name_of, timestamp
 
-# Of attempts, among which that of the run that was waited for is.
-_NEWEST = 100
-
 
 @contextmanager
 def state_to_run_on(
@@ -84,7 +81,8 @@ def _is_applied(entry: Entry, selection: Selection) -> bool:
 def _who_applied(name: str, repository: StateRepository) -> str:
     """Return who applied, or faked, the migration of this name last."""
     with suppress(StorageError):
-        for each in newest_attempts(repository, _NEWEST):
+        # That of the run that was waited for is among them.
+        for each in newest_attempts(repository):
             is_of_it = name_of(each.migration_id, each.target or "") == name
             if is_of_it and each.outcome in (OutcomeEnum.APPLIED, OutcomeEnum.FAKED):
                 return f"process {each.process} on {each.host}"

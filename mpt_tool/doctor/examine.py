@@ -21,6 +21,7 @@ from mpt_tool.scripts.check import check
 from mpt_tool.scripts.folder import find
 from mpt_tool.settings import Settings
 from mpt_tool.storage import settings_of
+from mpt_tool.wording import so_many
 
 # For the store and the platform, whatever becomes of the network.
 LIMIT_SECONDS = 12.0
@@ -131,7 +132,7 @@ def _store(opened: Callable[[], Project]) -> Iterator[Check]:
     except MptToolError as error:
         yield wrong("state", str(error), "Ask those who made this store")
     else:
-        yield right("state", f"{count:,} {'record' if count == 1 else 'records'}")
+        yield right("state", so_many(count, "record"))
 
 
 def _begun(look: Look) -> SimpleQueue[Check | None]:

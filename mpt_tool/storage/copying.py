@@ -10,6 +10,7 @@ from mpt_tool.errors import NoHistoryError, StorageError
 from mpt_tool.process.log import get_log
 from mpt_tool.records import Attempt, FailedItems, MigrationRecord
 from mpt_tool.storage.repository import StateRepository
+from mpt_tool.wording import so_many
 
 log = get_log(__name__)
 
@@ -60,8 +61,8 @@ class Copy:
         """Return how much it is."""
         failed = sum(len(each.failed) for each in self.failed)
         return (
-            f"{_counted(len(self.records), 'record')}, {_counted(len(self.attempts), 'attempt')}"
-            f" and {_counted(failed, 'failed item')}"
+            f"{so_many(len(self.records), 'record')}, {so_many(len(self.attempts), 'attempt')}"
+            f" and {so_many(failed, 'failed item')}"
         )
 
 
@@ -109,8 +110,7 @@ def _with_failures(
 ) -> Iterator[str]:
     """Yield the ids of migrations of which items failed, as each may be a request."""
     for record in records:
-        runs = (record, *(record.targets or {}).values())
-        if any(run.checkpoint and run.checkpoint.next_failure for run in runs):
+        if any(checkpoint.next_failure for checkpoint in record.checkpoints):
             yield record.migration_id
     yield from (each.migration_id for each in attempts if (each.counts or {}).get("failed"))
 
@@ -158,9 +158,9 @@ def _refusal(source: Contents, target: Contents) -> str:
         for key, found in target.records.items()
         if (record := source.records.get(key)) and _is_same(record, found)
     ]
-    has = f"{target.name} has {_counted(len(target.records), 'record')} already"
+    has = f"{target.name} has {so_many(len(target.records), 'record')} already"
     if len(alike) < len(target.records):
-        other = _counted(len(target.records) - len(alike), "record")
+        other = so_many(len(target.records) - len(alike), "record")
         return (
             f"Nothing was copied: {has}, {other} of which {source.name} has otherwise or not at"
             " all. With --merge what it lacks is added"
@@ -320,7 +320,3 @@ def _listed(names: Sequence[str]) -> str:
     unique = list(dict.fromkeys(names))
     further = f" and {len(unique) - _NAMED:,} more" if unique[_NAMED:] else ""
     return f"{', '.join(unique[:_NAMED])}{further}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

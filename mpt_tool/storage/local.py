@@ -3,8 +3,8 @@
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ from pydantic import ValidationError
 
 from mpt_tool.checks import Check, right, wrong
 from mpt_tool.errors import StorageError
-from mpt_tool.records import Attempt, FailedItems, MigrationRecord, Origin, describe
+from mpt_tool.records import Attempt, FailedItems, MigrationRecord, describe
 from mpt_tool.storage.file_lock import FileLock, explaining_files, identity
-from mpt_tool.storage.local_history import HISTORY_FILE, append, append_all, entries
+from mpt_tool.storage.local_history import HISTORY_FILE, append, entries
+from mpt_tool.storage.locked import Locked
 from mpt_tool.storage.outlasting import StateFile, is_ephemeral
-from mpt_tool.storage.repository import Holder, Snapshot
+from mpt_tool.storage.repository import Snapshot
+from mpt_tool.wording import so_many
 
 STATE_FILE = ".migrations-state.json"
 
@@ -26,7 +28,7 @@ def open_local(root: Path) -> "LocalRepository":
     return LocalRepository(root, is_ephemeral=is_ephemeral(root))
 
 
-class LocalRepository:
+class LocalRepository(Locked):
     """A `StateRepository` in `.migrations-state.json`, one object by migration id.
 
     The file is replaced as a whole: at every instant it holds either the old state or the new. The
@@ -39,6 +41,7 @@ class LocalRepository:
     """
 
     is_remote = False
+    _lock: FileLock
 
     def __init__(self, root: Path, *, is_ephemeral: bool = False, system: Path = Path("/")) -> None:
         # Resolved, so that a link to a file elsewhere stays a link when the file is replaced.
@@ -101,7 +104,7 @@ class LocalRepository:
         """Add the entries to the history, and then put all records into the file at once."""
         self._lock.require()
         if entries:
-            append_all(entries, self._beside(HISTORY_FILE))
+            append(entries, self._beside(HISTORY_FILE), outlasts_power=True)
         self._save(records)
 
     def _save(self, records: Sequence[MigrationRecord]) -> None:
@@ -130,35 +133,9 @@ class LocalRepository:
         self._write([])
         return [STATE_FILE]
 
-    def lock(
-        self, origin: Origin, wait_seconds: float, lost: Callable[[], None]
-    ) -> AbstractContextManager[None]:
-        """Hold the lock on a file beside the state; the system frees it when the process dies."""
-        return self._lock.hold(origin, wait_seconds, lost)
-
-    def require_lock(self) -> None:
-        """Return if the file that names this holder is the one that it wrote."""
-        self._lock.require()
-
-    def unlock(self, name: str) -> None:
-        """Refuse, with the process to end: what holds a lock of the system is one that lives."""
-        self._lock.unlock(name)
-
-    def holder(self) -> Holder | None:
-        """Return who holds the lock, or was killed while it did; None if that is nobody."""
-        return self._lock.holder()
-
-    def ask_to_stop(self, holder: Holder) -> None:
-        """Write which run is to stop to a file beside the state, which that run looks for."""
-        self._lock.ask_to_stop(holder)
-
-    def is_asked_to_stop(self) -> bool:
-        """Whether the file is there that asks a run to stop, and means this one."""
-        return self._lock.is_asked_to_stop()
-
     def append(self, entry: Attempt | FailedItems) -> None:
         """Add a line to the history file, on a line of its own even after one that was torn."""
-        append(entry, self._beside(HISTORY_FILE))
+        append([entry], self._beside(HISTORY_FILE))
 
     def attempts(self) -> Iterator[Attempt]:
         """Return all attempts, the newest first; a line that is none is left out."""
@@ -179,7 +156,7 @@ class LocalRepository:
             advice = "Correct the file at that place or its permissions, or take it from a backup"
             yield wrong("state", str(error), advice)
         else:
-            is_there = f"{self._path}, {count:,} {'record' if count == 1 else 'records'}"
+            is_there = f"{self._path}, {so_many(count, 'record')}"
             is_new = f"{self._path} is not there yet: nothing was applied"
             yield right("state", is_there if self._path.exists() else is_new)
         beside = [*self._lock.files, self._beside(HISTORY_FILE)]

@@ -20,30 +20,28 @@ _BLOCK_SIZE = 64 * 1024
 log = get_log(__name__)
 
 
-def append(entry: Attempt | FailedItems, path: Path) -> None:
-    """Add a line to a history file, on a line of its own even after one that was torn.
+def append(
+    added: Sequence[Attempt | FailedItems], path: Path, *, outlasts_power: bool = False
+) -> None:
+    """Add lines to a history file, on lines of their own even after one that was torn.
+
+    Args:
+        added: an entry for each line.
+        path: of the file.
+        outlasts_power: whether a power cut is not to take them away.
 
     Raises:
         StorageError: it cannot be written.
     """
-    line = json.dumps(entry.document()).encode() + b"\n"
-    with explaining_files(path, "written"), path.open("ab+", buffering=0) as file:
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            line = line if file.read(1) == b"\n" else b"\n" + line
-        file.write(line)
-
-
-def append_all(added: Sequence[Attempt | FailedItems], path: Path) -> None:
-    """Add many lines, which a power cut does not take away; raises as `append` does."""
     lines = b"".join(json.dumps(each.document()).encode() + b"\n" for each in added)
     with explaining_files(path, "written"), path.open("ab+") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             lines = lines if file.read(1) == b"\n" else b"\n" + lines
         file.write(lines)
-        file.flush()
-        os.fsync(file.fileno())
+        if outlasts_power:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def entries[Entry: BaseModel](kind: type[Entry], path: Path) -> Iterator[Entry]:

@@ -54,6 +54,9 @@ class Holder:
         return printable(f"process {self.process} on {self.host}{since}")
 
 
+# Of attempts: in one request, where each hundred takes one.
+_NEWEST = 100
+
 UNTOLD = Holder("")
 """Stands for whoever may hold the lock of a store that does not tell."""
 
@@ -235,8 +238,8 @@ class _FindsNewest(Protocol):
     def newest_attempts(self, count: int) -> Sequence[Attempt]: ...
 
 
-def newest_attempts(repository: StateRepository, count: int) -> Sequence[Attempt]:
-    """Return so many attempts that have ended, the newest first.
+def newest_attempts(repository: StateRepository, count: int = _NEWEST) -> Sequence[Attempt]:
+    """Return so many attempts that have ended, or fewer if there are no more, the newest first.
 
     A repository that need not read its whole history for it has a method of this name.
 

@@ -23,6 +23,7 @@ from mpt_tool.wording import (
     in_outcomes,
     name_of,
     printable,
+    so_many,
     timestamp,
 )
 
@@ -46,8 +47,7 @@ type _Rows = list[tuple[str, str]]
 def standing(entries: Sequence[Entry], next_: NextCommand | None) -> list[str]:
     """Return, below a blank line, how many there are of each status, and what to type next."""
     total = len(entries)
-    noun = "migration" if total == 1 else "migrations"
-    counts = [f"{total:,} {noun}: {_in_statuses(entries)}."] if entries else []
+    counts = [f"{so_many(total, 'migration')}: {_in_statuses(entries)}."] if entries else []
     return ["", *counts, *next_lines(next_)]
 
 

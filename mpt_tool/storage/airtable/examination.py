@@ -22,6 +22,7 @@ from mpt_tool.storage.airtable.history import COLUMNS as HISTORY_COLUMNS
 from mpt_tool.storage.airtable.schema import COLUMNS, OPTIONAL_COLUMNS
 from mpt_tool.storage.airtable.settings import StoreSettings
 from mpt_tool.storage.repository import Snapshot
+from mpt_tool.wording import so_many
 
 # Seconds to connect, and to be answered; and for how long a request may wait for its turn.
 _TIME_OUT = (3.0, 5.0)
@@ -238,7 +239,7 @@ def _state(load: Callable[[], Snapshot]) -> Iterator[Check]:
         yield wrong("state", str(error), "Until then every command refuses the table")
         return
     count = len(snapshot.records)
-    yield right("state", f"{count:,} {'record' if count == 1 else 'records'}")
+    yield right("state", so_many(count, "record"))
     for migration_id, note in snapshot.notes.items():
         yield doubtful("state", f"{migration_id}: {note}", "Delete the rows that are wrong")
 

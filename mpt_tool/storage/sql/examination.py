@@ -16,6 +16,7 @@ from mpt_tool.storage.sql.errors import where
 from mpt_tool.storage.sql.lock import PostgresqlLock
 from mpt_tool.storage.sql.settings import DatabaseSettings
 from mpt_tool.storage.sql.tables import Tables
+from mpt_tool.wording import so_many
 
 _INITIALIZE = "mpt-tool migrate --init"
 
@@ -93,4 +94,4 @@ def _state(load: Callable[[], Snapshot]) -> Check:
         count = len(load().records)
     except StorageError as error:
         return wrong("state", str(error), "Until then every command refuses the state")
-    return right("state", f"{count:,} {'record' if count == 1 else 'records'}")
+    return right("state", so_many(count, "record"))

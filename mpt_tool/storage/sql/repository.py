@@ -2,8 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,12 @@ from mpt_tool.checks import Check
 from mpt_tool.enums import OutcomeEnum
 from mpt_tool.errors import StorageError
 from mpt_tool.process.log import get_log
-from mpt_tool.records import COLUMNS, Attempt, FailedItems, MigrationRecord, Origin, describe
+from mpt_tool.records import COLUMNS, Attempt, FailedItems, MigrationRecord, describe
 from mpt_tool.settings import load_settings
 from mpt_tool.storage.file_lock import FileLock
+from mpt_tool.storage.locked import Locked
 from mpt_tool.storage.outlasting import StateFile, is_ephemeral
-from mpt_tool.storage.repository import Holder, Snapshot
+from mpt_tool.storage.repository import Snapshot
 from mpt_tool.storage.sql.connecting import address, make_engine
 from mpt_tool.storage.sql.database import Change, Database
 from mpt_tool.storage.sql.errors import where
@@ -56,7 +56,7 @@ def repository_of(settings: DatabaseSettings, root: Path) -> "SqlRepository":
     return SqlRepository(database, tables, FileLock(path, path.name), file)
 
 
-class SqlRepository:
+class SqlRepository(Locked):
     """A `StateRepository` in a SQL database.
 
     Saving takes one statement, as an entry of the history does, and loading two. On PostgreSQL the
@@ -70,6 +70,7 @@ class SqlRepository:
     """
 
     is_remote = False
+    _lock: PostgresqlLock | FileLock
 
     def __init__(
         self,
@@ -153,32 +154,6 @@ class SqlRepository:
             place = where(self._database.url)
             raise StorageError(f"Cannot initialize - the {place} has all tables of the state")
         return done
-
-    def lock(
-        self, origin: Origin, wait_seconds: float, lost: Callable[[], None]
-    ) -> AbstractContextManager[None]:
-        """Hold the lock; it is freed when the process dies, or behind a pooler after its lease."""
-        return self._lock.hold(origin, wait_seconds, lost)
-
-    def require_lock(self) -> None:
-        """Return unless the lock is known to be lost."""
-        self._lock.require()
-
-    def unlock(self, name: str) -> None:
-        """Take the lock from the holder of this name, if it is one that can be taken."""
-        self._lock.unlock(name)
-
-    def holder(self) -> Holder | None:
-        """Return who holds the lock, or was killed while it did; None if that is nobody."""
-        return self._lock.holder()
-
-    def ask_to_stop(self, holder: Holder) -> None:
-        """Leave word for this holder, who looks for it."""
-        self._lock.ask_to_stop(holder)
-
-    def is_asked_to_stop(self) -> bool:
-        """Whether word was found for the holder that this repository is."""
-        return self._lock.is_asked_to_stop()
 
     def append(self, entry: Attempt | FailedItems) -> None:
         """Add a row to the history, once, also if it is sent again."""

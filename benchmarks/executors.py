@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.dask_cluster import DaskCluster
+from support.dask_cluster import dask_cluster
 
 from benchmarks import batch_kills, projects
 from benchmarks.contenders import Contender
@@ -53,7 +53,7 @@ def figures(ours: Contender, folder: Path, runs: int, extent: Extent) -> Iterato
         runs: how often a time is measured.
         extent: how much is measured.
     """
-    with DaskCluster() as cluster:
+    with dask_cluster() as cluster:
         on_dask = {"BATCH_EXECUTOR": f"dask:{cluster.address}"}
         yield from _speed(ours, folder / "speed", runs, extent.computed, on_dask)
         yield from _overhead(ours, folder / "overhead", extent.idle, on_dask)

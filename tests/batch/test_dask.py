@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.batches import MIGRATION, TOTAL, numbers
-from support.dask_cluster import DaskCluster
+from support.dask_cluster import DaskCluster, dask_cluster
 from support.process import Process, wait_until
 from support.project import Project
 
@@ -15,7 +15,7 @@ ALL = list(range(1, TOTAL + 1))
 
 @pytest.fixture
 def cluster() -> Iterator[DaskCluster]:
-    with DaskCluster() as cluster:
+    with dask_cluster() as cluster:
         yield cluster
 
 

@@ -2,8 +2,9 @@
 
 import subprocess
 import sys
-from types import TracebackType
-from typing import Self
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 _CLUSTER = """
 import sys
@@ -16,33 +17,30 @@ if __name__ == "__main__":
 """
 
 
+@dataclass(frozen=True, slots=True)
 class DaskCluster:
     """A cluster; `address` is that of its scheduler."""
 
-    def __init__(self) -> None:
-        # Workers are begun as scripts are: from a file.
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _CLUSTER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        assert self._process.stdout
-        self.address = self._process.stdout.readline().strip()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        exc_traceback: TracebackType | None,
-    ) -> None:
-        self._process.communicate()
+    address: str
+    process: subprocess.Popen[str]
 
     def kill(self) -> None:
         """End the scheduler at once; its workers end with it."""
-        self._process.kill()
-        self._process.wait()
+        self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def dask_cluster() -> Iterator[DaskCluster]:
+    """Return a cluster that is there meanwhile."""
+    # Workers are begun as scripts are: from a file.
+    with subprocess.Popen(
+        [sys.executable, "-c", _CLUSTER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout
+        # It ends when its input is closed.
+        yield DaskCluster(process.stdout.readline().strip(), process)

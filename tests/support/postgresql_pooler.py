@@ -9,7 +9,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from secrets import token_bytes
-from urllib.parse import parse_qs, urlsplit
+
+from support.postgresql_front import standing_before
 
 # What a client asks first that would have TLS.
 _SSL = (80877103).to_bytes(4)
@@ -108,13 +109,5 @@ def _exactly(said: socket.socket, size: int) -> bytes:
 @contextmanager
 def transaction_pooler(url: str) -> Iterator[str]:
     """Stand before the server of an address, and give the pooler's own."""
-    parts = urlsplit(url)
-    [folder] = parse_qs(parts.query)["host"]
-    pooler = TransactionPooler(f"{folder}/.s.PGSQL.5432")
-    serving = threading.Thread(target=pooler.serve)
-    serving.start()
-    try:
-        yield f"postgresql://postgres@127.0.0.1:{pooler.port}{parts.path}"
-    finally:
-        pooler.close()
-        serving.join()
+    with standing_before(url, TransactionPooler) as (_, own):
+        yield own

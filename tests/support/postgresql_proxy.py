@@ -4,7 +4,8 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from urllib.parse import parse_qs, urlsplit
+
+from support.postgresql_front import standing_before
 
 # What the server answers at once: a simple query, and the end of an extended one.
 _ASKED = (b"Q", b"S")
@@ -73,13 +74,5 @@ def _hand_on(one: socket.socket, other: socket.socket) -> None:
 @contextmanager
 def counting_proxy(url: str) -> Iterator[tuple[CountingProxy, str]]:
     """Stand before the server of an address; give the proxy and the address of it."""
-    parts = urlsplit(url)
-    [folder] = parse_qs(parts.query)["host"]
-    proxy = CountingProxy(f"{folder}/.s.PGSQL.5432")
-    serving = threading.Thread(target=proxy.serve)
-    serving.start()
-    try:
-        yield proxy, f"postgresql://postgres@127.0.0.1:{proxy.port}{parts.path}?sslmode=disable"
-    finally:
-        proxy.close()
-        serving.join()
+    with standing_before(url, CountingProxy) as (proxy, own):
+        yield proxy, f"{own}?sslmode=disable"
